@@ -1,0 +1,33 @@
+# Two commands for a fresh machine with Python 3.11: `make demo` and `make test`.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+# Whatever pip's own settings say, what is tested is what constraints.txt pins.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test docs install clean
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (PyTorch is about 200 MB) ..."
+	$(PIP) install -c constraints.txt torch
+	$(PIP) install -c constraints.txt -e ".[dev]"
+	@touch $@
+
+install: $(VENV)/installed
+
+demo: install
+	$(BIN)/steindiff compare --out out/demo
+
+test: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/pytest
+
+docs: install
+	$(BIN)/python docs/figures/published_coefficient.py
+	$(BIN)/python docs/build.py
+
+clean:
+	rm -rf $(VENV) out
