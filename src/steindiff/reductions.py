@@ -1,0 +1,67 @@
+"""Sums whose result for one sample does not depend on the batch that it is in.
+
+Library sums pick their order of summation from the layout of the whole tensor, and a matrix
+product from its size: the same sample then differs in its last bits between batches. Elementwise
+additions do not.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def accumulator_dtype(device: torch.device) -> torch.dtype:
+    """float64, or float32 on a device that has no float64 (mps)."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def pairwise_sum(v: Tensor) -> Tensor:
+    """Sum over the last dimension by repeatedly adding one half to the other.
+
+    Only elementwise additions in an order fixed by the length, so that a row's sum depends on that
+    row only, to the last bit, on any device. The rounding error grows with the logarithm of the
+    length (Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 4.2).
+
+    Args:
+        v: (..., n), n may be 0.
+
+    Returns:
+        (...), in the dtype of `v`.
+
+    Raises:
+        ValueError: `v` has no dimension to sum over.
+    """
+    if v.ndim == 0:
+        raise ValueError("v has no dimension to sum over; a tensor of shape (..., n) is needed")
+    if v.shape[-1] == 0:
+        return v.new_zeros(v.shape[:-1])
+    while (length := v.shape[-1]) > 1:
+        half = length // 2
+        folded = v[..., :half] + v[..., half : 2 * half]
+        v = torch.cat([folded, v[..., -1:]], dim=-1) if length % 2 else folded
+    return v[..., 0]
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """<a, b> of each sample: the sum of the product over all dimensions but the first.
+
+    Args:
+        a: (B, *shape).
+        b: (B, *shape), of the same shape.
+
+    Returns:
+        (B,), accumulated and returned in float64 (float32 on mps).
+
+    Raises:
+        ValueError: different shapes, or no batch dimension.
+    """
+    if a.shape != b.shape or a.ndim == 0:
+        raise ValueError(
+            f"a has shape {tuple(a.shape)} and b {tuple(b.shape)}; "
+            "both need the same shape (batch, *sample shape)"
+        )
+    dtype = accumulator_dtype(a.device)
+    return pairwise_sum((a.to(dtype) * b.to(dtype)).reshape(len(a), math.prod(a.shape[1:])))

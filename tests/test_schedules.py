@@ -1,0 +1,201 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
+    FlowMatchEulerDiscreteScheduler,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from steindiff.schedules import (
+    FINALS,
+    SCHEDULES,
+    check_sigmas,
+    flow_shift,
+    from_alphas_cumprod,
+    karras,
+    linear,
+    log_snr,
+)
+
+
+def alphas(count=1000):
+    return DDIMScheduler(num_train_timesteps=count).alphas_cumprod
+
+
+def sigmas_at(times):
+    values = alphas().double()[torch.tensor(times)]
+    return ((1 - values) / values).sqrt()
+
+
+@pytest.mark.parametrize("final", FINALS)
+@pytest.mark.parametrize("name", SCHEDULES)
+@settings(max_examples=20, deadline=None)
+@given(steps=st.integers(1, 60), low=st.floats(1e-4, 0.5), factor=st.floats(2, 1e4))
+def test_every_schedule_has_exact_ends(name, final, steps, low, factor):
+    levels = SCHEDULES[name](steps, low, low * factor, final=final)
+    assert levels.dtype == torch.float64
+    assert levels.shape == (steps + 1,)
+    assert levels[0] == low * factor
+    assert levels[-1] == (0 if final == "zero" else low)
+    if final == "zero" and steps > 1:
+        assert levels[-2] == low
+    assert check_sigmas(levels) == tuple(levels.tolist())
+
+
+def test_five_euler_evaluations():
+    levels = karras(5, 0.01, 80.0)
+    assert len(levels) == 6
+    assert levels[0] == 80
+    assert levels[-1] == 0.01
+    assert karras(1, final="zero").tolist() == [80.0, 0.0]
+    assert karras(1).tolist() == [80.0, 0.002]
+
+
+@pytest.mark.parametrize("rho", [1.0, 7.0])
+def test_karras_is_equation_5(rho):
+    steps, low, high = 9, 0.002, 80.0
+    ramp = np.linspace(0, 1, steps)
+    expected = (high ** (1 / rho) + ramp * (low ** (1 / rho) - high ** (1 / rho))) ** rho
+    levels = karras(steps, low, high, rho, final="zero")
+    np.testing.assert_allclose(levels.numpy(), [*expected, 0], rtol=1e-10)
+
+
+def test_karras_agrees_with_diffusers():
+    scheduler = EulerDiscreteScheduler(use_karras_sigmas=True)
+    scheduler.set_timesteps(8)
+    theirs = scheduler.sigmas
+    ours = karras(8, theirs[-2].item(), theirs[0].item(), final="zero")
+    torch.testing.assert_close(ours.float(), theirs, rtol=1e-5, atol=0)
+
+
+def test_log_snr_and_linear_are_uniform():
+    ratios = log_snr(6, 0.01, 50.0).log().diff()
+    torch.testing.assert_close(ratios, ratios[:1].expand(6))
+    gaps = linear(6, 0.01, 50.0).diff()
+    torch.testing.assert_close(gaps, gaps[:1].expand(6))
+
+
+def test_a_shift_of_one_is_uniform_in_flow_time():
+    levels = flow_shift(6, 0.01, 50.0, shift=1.0)
+    gaps = (levels / (1 + levels)).diff()
+    torch.testing.assert_close(gaps, gaps[:1].expand(6))
+
+
+def test_flow_shift_agrees_with_diffusers():
+    shift, steps = 3.0, 7
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
+    scheduler.set_timesteps(sigmas=np.linspace(0.95, 0.05, steps).tolist())
+    times = torch.as_tensor(scheduler.sigmas)[:-1].double()
+    theirs = times / (1 - times)
+    ours = flow_shift(steps - 1, theirs[-1].item(), theirs[0].item(), shift)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "linspace", "leading"])
+@pytest.mark.parametrize("steps", [2, 5, 7, 50])
+def test_spacings_agree_with_ddim(spacing, steps):
+    scheduler = DDIMScheduler(timestep_spacing=spacing)
+    scheduler.set_timesteps(steps)
+    levels = from_alphas_cumprod(alphas(), steps, spacing, final="zero")
+    assert len(levels) == steps + 1
+    assert levels[-1] == 0
+    torch.testing.assert_close(levels[:-1], sigmas_at(scheduler.timesteps.tolist()))
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "linspace", "leading"])
+@pytest.mark.parametrize("steps", [2, 5, 7, 50])
+def test_ending_on_sigma_min_agrees_with_dpm_solver(spacing, steps):
+    scheduler = DPMSolverMultistepScheduler(timestep_spacing=spacing, final_sigmas_type="sigma_min")
+    scheduler.set_timesteps(steps)
+    levels = from_alphas_cumprod(alphas(), steps, spacing)
+    torch.testing.assert_close(levels.float(), scheduler.sigmas, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "linspace", "leading"])
+@pytest.mark.parametrize("final", FINALS)
+def test_any_possible_number_of_steps(spacing, final):
+    most = 12 - (final == "sigma_min")
+    dense = spacing == "trailing" and final == "sigma_min"
+    for steps in range(1, 9 if dense else most + 1):
+        levels = from_alphas_cumprod(alphas(12), steps, spacing, final)
+        assert len(check_sigmas(levels)) == steps + 1
+    if dense:
+        with pytest.raises(ValueError, match="so dense"):
+            from_alphas_cumprod(alphas(12), most, spacing, final)
+    with pytest.raises(ValueError, match=f"at most {most}"):
+        from_alphas_cumprod(alphas(12), most + 1, spacing, final)
+
+
+def test_a_single_linspace_step_starts_at_the_top():
+    assert from_alphas_cumprod(alphas(), 1, "linspace", "zero")[0] == sigmas_at([999])[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1.0], "1 level"),
+        ([], "0 level"),
+        ([2.0, math.nan], r"sigmas\[1\] is nan"),
+        ([math.inf, 1.0], r"sigmas\[0\] is inf"),
+        ([2.0, 1.0, -1.0], r"sigmas\[2\] is -1.0"),
+        ([2.0, 0.0, -1.0], r"sigmas\[1\] is 0; only the last"),
+        ([3.0, 1.0, 2.0], r"sigmas\[1\] is 1.0 and sigmas\[2\] is 2.0"),
+        ([3.0, 3.0], r"sigmas\[0\] is 3.0 and sigmas\[1\] is 3.0"),
+        ("no", "sequence of numbers"),
+        (5.0, "sequence of numbers"),
+    ],
+)
+def test_check_sigmas_refuses(values, message):
+    with pytest.raises(ValueError, match=message):
+        check_sigmas(values)
+
+
+def test_check_sigmas_takes_tensors_and_sequences():
+    assert check_sigmas([3, 1, 0]) == (3.0, 1.0, 0.0)
+    assert check_sigmas(torch.tensor([2.0, 0.5])) == (2.0, 0.5)
+    assert check_sigmas(np.array([2.0, 0.5]).tolist()) == (2.0, 0.5)
+    assert all(type(level) is float for level in check_sigmas(torch.tensor([2, 1])))
+    with pytest.raises(ValueError, match=r"shape \(1, 2\)"):
+        check_sigmas(torch.tensor([[2.0, 1.0]]))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"steps": 0}, ValueError, "steps is 0"),
+        ({"steps": 5.0}, TypeError, "steps is 5.0"),
+        ({"steps": True}, TypeError, "steps is True"),
+        ({"steps": 5, "sigma_min": 0.0}, ValueError, "sigma_min is 0.0"),
+        ({"steps": 5, "sigma_min": -1.0}, ValueError, "sigma_min is -1.0"),
+        ({"steps": 5, "sigma_max": math.nan}, ValueError, "sigma_max is nan"),
+        ({"steps": 5, "sigma_min": 2.0, "sigma_max": 1.0}, ValueError, "must be the lower"),
+        ({"steps": 5, "final": "zer"}, ValueError, "Did you mean 'zero'"),
+    ],
+)
+def test_schedules_refuse(name, options, error, message):
+    with pytest.raises(error, match=message):
+        SCHEDULES[name](**options)
+
+
+def test_other_errors():
+    with pytest.raises(ValueError, match="rho is 0"):
+        karras(5, rho=0)
+    with pytest.raises(ValueError, match="shift is -1"):
+        flow_shift(5, shift=-1)
+    with pytest.raises(ValueError, match="strictly decrease"):
+        karras(10, 1.0, 1.0 + 4e-16)
+    with pytest.raises(ValueError, match="Did you mean 'trailing'"):
+        from_alphas_cumprod(alphas(), 5, "trailin")
+    with pytest.raises(ValueError, match="zero terminal SNR"):
+        from_alphas_cumprod(torch.tensor([0.9, 0.5, 0.0]), 2)
+    with pytest.raises(ValueError, match=r"alphas_cumprod\[1\] is 0.5"):
+        from_alphas_cumprod(torch.tensor([0.9, 0.5, 0.6]), 2)
+    with pytest.raises(ValueError, match="one dimension"):
+        from_alphas_cumprod(torch.rand(3, 3), 2)
