@@ -1,0 +1,69 @@
+"""ODE solvers of the sampling loop, by name or as objects."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from ..errors import unknown_name
+from .adams import IPNDM
+from .base import BoundDenoiser, History, Solver, Step
+from .deis import DEIS
+from .dpmpp import DPMpp2M, DPMpp3M
+from .euler import Euler
+from .heun import Heun
+from .unipc import UniPC
+
+__all__ = [
+    "DEIS",
+    "IPNDM",
+    "SOLVERS",
+    "BoundDenoiser",
+    "DPMpp2M",
+    "DPMpp3M",
+    "Euler",
+    "Heun",
+    "History",
+    "Solver",
+    "Step",
+    "UniPC",
+    "resolve_solver",
+]
+
+SOLVERS: dict[str, type[Solver]] = {
+    "euler": Euler,
+    "heun": Heun,
+    "dpmpp_2m": DPMpp2M,
+    "dpmpp_3m": DPMpp3M,
+    "ipndm": IPNDM,
+    "deis": DEIS,
+    "unipc": UniPC,
+}
+"""The solvers that have a name."""
+
+
+def resolve_solver(solver: str | Solver, **options: Any) -> Solver:
+    """The solver of that name with those options; an object is handed through.
+
+    Raises:
+        TypeError: neither a name nor a `Solver` object.
+        ValueError: an unknown name, an option that the solver does not have, an option value that
+            it refuses, or options beside an object.
+    """
+    if isinstance(solver, Solver):
+        if options:
+            raise ValueError(
+                f"options {', '.join(sorted(options))} were given beside a {type(solver).__name__} "
+                "object; set them where the object is made"
+            )
+        return solver
+    if not isinstance(solver, str):
+        raise TypeError(f"solver is {solver!r}; a name or a Solver object is needed")
+    if solver not in SOLVERS:
+        raise unknown_name("solver", solver, SOLVERS)
+    known = [field.name for field in fields(SOLVERS[solver])]
+    for name in options:
+        if name not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise ValueError(f"option {name!r} does not exist for solver {solver!r}; {has}")
+    return SOLVERS[solver](**options)
