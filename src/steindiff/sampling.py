@@ -1,0 +1,268 @@
+"""The one sampling loop."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .denoisers.base import Denoiser
+from .errors import NonFiniteError, check_batch, non_finite_samples
+from .schedules import check_sigmas
+from .solvers import Solver, resolve_solver
+from .stein import Coefficient, Constant, Relaxed, StepRecord, resolve_coefficient
+
+
+class Progress(NamedTuple):
+    """What a callback is told after each step.
+
+    Attributes:
+        step: index of the step, from 0. steps: how many there are.
+        sigma, sigma_next: levels that the step went between.
+        x: (B, *shape), the state at `sigma_next`.
+        denoised: (B, *shape), the denoiser's output at `sigma`.
+        record: the step's measurements when `record=True`.
+    """
+
+    step: int
+    steps: int
+    sigma: float
+    sigma_next: float
+    x: Tensor
+    denoised: Tensor
+    record: StepRecord | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """Measurements of a whole sampling, (steps, B) each; see `StepRecord` for what they are.
+
+    `sigmas` has steps + 1 levels.
+    """
+
+    sigmas: tuple[float, ...]
+    gamma: Tensor
+    correction: Tensor
+    energy: Tensor
+    energy_next: Tensor
+    kappa: Tensor
+    stein_ratio: Tensor
+
+
+@dataclass(frozen=True)
+class SampleResult:
+    """What `sample` returns.
+
+    Attributes:
+        x: (B, *shape), the samples at the last level.
+        nfe: how often the denoiser was called; a guided denoiser counts as one.
+        trajectory: the states at every level, start and end included, when asked for.
+        record: measurements of every step, when asked for.
+    """
+
+    x: Tensor
+    nfe: int
+    trajectory: tuple[Tensor, ...] | None = None
+    record: Record | None = None
+
+
+def noise(
+    shape: Sequence[int],
+    sigma: float = 80.0,
+    seeds: Iterable[int] = (0,),
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Starting states at noise level `sigma`, one generator a seed.
+
+    Image k depends on seed k alone: neither on the other seeds nor on the device.
+
+    Args:
+        shape: of one sample, without the batch dimension.
+        sigma: standard deviation of the noise.
+        seeds: one a sample.
+
+    Returns:
+        (len(seeds), *shape).
+
+    Raises:
+        ValueError: no seeds, one that is no integer of 64 bits, or a sigma that is not positive and
+            finite.
+        TypeError: `dtype` is not a floating-point one.
+    """
+    if not dtype.is_floating_point:
+        raise TypeError(f"dtype is {dtype}; a real floating-point dtype is needed")
+    if not 0 < sigma < float("inf"):
+        raise ValueError(f"sigma is {sigma!r}; a positive number is needed")
+    draws = [torch.randn(tuple(shape), generator=_generator(seed)) for seed in seeds]
+    if not draws:
+        raise ValueError("seeds is empty; one seed a sample is needed")
+    return (torch.stack(draws) * sigma).to(device=device, dtype=dtype)
+
+
+def _generator(seed: int) -> torch.Generator:
+    try:
+        return torch.Generator().manual_seed(operator.index(seed))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"seeds holds {seed!r}; integers from -2**63 to 2**64 - 1 are needed"
+        ) from error
+
+
+def sample(
+    denoiser: Denoiser,
+    x: Tensor,
+    sigmas: Tensor | Sequence[float],
+    solver: str | Solver = "ipndm",
+    coefficient: str | Coefficient | None = "energy",
+    *,
+    conditioning: Mapping[str, Any] | None = None,
+    return_trajectory: bool = False,
+    record: bool = False,
+    callback: Callable[[Progress], object] | None = None,
+    progress: bool = False,
+    grad: bool = False,
+) -> SampleResult:
+    """Integrates the probability-flow ODE from `sigmas[0]` to `sigmas[-1]`, relaxed or not.
+
+    Args:
+        denoiser: D(x, sigma, **conditioning), in VE coordinates.
+        x: (B, *shape), floating point: the start at `sigmas[0]`; see `noise`.
+        sigmas: decreasing levels; steps = len(sigmas) - 1. Only the last may be 0.
+        solver: a name of `SOLVERS` or a `Solver`.
+        coefficient: a name of `COEFFICIENTS`, a `Coefficient`, or None for the plain solver.
+        conditioning: keyword arguments for the denoiser, such as {"class_labels": labels}.
+        return_trajectory: whether to keep the state at every level.
+        record: whether to measure gamma, energies, kappa and j at every step.
+        callback: called after every step with a `Progress`.
+        progress: whether to show a progress bar on standard error.
+        grad: whether to record gradients.
+
+    Returns:
+        A `SampleResult`.
+
+    Raises:
+        ValueError: bad sigmas, names, shapes or conditioning; each names the argument and value.
+        TypeError: an argument, or the denoiser's output, of the wrong type or dtype.
+        NonFiniteError: a NaN or an infinity, with the step where it appeared. On an accelerator it
+            is raised at the end, so that no step waits for the device.
+    """
+    if not callable(denoiser):
+        raise TypeError(f"denoiser is a {type(denoiser).__name__}; a callable is needed")
+    levels = check_sigmas(sigmas)
+    method = _compose(solver, coefficient, record)
+    bound = _Bound(denoiser, check_batch(x, "x"), dict(conditioning or {}))
+    watch = _Watch(x.device)
+    watch.look("x", x, 0, levels[0])
+    steps = len(levels) - 1
+    trajectory, records = [x], []
+    with torch.set_grad_enabled(grad), _bar(progress, steps) as advance:
+        state = method.init(x, levels)
+        for i, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
+            bound.step = i
+            step = method.step(bound, x, sigma, sigma_next, state)
+            x, state = step.x, step.state
+            watch.look("the denoiser's output", step.denoised, i, sigma)
+            watch.look("the state after the step", x, i, sigma)
+            measured = state.record if isinstance(method, Relaxed) else None
+            records.append(measured)
+            if return_trajectory:
+                trajectory.append(x)
+            if callback is not None:
+                callback(Progress(i, steps, sigma, sigma_next, x, step.denoised, measured))
+            advance()
+    watch.report()
+    return SampleResult(
+        x,
+        bound.calls,
+        tuple(trajectory) if return_trajectory else None,
+        _stack(levels, records) if record else None,
+    )
+
+
+def _compose(solver: str | Solver, coefficient: str | Coefficient | None, record: bool) -> Solver:
+    base, rule = resolve_solver(solver), resolve_coefficient(coefficient)
+    if isinstance(base, Relaxed) and rule is not None:
+        raise ValueError("solver is relaxed already; with it, coefficient must be None")
+    if isinstance(base, Relaxed):
+        return replace(base, record=base.record or record)
+    if rule is None and not record:
+        return base
+    return Relaxed(base, rule or Constant(1.0), record)
+
+
+class _Bound:
+    """The denoiser with its conditioning; counts its calls and checks what it returns."""
+
+    def __init__(self, denoiser: Denoiser, x: Tensor, conditioning: dict[str, Any]) -> None:
+        self.denoiser, self.conditioning = denoiser, conditioning
+        self.calls = self.step = 0
+        check = getattr(denoiser, "check", None)
+        if check is not None:
+            check(x, **conditioning)
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        self.calls += 1
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        level = torch.full((len(x),), sigma, dtype=dtype, device=x.device)
+        denoised = self.denoiser(x, level, **self.conditioning)
+        if not isinstance(denoised, Tensor):
+            raise TypeError(
+                f"the denoiser returned a {type(denoised).__name__} at step {self.step}; "
+                "a tensor is needed"
+            )
+        for what in ("shape", "dtype", "device"):
+            if getattr(denoised, what) != getattr(x, what):
+                error = ValueError if what == "shape" else TypeError
+                raise error(
+                    f"the denoiser's output at step {self.step} has {what} "
+                    f"{getattr(denoised, what)}; {getattr(x, what)}, that of x, is needed"
+                )
+        return denoised
+
+
+class _Watch:
+    """Looks for non-finite values: at once on the CPU, at the end where looking would wait."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.immediate = device.type == "cpu"
+        self.pending: list[tuple[str, Tensor, int, float]] = []
+
+    def look(self, what: str, x: Tensor, step: int, sigma: float) -> None:
+        self.pending.append((what, non_finite_samples(x), step, sigma))
+        if self.immediate:
+            self.report()
+
+    def report(self) -> None:
+        for what, bad, step, sigma in self.pending:
+            if bool(bad.any()):
+                raise NonFiniteError(what, step, sigma, bad.nonzero().flatten().tolist())
+        self.pending.clear()
+
+
+def _stack(levels: tuple[float, ...], records: Sequence[StepRecord | None]) -> Record:
+    names = [field.name for field in fields(Record) if field.name != "sigmas"]
+    return Record(
+        levels, **{name: torch.stack([getattr(r, name) for r in records]) for name in names}
+    )
+
+
+@contextlib.contextmanager
+def _bar(show: bool, steps: int) -> Any:
+    """Yields a function to call after every step."""
+    if not show:
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True)) as bar:
+        task = bar.add_task("sampling", total=steps)
+        yield lambda: bar.advance(task)

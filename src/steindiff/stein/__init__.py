@@ -1,0 +1,50 @@
+"""Stein relaxation: divergence estimators, coefficients, and the solver that applies them."""
+
+from __future__ import annotations
+
+from ..errors import unknown_name
+from . import divergence
+from .base import Coefficient, Decision, Proposal, lost_energy
+from .constant import Constant
+from .coupled import Coupled
+from .energy import Energy
+from .published import Published
+from .relax import Relaxed, StepRecord
+
+COEFFICIENTS: dict[str, type[Coefficient]] = {
+    "energy": Energy,
+    "published": Published,
+    "coupled": Coupled,
+    "constant": Constant,
+}
+
+__all__ = [
+    "COEFFICIENTS",
+    "Coefficient",
+    "Constant",
+    "Coupled",
+    "Decision",
+    "Energy",
+    "Proposal",
+    "Published",
+    "Relaxed",
+    "StepRecord",
+    "divergence",
+    "lost_energy",
+    "resolve_coefficient",
+]
+
+
+def resolve_coefficient(coefficient: str | Coefficient | None) -> Coefficient | None:
+    """The coefficient of that name with its default options; objects and None pass through.
+
+    Raises:
+        ValueError: unknown name. TypeError: neither a name nor a coefficient.
+    """
+    if coefficient is None or isinstance(coefficient, Coefficient):
+        return coefficient
+    if not isinstance(coefficient, str):
+        raise TypeError(f"coefficient is {coefficient!r}; a name, a Coefficient or None is needed")
+    if coefficient not in COEFFICIENTS:
+        raise unknown_name("coefficient", coefficient, COEFFICIENTS)
+    return COEFFICIENTS[coefficient]()

@@ -1,0 +1,148 @@
+"""Relaxation of any solver: a solver that wraps a solver."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..reductions import inner
+from ..solvers.base import BoundDenoiser, Solver, Step
+from .base import Coefficient, Decision, Proposal
+
+
+class StepRecord(NamedTuple):
+    """Measurements of one step, each (B,) in float64.
+
+    Attributes:
+        gamma: relaxation used; 1 where the step was left as it is.
+        correction: share of the corrector kept in a predictor-corrector step.
+        energy: |x|^2/d of the state that the step departs from.
+        energy_next: |x'|^2/d of the state that it arrives at.
+        kappa: <x, x - D>/(d sigma^2), 1 on the exact marginals (Stein's identity).
+        stein_ratio: j = <D, x - D>/<x, x - D>, the free estimate of (div D)/d.
+    """
+
+    gamma: Tensor
+    correction: Tensor
+    energy: Tensor
+    energy_next: Tensor
+    kappa: Tensor
+    stein_ratio: Tensor
+
+
+class RelaxedState(NamedTuple):
+    """State of `Relaxed`: those of its two parts, the steps left, and the last step's record."""
+
+    solver: Any
+    coefficient: Any
+    steps_left: int
+    record: StepRecord | None = None
+
+
+@dataclass(frozen=True)
+class Relaxed(Solver):
+    """x' = (1 - gamma) x + gamma T(x), T any solver's step, gamma from a coefficient.
+
+    The last step is not relaxed: no later evaluation could take out the noise that relaxing
+    leaves behind. gamma is one number per sample; sums run in float64 where the device has it,
+    whatever the dtype of the samples.
+
+    Args:
+        solver: the solver to relax.
+        coefficient: the rule.
+        record: whether each step's measurements are kept in the state.
+
+    Raises:
+        TypeError: `solver` is no `Solver`, or is relaxed already; `coefficient` no `Coefficient`.
+    """
+
+    solver: Solver
+    coefficient: Coefficient
+    record: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.solver, Solver) or isinstance(self.solver, Relaxed):
+            raise TypeError(f"solver is {self.solver!r}; an unrelaxed Solver object is needed")
+        if not isinstance(self.coefficient, Coefficient):
+            raise TypeError(f"coefficient is {self.coefficient!r}; a Coefficient object is needed")
+
+    @property
+    def calls_per_step(self) -> int:
+        return self.solver.calls_per_step * (1 + self.coefficient.extra_calls)
+
+    def init(self, x: Tensor, sigmas: Sequence[float]) -> RelaxedState:
+        return RelaxedState(self.solver.init(x, sigmas), self.coefficient.init(x), len(sigmas) - 1)
+
+    def step(
+        self,
+        denoiser: BoundDenoiser,
+        x: Tensor,
+        sigma: float,
+        sigma_next: float,
+        state: RelaxedState,
+    ) -> Step:
+        base = self.solver.step(denoiser, x, sigma, sigma_next, state.solver)
+
+        def residual(z: Tensor) -> Tensor:
+            again = self.solver.step(denoiser, z, sigma, sigma_next, state.solver)
+            return again.start - again.x
+
+        if state.steps_left > 1:
+            proposal = _proposal(base, sigma, sigma_next, residual)
+            decision = self.coefficient(proposal, state.coefficient)
+            relaxed = _relax(base, decision)
+        else:
+            decision = Decision(torch.ones(len(x), device=x.device), state.coefficient)
+            relaxed = base.x
+        following = RelaxedState(
+            self.solver.replace(base.state, base.x, relaxed),
+            decision.state,
+            state.steps_left - 1,
+            _measure(base, relaxed, decision, sigma) if self.record else None,
+        )
+        return base._replace(x=relaxed, state=following)
+
+
+def _working(x: Tensor) -> Tensor:
+    """`x` in the precision that differences are taken in: float32 at least."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _proposal(base: Step, sigma: float, sigma_next: float, residual: Any) -> Proposal:
+    predictor = None if base.predictor is None else _working(base.predictor)
+    x, denoised, candidate = map(_working, (base.start, base.denoised, base.x))
+    return Proposal(x, denoised, candidate, predictor, sigma, sigma_next, residual)
+
+
+def _relax(base: Step, decision: Decision) -> Tensor:
+    """The relaxed state, in the dtype of the candidate. Weights of 1 give back its very bits."""
+    candidate = _working(base.x)
+    if decision.correction is not None and base.predictor is not None:
+        candidate = _blend(_working(base.predictor), candidate, decision.correction)
+    return _blend(_working(base.start), candidate, decision.gamma).to(base.x.dtype)
+
+
+def _blend(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
+    """(1 - weight) a + weight b, one weight a sample; `lerp` is exact at both ends."""
+    return torch.lerp(a, b, weight.to(a.dtype).reshape(-1, *[1] * (a.ndim - 1)))
+
+
+def _measure(base: Step, relaxed: Tensor, decision: Decision, sigma: float) -> StepRecord:
+    x, denoised = _working(base.start), _working(base.denoised)
+    size = x[0].numel()
+    noise = x - denoised
+    along = inner(x, noise)
+    gamma = decision.gamma.to(along.dtype)
+    kept = decision.correction
+    return StepRecord(
+        gamma=gamma,
+        correction=torch.ones_like(gamma) if kept is None else kept.to(along.dtype),
+        energy=inner(x, x) / size,
+        energy_next=inner(relaxed, relaxed) / size,
+        kappa=along / (size * sigma**2),
+        stein_ratio=inner(denoised, noise) / along,
+    )
