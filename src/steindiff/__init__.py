@@ -1,0 +1,38 @@
+"""Few-step sampling from diffusion and flow models, relaxed by a closed-form Stein coefficient.
+
+import steindiff as sd
+
+net = sd.load_model("fashion-mnist")
+x = sd.noise((1, 28, 28), sigma=80.0, seeds=range(16))
+labels = torch.arange(16) % 10
+result = sd.sample(net, x, sd.schedules.karras(5, 0.02, 80.0), solver="ipndm",
+                   coefficient="energy", conditioning={"class_labels": labels})
+result.x, result.nfe
+"""
+
+from importlib.metadata import version
+
+from . import denoisers, levels, metrics, schedules, solvers, stein
+from .errors import NonFiniteError
+from .models import load_classifier, load_model
+from .sampling import Progress, Record, SampleResult, noise, sample
+
+__version__ = version("steindiff")
+
+__all__ = [
+    "NonFiniteError",
+    "Progress",
+    "Record",
+    "SampleResult",
+    "__version__",
+    "denoisers",
+    "levels",
+    "load_classifier",
+    "load_model",
+    "metrics",
+    "noise",
+    "sample",
+    "schedules",
+    "solvers",
+    "stein",
+]

@@ -1,0 +1,119 @@
+"""Loads and saves models as safetensors files that carry their own configuration."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..denoisers.network import NetworkConfig, UNetDenoiser
+from ..errors import unknown_name
+from .classifier import Classifier
+
+_FOLDER = Path(__file__).parent
+_Model = TypeVar("_Model", bound=nn.Module)
+
+MODELS: dict[str, dict[str, Any]] = json.loads((_FOLDER / "manifest.json").read_text())
+"""The shipped models: name -> denoiser, classifier and card files with their SHA-256."""
+
+
+def load_model(name_or_path: str | Path, *, device: torch.device | str = "cpu") -> UNetDenoiser:
+    """A trained denoiser, ready to sample from: a shipped one by name, or a file of `save_model`.
+
+    Raises:
+        ValueError: an unknown name; a file that is truncated, whose hash is not that of the
+            shipped model, or whose weights do not fit the architecture.
+        FileNotFoundError: a path that does not exist.
+    """
+    return _load(name_or_path, "denoiser", _build_denoiser).to(device)
+
+
+def load_classifier(name_or_path: str | Path, *, device: torch.device | str = "cpu") -> Classifier:
+    """The classifier that belongs to a shipped model. Raises as `load_model` does."""
+    return _load(name_or_path, "classifier", lambda config: Classifier(**config)).to(device)
+
+
+def save_model(path: Path, model: UNetDenoiser | Classifier) -> str:
+    """Writes the model in one piece; returns the file's SHA-256."""
+    kind = "denoiser" if isinstance(model, UNetDenoiser) else "classifier"
+    config = model.config if isinstance(model.config, dict) else model.config.to_dict()
+    partial = path.with_name(path.name + ".partial")
+    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
+    try:
+        save_file(tensors, partial, metadata={"kind": kind, "config": json.dumps(config)})
+        os.chmod(partial, 0o644)  # safetensors may write files that only their owner can read
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return sha256(path)
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _build_denoiser(config: dict[str, Any]) -> UNetDenoiser:
+    return UNetDenoiser(NetworkConfig(**{**config, "widths": tuple(config["widths"])}))
+
+
+def _load(name_or_path: str | Path, kind: str, build: Callable[[dict[str, Any]], _Model]) -> _Model:
+    path, expected = _locate(name_or_path, kind)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not a file")
+    if expected is not None and (found := sha256(path)) != expected:
+        raise ValueError(
+            f"{path} is damaged: its SHA-256 is {found[:12]}..., {expected[:12]}... is expected; "
+            "install the package again"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is truncated or no safetensors file: {error}") from error
+    if metadata.get("kind") != kind:
+        found = f"a {metadata['kind']}" if "kind" in metadata else "a model of unknown kind"
+        raise ValueError(f"{path} holds {found}; a {kind} is needed")
+    try:
+        model = build(json.loads(metadata["config"]))
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{path} has a configuration that is not a {kind}'s: {type(error).__name__}: {error}"
+        ) from error
+    _fill(model, tensors, path)
+    return model.eval().requires_grad_(False)
+
+
+def _locate(name_or_path: str | Path, kind: str) -> tuple[Path, str | None]:
+    """Path, and the hash it must have if it is shipped."""
+    name = str(name_or_path)
+    if name in MODELS:
+        entry = MODELS[name][kind]
+        return _FOLDER / entry["file"], entry["sha256"]
+    if isinstance(name_or_path, Path) or os.sep in name or name.endswith(".safetensors"):
+        return Path(name_or_path), None
+    raise unknown_name("model", name, MODELS)
+
+
+def _fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    wanted = model.state_dict()
+    for key in sorted(wanted.keys() | tensors.keys()):
+        if key not in tensors or key not in wanted:
+            where = "is missing" if key in wanted else "is not part of the architecture"
+            raise ValueError(f"{path} does not fit its architecture: {key} {where}")
+        if tensors[key].shape != wanted[key].shape:
+            raise ValueError(
+                f"{path} does not fit its architecture: {key} has shape "
+                f"{tuple(tensors[key].shape)}, not {tuple(wanted[key].shape)}"
+            )
+    model.load_state_dict(dict(tensors))
