@@ -72,7 +72,7 @@ samples. Made for measuring few-step samplers on a real trained network; it is s
 | Noise levels trained on | 0.005 to 100 |
 | Data | Fashion-MNIST, 60,000 training images (Xiao, Rasul & Vollgraf 2017, arXiv 1708.07747), MIT licence, Debian package `dataset-fashion-mnist` |
 | Licence of the weights | Apache-2.0 |
-| Command | `python training/train_denoiser.py --out runs/fashion-mnist --steps {figures["steps"]}`, then `python training/train_classifier.py --out runs/classifier.safetensors` and `python training/export.py --run runs/fashion-mnist --classifier runs/classifier.safetensors` |
+| Command | `python training/train_denoiser.py --out runs/fashion-mnist`, then `python training/train_classifier.py --out runs/classifier.safetensors` and `python training/export.py --run runs/fashion-mnist --classifier runs/classifier.safetensors` |
 | Training time | {figures["seconds"]:.0f} s on two CPU cores, {figures["steps"]} steps of 128 images, seed 0, bfloat16 autocast, EMA |
 | Classifier | {figures["accuracy"]:.2%} on the 10,000 test images |
 | Samples classified as their label | {figures["agreement"]:.1%} of {CHECKED} (Heun, 39 evaluations, seeds 0-{CHECKED - 1}); guidance 2: {figures["agreement_guided"]:.1%} |

@@ -5,7 +5,7 @@ import steindiff as sd
 net = sd.load_model("fashion-mnist")
 x = sd.noise((1, 28, 28), sigma=80.0, seeds=range(16))
 labels = torch.arange(16) % 10
-result = sd.sample(net, x, sd.schedules.karras(5, 0.02, 80.0), solver="ipndm",
+result = sd.sample(net, x, sd.schedules.karras(5, 0.01, 80.0), solver="ipndm",
                    coefficient="energy", conditioning={"class_labels": labels})
 result.x, result.nfe
 """

@@ -1,0 +1,39 @@
+"""The command line: `steindiff sample`, `compare`, `info`."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from . import compare, info, sample
+
+app = typer.Typer(
+    help="Few-step sampling from diffusion models, relaxed by a Stein coefficient.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("sample")(sample.sample)
+app.command("compare")(compare.compare)
+app.command("info")(info.info)
+
+
+def main() -> None:
+    """Entry point: what the user got wrong is one sentence and exit code 2, never a traceback."""
+    try:
+        app()
+    except (ValueError, TypeError, OSError) as error:
+        typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _interrupted()
+    except SystemExit as end:
+        if end.code == 130:  # what typer makes of Ctrl-C inside a command
+            _interrupted()
+        raise
+
+
+def _interrupted() -> None:
+    typer.echo("Interrupted; no half-written file is left.", err=True)
+    sys.exit(130)
