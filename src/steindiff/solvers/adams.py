@@ -1,41 +1,65 @@
-"""iPNDM: Adams-Bashforth with the weights of a uniform grid, on the noise prediction."""
+"""Adams-Bashforth on the noise prediction; with the weights of a uniform grid it is iPNDM."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from .base import (
-    BoundDenoiser,
-    History,
-    Solver,
-    Step,
-    check_order,
-    usable_order,
-    weighted_sum,
-)
+from .base import BoundDenoiser, History, Solver, Step, check_order, usable_order, weighted_sum
 from .euler import euler_candidate
 
-_WEIGHTS: dict[int, tuple[float, ...]] = {
+
+class AdamsBashforth(Solver):
+    """x' = x + sum_k w_k eps_k, eps = (x - D)/sigma; a subclass says what the weights are.
+
+    The order grows from 1 while the history fills. Into sigma = 0 the step is x' = D.
+    """
+
+    order: int
+    lower_order_final: bool
+
+    @abstractmethod
+    def weights(self, sigmas: Sequence[float], sigma_next: float) -> Sequence[float]:
+        """Weights of two or more evaluations, at `sigmas`, the newest first."""
+
+    def init(self, x: Tensor, sigmas: Sequence[float]) -> History:
+        return History(steps_left=len(sigmas) - 1)
+
+    def step(
+        self, denoiser: BoundDenoiser, x: Tensor, sigma: float, sigma_next: float, state: History
+    ) -> Step:
+        denoised = denoiser(x, sigma)
+        history = state.push(sigma, (x - denoised) / sigma, self.order)
+        order = usable_order(self.order, history, sigma_next, self.lower_order_final)
+        if order == 1:
+            candidate = euler_candidate(x, denoised, sigma, sigma_next)
+        else:
+            weights = self.weights(history.sigmas[:order], sigma_next)
+            candidate = x + weighted_sum(weights, history.values[:order])
+        return Step(candidate, denoised, history.advance(), x)
+
+
+_UNIFORM: dict[int, tuple[float, ...]] = {
     2: (3 / 2, -1 / 2),
     3: (23 / 12, -16 / 12, 5 / 12),
     4: (55 / 24, -59 / 24, 37 / 24, -9 / 24),
 }
-"""Adams-Bashforth weights by order, the newest evaluation first."""
+"""Adams-Bashforth weights of equal steps, by order, the newest evaluation first."""
 
 
 @dataclass(frozen=True)
-class IPNDM(Solver):
+class IPNDM(AdamsBashforth):
     """x' = x + (sigma' - sigma) sum_k w_k eps_k, eps = (x - D)/sigma. Orders 1 to 4.
 
     The weights are those of equal steps in sigma, whatever the steps are: the nominal order needs
     a grid uniform in sigma, which is seldom the grid in use (`DEIS` has the weights of the actual
-    grid). The order grows from 1 while the history fills.
+    grid).
 
-    Into sigma = 0 the step is x' = D. Zhou et al.'s code stops at a positive sigma, after which it
-    offers D of the result; k-diffusion's descendants take D when the grid ends at 0.
+    Into sigma = 0 Zhou et al.'s code stops at a positive sigma, after which it offers D of the
+    result; k-diffusion's descendants take D, as we do.
 
     Source: Liu et al. 2022, "Pseudo Numerical Methods for Diffusion Models on Manifolds", the
     linear multi-step weights; Zhang & Chen 2023, "Fast Sampling of Diffusion Models with
@@ -52,18 +76,5 @@ class IPNDM(Solver):
     def __post_init__(self) -> None:
         check_order(self.order, 1, 4, "IPNDM")
 
-    def init(self, x: Tensor, sigmas: Sequence[float]) -> History:
-        return History(steps_left=len(sigmas) - 1)
-
-    def step(
-        self, denoiser: BoundDenoiser, x: Tensor, sigma: float, sigma_next: float, state: History
-    ) -> Step:
-        denoised = denoiser(x, sigma)
-        history = state.push(sigma, (x - denoised) / sigma, self.order)
-        order = usable_order(self.order, history, sigma_next, self.lower_order_final)
-        if order == 1:
-            candidate = euler_candidate(x, denoised, sigma, sigma_next)
-        else:
-            slope = weighted_sum(_WEIGHTS[order], history.values[:order])
-            candidate = x + (sigma_next - sigma) * slope
-        return Step(candidate, denoised, history.advance(), x)
+    def weights(self, sigmas: Sequence[float], sigma_next: float) -> Sequence[float]:
+        return [(sigma_next - sigmas[0]) * weight for weight in _UNIFORM[len(sigmas)]]

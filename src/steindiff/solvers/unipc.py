@@ -19,7 +19,7 @@ from .base import (
     usable_order,
     weighted_sum,
 )
-from .deis import lagrange_integrals
+from .quadrature import lagrange_integrals
 
 
 class UniPCState(NamedTuple):
