@@ -37,9 +37,10 @@ def verdict(ratio: dict[str, float]) -> str:
 
 def row(cell: dict[str, Any]) -> list[str]:
     base, relaxed = cell["base"], cell["relaxed"]
+    schedule: str = cell["schedule"]
     return [
         title(cell["solver"]),
-        NAMES.get(cell["schedule"], cell["schedule"]),
+        NAMES.get(schedule, schedule),
         str(cell["nfe"]),
         f"{base['frechet_distance']['value']:.2f}",
         f"{relaxed['frechet_distance']['value']:.2f}",
