@@ -506,8 +506,8 @@ def test_figures_against_a_direct_computation(undisturbed: Path, entry: dict[str
     assert fine.nfe == 39
     cells = json.loads((undisturbed / "results.json").read_text())["cells"]
     sigmas = {
-        "heun": sd.schedules.karras(2, 0.02, 80.0, final="zero"),
-        "euler": sd.schedules.karras(3, 0.02, 80.0),
+        "heun": sd.schedules.karras(2, 0.01, 80.0, final="zero"),
+        "euler": sd.schedules.karras(3, 0.01, 80.0),
     }
     for solver in sigmas:
         for part, coefficient in (("base", None), ("relaxed", "energy")):
