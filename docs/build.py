@@ -138,7 +138,6 @@ def overhead() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "short": lambda: short_table("guidance-1"),
     "summary": lambda: summary("guidance-1"),
-    "summary-guided": lambda: summary("guidance-2"),
     "full": lambda: full_table("guidance-1"),
     "full-guided": lambda: full_table("guidance-2"),
     "overhead": overhead,

@@ -41,8 +41,7 @@ LIMIT = 8 * 2**20
 
 def denoiser_from(run: Path) -> tuple[UNetDenoiser, dict[str, object]]:
     saved = torch.load(run / "checkpoint.pt")
-    config = {**saved["config"], "widths": tuple(saved["config"]["widths"])}
-    net = UNetDenoiser(NetworkConfig(**config))
+    net = UNetDenoiser(NetworkConfig.from_dict(saved["config"]))
     net.load_state_dict(saved["average"])
     return net.eval().requires_grad_(False), saved
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from data import DEFAULT_FOLDER, fashion_mnist
 from steindiff.denoisers.network import NetworkConfig, UNetDenoiser
+from steindiff.files import write_whole
 
 LABEL_DROPOUT = 0.1
 LEARNING_RATE = 1.5e-3
@@ -66,12 +67,6 @@ def update_average(average: nn.Module, net: nn.Module, step: int) -> None:
     decay = min(0.9992, (1 + step) / (10 + step))
     for a, p in zip(average.parameters(), net.parameters(), strict=True):
         a.lerp_(p, 1 - decay)
-
-
-def save_atomically(path: Path, content: dict[str, object]) -> None:
-    partial = path.with_suffix(".partial")
-    torch.save(content, partial)
-    os.replace(partial, path)
 
 
 def main() -> None:
@@ -122,18 +117,16 @@ def main() -> None:
                 flush=True,
             )
         if done % 250 == 0 or done == options.steps:
-            save_atomically(
-                checkpoint,
-                {
-                    "net": net.state_dict(),
-                    "average": average.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "step": done,
-                    "seconds": seconds,
-                    "curve": curve,
-                    "config": net.config.to_dict(),
-                },
-            )
+            state = {
+                "net": net.state_dict(),
+                "average": average.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": done,
+                "seconds": seconds,
+                "curve": curve,
+                "config": net.config.to_dict(),
+            }
+            write_whole(checkpoint, partial(torch.save, state))
     (options.out / "curve.json").write_text(json.dumps(curve))
 
 

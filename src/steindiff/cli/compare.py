@@ -21,11 +21,12 @@ from rich.table import Table
 from torch import Tensor
 
 from .. import sampling, schedules
+from ..files import write_whole
 from ..metrics import paired_bootstrap
 from ..models import MODELS, load_classifier, load_model
 from ..solvers import Solver
 from ..stein import resolve_coefficient
-from .options import SOLVER_HELP, check_output, guided, make_schedule, parse_solver, write_whole
+from .options import SOLVER_HELP, check_output, guided, make_schedule, parse_solver
 from .picture import Row, comparison
 from .sample import to_uint8
 
@@ -159,7 +160,7 @@ def _cells(setting: Setting) -> Iterator[tuple[str, Plan]]:
 
 
 class _Experiment:
-    """Samples and measures; the fine solution is computed once, when first needed."""
+    """Samples and measures; making one computes the fine solution."""
 
     def __init__(self, setting: Setting, advance: Callable[[int], None]) -> None:
         self.setting, self.advance = setting, advance
@@ -194,8 +195,8 @@ class _Experiment:
         return torch.cat([self.classifier.features(part) for part in x.split(500)])
 
     @torch.no_grad()
-    def measure(self, x: Tensor) -> dict[str, float]:
-        guesses = self.classifier.head(self.features(x)).argmax(dim=1)
+    def measure(self, x: Tensor, features: Tensor) -> dict[str, float]:
+        guesses = self.classifier.head(features).argmax(dim=1)
         return {
             "rmse_to_fine": (x - self.fine).square().mean().sqrt().item(),
             "classified_as_label": (guesses == self.labels).double().mean().item(),
@@ -207,16 +208,15 @@ class _Experiment:
         base = self.run(plan.sigmas, plan.solver, None)
         relaxed = self.run(plan.sigmas, plan.solver, self.setting.coefficient)
         seconds = time.monotonic() - began
-        intervals = paired_bootstrap(
-            self.features(base), self.features(relaxed), self.fine_features, self.setting.resamples
-        )
+        features = self.features(base), self.features(relaxed)
+        intervals = paired_bootstrap(*features, self.fine_features, self.setting.resamples)
         fd_base, fd_relaxed, ratio = (interval._asdict() for interval in intervals)
         return {
             "solver": plan.spec,
             "schedule": plan.schedule,
             "nfe": plan.nfe,
-            "base": {"frechet_distance": fd_base, **self.measure(base)},
-            "relaxed": {"frechet_distance": fd_relaxed, **self.measure(relaxed)},
+            "base": {"frechet_distance": fd_base, **self.measure(base, features[0])},
+            "relaxed": {"frechet_distance": fd_relaxed, **self.measure(relaxed, features[1])},
             "ratio": ratio,
             "seconds": round(seconds, 2),
         }
@@ -228,11 +228,13 @@ class _Experiment:
         for name, plan in cells:
             if (plan.schedule, plan.nfe) != (first.schedule, first.nfe):
                 continue
-            for coefficient, key, colour in ((None, "base", "#444"), ("", "relaxed", "#0a7d33")):
-                rule = self.setting.coefficient if coefficient is not None else None
+            for key, rule, suffix, colour in (
+                ("base", None, "", "#444"),
+                ("relaxed", self.setting.coefficient, " + SteinDiff", "#0a7d33"),
+            ):
                 images = to_uint8(self.run(plan.sigmas, plan.solver, rule, shown=True))
                 distance = results["cells"][name][key]["frechet_distance"]["value"]
-                label = title(plan.spec) + (" + SteinDiff" if key == "relaxed" else "")
+                label = title(plan.spec) + suffix
                 rows.append(Row(label, f"Fréchet distance {distance:.1f}", images, colour))
         fine = to_uint8(self.fine[:SHOWN])
         rows.append(Row(f"Fine solution ({2 * FINE_STEPS - 1} NFE)", "the target", fine, "#1f4e9c"))

@@ -1,13 +1,10 @@
-"""Text from the command line -> objects, and files that are written whole or not at all."""
+"""Text from the command line -> objects, and the check that a path can be written to."""
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import BinaryIO
 
 from torch import Tensor
 
@@ -82,16 +79,3 @@ def check_output(path: Path, overwrite: bool) -> None:
             pass
     except OSError as error:
         raise OSError(f"{folder} is not writable: {error.strerror or error}") from error
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Writes beside `path` and moves it there when done, so that no half of a file is ever seen."""
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise

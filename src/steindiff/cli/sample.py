@@ -11,6 +11,7 @@ import typer
 from torch import Tensor
 
 from .. import sampling
+from ..files import write_whole
 from ..models import load_model
 from .options import (
     SOLVER_HELP,
@@ -19,7 +20,6 @@ from .options import (
     make_schedule,
     parse_range,
     parse_solver,
-    write_whole,
 )
 from .picture import image_grid
 

@@ -41,7 +41,13 @@ class NetworkConfig:
             raise ValueError(f"image_size is {self.image_size}; a multiple of {coarsest} is needed")
 
     def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
         return {**asdict(self), "widths": list(self.widths)}
+
+    @classmethod
+    def from_dict(cls, config: dict[str, Any]) -> NetworkConfig:
+        """What `to_dict` wrote."""
+        return cls(**{**config, "widths": tuple(config["widths"])})
 
 
 class _Block(nn.Module):

@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..denoisers.network import NetworkConfig, UNetDenoiser
 from ..errors import unknown_name
+from ..files import write_whole
 from .classifier import Classifier
 
 _FOLDER = Path(__file__).parent
@@ -33,7 +34,11 @@ def load_model(name_or_path: str | Path, *, device: torch.device | str = "cpu") 
             shipped model, or whose weights do not fit the architecture.
         FileNotFoundError: a path that does not exist.
     """
-    return _load(name_or_path, "denoiser", _build_denoiser).to(device)
+
+    def build(config: dict[str, Any]) -> UNetDenoiser:
+        return UNetDenoiser(NetworkConfig.from_dict(config))
+
+    return _load(name_or_path, "denoiser", build).to(device)
 
 
 def load_classifier(name_or_path: str | Path, *, device: torch.device | str = "cpu") -> Classifier:
@@ -45,25 +50,15 @@ def save_model(path: Path, model: UNetDenoiser | Classifier) -> str:
     """Writes the model in one piece; returns the file's SHA-256."""
     kind = "denoiser" if isinstance(model, UNetDenoiser) else "classifier"
     config = model.config if isinstance(model.config, dict) else model.config.to_dict()
-    partial = path.with_name(path.name + ".partial")
     tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
-    try:
-        save_file(tensors, partial, metadata={"kind": kind, "config": json.dumps(config)})
-        os.chmod(partial, 0o644)  # safetensors may write files that only their owner can read
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    content = save(tensors, metadata={"kind": kind, "config": json.dumps(config)})
+    write_whole(path, lambda file: file.write(content))
     return sha256(path)
 
 
 def sha256(path: Path) -> str:
     """Hash of a file, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _build_denoiser(config: dict[str, Any]) -> UNetDenoiser:
-    return UNetDenoiser(NetworkConfig(**{**config, "widths": tuple(config["widths"])}))
 
 
 def _load(name_or_path: str | Path, kind: str, build: Callable[[dict[str, Any]], _Model]) -> _Model:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..reductions import inner
+from ..reductions import accumulator_dtype, inner
 from .base import Coefficient, Decision, Proposal, lost_energy
 
 
@@ -60,7 +60,8 @@ class Energy(Coefficient):
             raise ValueError(f"trust is {self.trust!r}; a number >= 0 is needed")
 
     def init(self, x: Tensor) -> EnergyState:
-        return EnergyState(inner(x, x) * 0)
+        dtype = accumulator_dtype(x.device)
+        return EnergyState(torch.zeros(len(x), dtype=dtype, device=x.device))
 
     def __call__(self, proposal: Proposal, state: EnergyState) -> Decision:
         x, ratio = proposal.x, proposal.ratio
