@@ -21,6 +21,7 @@ from steindiff.schedules import (
     karras,
     linear,
     log_snr,
+    vp_time,
 )
 
 
@@ -163,6 +164,24 @@ def test_check_sigmas_takes_tensors_and_sequences():
     assert all(type(level) is float for level in check_sigmas(torch.tensor([2, 1])))
     with pytest.raises(ValueError, match=r"shape \(1, 2\)"):
         check_sigmas(torch.tensor([[2.0, 1.0]]))
+
+
+@pytest.mark.parametrize("rho", [1.0, 2.0])
+def test_vp_time_is_uniform_in_the_time_of_the_sde(rho):
+    """alpha_t of the SDE is exp(-integral of beta / 2): integrated here by the trapezoidal rule."""
+    levels = vp_time(7, 0.01, 40.0, rho=rho)
+    t = torch.linspace(0, 1, 200_001, dtype=torch.float64)
+    beta = 0.1 + 19.9 * t
+    integral = torch.cat([t.new_zeros(1), torch.cumulative_trapezoid(beta, t)])
+    sigma = (integral.exp() - 1).sqrt()
+    times = torch.tensor(np.interp(levels.numpy(), sigma.numpy(), t.numpy()))
+    gaps = (times ** (1 / rho)).diff()
+    torch.testing.assert_close(gaps, gaps.mean().expand(7), rtol=2e-4, atol=0)
+
+
+def test_vp_time_refuses_rates_that_do_not_grow():
+    with pytest.raises(ValueError, match="beta_min is 20.0 and beta_max 20.0"):
+        vp_time(5, beta_min=20.0)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

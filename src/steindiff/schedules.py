@@ -98,11 +98,53 @@ def flow_shift(
     )
 
 
+def vp_time(
+    steps: int,
+    sigma_min: float = 0.002,
+    sigma_max: float = 80.0,
+    rho: float = 2.0,
+    beta_min: float = 0.1,
+    beta_max: float = 20.0,
+    final: str = "sigma_min",
+) -> Tensor:
+    """Uniform in t^(1/rho), t the time of the variance-preserving diffusion.
+
+    With a linear rate of noise, ln(1 + sigma^2) = beta_min t + (beta_max - beta_min) t^2 / 2 (Song
+    et al. 2021, "Score-Based Generative Modeling through SDEs", equation 33, in VE coordinates).
+    rho = 1 is uniform in time; rho = 2, quadratic, is the schedule that DEIS is used with (Zhang &
+    Chen 2023, "Fast Sampling of Diffusion Models with Exponential Integrator", appendix).
+
+    Args:
+        rho: > 0; the larger, the more of the levels are low.
+        beta_min, beta_max: > 0, the rate of noise at t = 0 and t = 1; beta_min < beta_max.
+
+    The other arguments, result and errors as for `karras`; also beta_min >= beta_max.
+    """
+    for name, value in (("rho", rho), ("beta_min", beta_min), ("beta_max", beta_max)):
+        _check_positive(name, value)
+    if beta_min >= beta_max:
+        raise ValueError(
+            f"beta_min is {beta_min} and beta_max {beta_max}; beta_min must be the lower"
+        )
+    slope = beta_max - beta_min
+
+    def time(sigma: float) -> float:
+        root = math.sqrt(beta_min**2 + 2 * slope * math.log1p(sigma**2))
+        return 2 * math.log1p(sigma**2) / (root + beta_min)  # no cancellation at low levels
+
+    def level(u: Tensor) -> Tensor:
+        t = u**rho
+        return (beta_min * t + slope * t**2 / 2).expm1().sqrt()
+
+    return _warped(steps, sigma_min, sigma_max, final, lambda s: time(s) ** (1 / rho), level)
+
+
 SCHEDULES: dict[str, Callable[..., Tensor]] = {
     "karras": karras,
     "log_snr": log_snr,
     "linear": linear,
     "flow_shift": flow_shift,
+    "vp_time": vp_time,
 }
 """The schedules that need nothing from a model, by name."""
 
