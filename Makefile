@@ -12,6 +12,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (PyTorch is about 200 MB) ..."
 	$(PIP) install -c constraints.txt torch
 	$(PIP) install -c constraints.txt -e ".[dev]"
+	$(PIP) install -c constraints.txt --no-deps torch-fidelity  # it asks for torchvision, unused here
 	@touch $@
 
 install: $(VENV)/installed

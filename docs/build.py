@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from steindiff.cli.compare import title
+from steindiff.bench.verdicts import title
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS / "results"

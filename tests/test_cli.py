@@ -20,11 +20,11 @@ from typer.testing import CliRunner
 import steindiff as sd
 from steindiff import sampling
 from steindiff.cli import app, compare, main
-from steindiff.cli.options import parse_range, parse_solver
 from steindiff.denoisers.network import NetworkConfig, UNetDenoiser
 from steindiff.files import write_whole
 from steindiff.models import MODELS, save_model
 from steindiff.models.classifier import Classifier
+from steindiff.specs import parse_range, parse_solver
 
 
 @dataclass(frozen=True)

@@ -180,7 +180,7 @@ def test_vp_time_is_uniform_in_the_time_of_the_sde(rho):
 
 
 def test_vp_time_refuses_rates_that_do_not_grow():
-    with pytest.raises(ValueError, match="beta_min is 20.0 and beta_max 20.0"):
+    with pytest.raises(ValueError, match=r"beta_min is 20.0 and beta_max 20.0"):
         vp_time(5, beta_min=20.0)
 
 

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 import steindiff as sd
 from data import fashion_mnist
 from steindiff.cli.picture import image_grid
-from steindiff.cli.sample import to_uint8
 from steindiff.denoisers import Denoiser, NetworkConfig, UNetDenoiser
+from steindiff.images import to_uint8
 from steindiff.models.loader import save_model, sha256
 from train_classifier import accuracy
 

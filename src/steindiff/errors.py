@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import fields
 
 import torch
 from torch import Tensor
@@ -31,6 +32,15 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return ValueError(f"{kind} {name!r} is unknown.{hint} Known: {', '.join(known)}.")
+
+
+def check_options(kind: str, name: str, cls: type, options: Iterable[str]) -> None:
+    """Raises ValueError for an option that is no field of the dataclass `cls`."""
+    known = [field.name for field in fields(cls)]
+    for option in options:
+        if option not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise ValueError(f"option {option!r} does not exist for {kind} {name!r}; {has}")
 
 
 def check_batch(x: object, name: str = "x") -> Tensor:

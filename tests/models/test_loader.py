@@ -57,7 +57,7 @@ def test_round_trip_of_a_denoiser(path: Path, model: UNetDenoiser) -> None:
     assert not loaded.training
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
     x, labels = torch.randn(2, 1, 8, 8), torch.tensor([0, 3])
-    model = copy.deepcopy(model).to(memory_format=torch.channels_last)  # as loaded models are
+    model = copy.deepcopy(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as loaded models are
     assert torch.equal(loaded(x, 1.5, labels), model(x, 1.5, labels))
     assert torch.equal(load_model(str(path))(x, 1.5, labels), model(x, 1.5, labels))
 
@@ -75,7 +75,7 @@ def test_round_trip_of_a_classifier(tmp_path: Path) -> None:
     assert loaded.config == {"num_classes": 4, "width": 8}
     assert not loaded.training
     images = torch.randn(3, 1, 28, 28)
-    classifier = classifier.eval().to(memory_format=torch.channels_last)  # as loaded models are
+    classifier = classifier.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as loaded models are
     assert torch.equal(loaded(images), classifier(images))
     assert loaded(images).shape == (3, 4)
     assert loaded.features(images).shape == (3, 8)

@@ -1,4 +1,4 @@
-"""The command line: `steindiff sample`, `compare`, `info`."""
+"""The command line: one module a command."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from . import compare, info, sample
+from . import bench, compare, evaluate, generate, info, sample
 
 app = typer.Typer(
     help="Few-step sampling from diffusion models, relaxed by a Stein coefficient.",
@@ -16,6 +16,10 @@ app = typer.Typer(
 )
 app.command("sample")(sample.sample)
 app.command("compare")(compare.compare)
+app.add_typer(bench.app, name="bench")
+app.command("generate")(generate.generate)
+app.command("fid-stats")(evaluate.fid_stats)
+app.command("evaluate")(evaluate.evaluate)
 app.command("info")(info.info)
 
 

@@ -8,19 +8,13 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from torch import Tensor
 
 from .. import sampling
 from ..files import write_whole
+from ..images import to_uint8
 from ..models import load_model
-from .options import (
-    SOLVER_HELP,
-    check_output,
-    guided,
-    make_schedule,
-    parse_range,
-    parse_solver,
-)
+from ..specs import make_schedule, parse_coefficient, parse_range, parse_solver
+from .options import SOLVER_HELP, check_output, guided
 from .picture import image_grid
 
 
@@ -66,7 +60,7 @@ def sample(
     options: dict[str, Any] = {
         "sigmas": make_schedule(schedule, steps, sigma_min, sigma_max, final),
         "solver": parse_solver(solver),
-        "coefficient": None if coefficient == "none" else coefficient,
+        "coefficient": parse_coefficient(coefficient),
         "progress": len(numbers) <= batch,
     }
     denoiser = guided(net, guidance)
@@ -90,9 +84,3 @@ def sample(
         arrays = {"images": images, "seeds": np.array(numbers), "labels": labels.numpy()}
         write_whole(npz, lambda file: np.savez(file, **arrays))
     typer.echo(f"{len(images)} images, {nfe} NFE each: {', '.join(map(str, outputs))}")
-
-
-def to_uint8(x: Tensor) -> np.ndarray:
-    """Images (N, C, H, W) in [-1, 1] -> uint8 (N, H, W, C)."""
-    scaled = ((x.clamp(-1, 1) + 1) * 127.5).round()
-    return scaled.to(torch.uint8).permute(0, 2, 3, 1).numpy()

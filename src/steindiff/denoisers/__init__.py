@@ -4,6 +4,7 @@ from .analytic import Empirical, Gaussian, GaussianMixture
 from .base import Denoiser
 from .guidance import ClassifierFreeGuidance
 from .network import NetworkConfig, UNetDenoiser
+from .perturbed import Perturbed
 
 __all__ = [
     "ClassifierFreeGuidance",
@@ -12,5 +13,6 @@ __all__ = [
     "Gaussian",
     "GaussianMixture",
     "NetworkConfig",
+    "Perturbed",
     "UNetDenoiser",
 ]

@@ -1,20 +1,48 @@
-"""Fréchet distance between two sets of features, and its bootstrap."""
+"""Fréchet distance between two sets of features, or their statistics, and its limit in N.
+
+Source: Dowson & Landau 1982; Heusel et al. 2017 (FID, with features of another network).
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .checks import check_features, check_pair
 
-class Interval(NamedTuple):
-    """A figure with its 95% bootstrap interval."""
+
+class HasMoments(Protocol):
+    """What `Statistics` is here: a mean (D,) and a covariance (D, D)."""
+
+    @property
+    def mu(self) -> Tensor: ...
+    @property
+    def sigma(self) -> Tensor: ...
+
+
+class Root(NamedTuple):
+    """Mean (D,) of a set, and R (K, D) with R^T R its covariance, in float64."""
+
+    mean: Tensor
+    root: Tensor
+
+
+class Extrapolation(NamedTuple):
+    """Fréchet distances of subsets, and their limit for infinitely many samples.
+
+    Attributes:
+        value: the limit.
+        sizes: N of each subset.
+        distances: the distance of each.
+    """
 
     value: float
-    low: float
-    high: float
+    sizes: tuple[int, ...]
+    distances: tuple[float, ...]
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
@@ -27,58 +55,109 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
         a, b: (N, D) and (M, D) features.
 
     Raises:
+        TypeError: not a floating-point tensor.
         ValueError: different widths, fewer than two rows, or non-finite features.
-
-    Source: Dowson & Landau 1982; Heusel et al. 2017 (FID, with features of another network).
     """
-    for name, value in (("a", a), ("b", b)):
-        if value.ndim != 2 or len(value) < 2:
-            raise ValueError(f"{name} has shape {tuple(value.shape)}; (N >= 2, D) is needed")
-        if not torch.isfinite(value).all():
-            raise ValueError(f"{name} holds NaN or infinite features")
-    if a.shape[1] != b.shape[1]:
-        raise ValueError(f"a has {a.shape[1]} features and b {b.shape[1]}; the same are needed")
-    (mean_a, root_a), (mean_b, root_b) = _moments(a), _moments(b)
-    cross = torch.linalg.svdvals(root_a @ root_b.T).sum()
-    distance = (mean_a - mean_b).square().sum() + root_a.square().sum() + root_b.square().sum()
+    a, b = check_pair(a, b)
+    return root_distance(root_of(a), root_of(b))
+
+
+def frechet_from_statistics(a: HasMoments, b: HasMoments) -> float:
+    """The Fréchet distance from means and covariances, in float64.
+
+    Symmetric roots R of both covariances by eigen-decomposition, then the nuclear norm of
+    R_a R_b^T: directions that neither set has are lost in rounding errors of the size of the
+    rounding of sigma, not of its square root.
+
+    Args:
+        a, b: `Statistics`, or anything with `mu` (D,) and `sigma` (D, D).
+
+    Raises:
+        ValueError: different widths, or statistics of different feature extractors.
+    """
+    if len(a.mu) != len(b.mu):
+        raise ValueError(f"a has {len(a.mu)} features and b {len(b.mu)}; the same are needed")
+    names = getattr(a, "features", None), getattr(b, "features", None)
+    if None not in names and names[0] != names[1]:
+        raise ValueError(f"a holds statistics of {names[0]!r} and b of {names[1]!r}")
+    return root_distance(_root_of_statistics(a), _root_of_statistics(b))
+
+
+def fd_infinity(
+    a: Tensor,
+    reference: Tensor | HasMoments,
+    *,
+    fractions: Sequence[float] = tuple(np.linspace(0.1, 1, 15)),
+    seed: int = 0,
+) -> Extrapolation:
+    """The Fréchet distance for infinitely many samples, extrapolated in 1/N by least squares.
+
+    A finite set of samples has a bias of order 1/N that depends on the model: distances of random
+    subsets of `a` are fitted by value + slope / N. `reference` is used whole, and its own bias
+    stays in: with `Statistics` of a data set of fixed size this is the FID_infinity of the paper;
+    with a set of features of M samples the limit is still that of a finite reference, and to be
+    compared only with others at the same M. The fit holds where the subsets have several times
+    more rows than features.
+
+    Args:
+        a: (N, D) features.
+        reference: (M, D) features, or `Statistics`.
+        fractions: sizes of the subsets over N, in (0, 1]; at least two different ones.
+        seed: of the subsets.
+
+    Raises:
+        ValueError: bad features, or fractions that give fewer than two sizes of two rows or more.
+
+    Source: Chong & Forsyth 2020, "Effectively Unbiased FID and Inception Score", section 4.
+    """
+    a = check_features("a", a)
+    if isinstance(reference, Tensor):
+        a, reference = check_pair(a, reference, ("a", "reference"))
+        target = root_of(reference)
+    else:
+        target = _root_of_statistics(reference)
+        if len(target.mean) != a.shape[1]:
+            raise ValueError(
+                f"a has {a.shape[1]} features and reference {len(target.mean)}; the same are needed"
+            )
+    sizes = _sizes(len(a), fractions)
+    generator = np.random.default_rng(seed)
+    distances = []
+    for size in sizes:
+        rows = torch.from_numpy(generator.permutation(len(a))[:size])
+        distances.append(root_distance(root_of(a[rows]), target))
+    _, value = np.polyfit(1 / np.array(sizes), distances, 1)
+    return Extrapolation(float(value), sizes, tuple(distances))
+
+
+def root_of(x: Tensor) -> Root:
+    """Mean and root of float64 features (N, D): triangular where that is the smaller."""
+    mean = x.mean(dim=0)
+    root = (x - mean) / (len(x) - 1) ** 0.5
+    return Root(mean, torch.linalg.qr(root, mode="r").R if len(x) > x.shape[1] else root)
+
+
+def root_distance(a: Root, b: Root) -> float:
+    """The Fréchet distance of sets with these means and roots."""
+    cross = torch.linalg.svdvals(a.root @ b.root.T).sum()
+    distance = (a.mean - b.mean).square().sum() + a.root.square().sum() + b.root.square().sum()
     return float((distance - 2 * cross).clamp_min(0))
 
 
-def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean, and a root R with R^T R the covariance: triangular where that is the smaller."""
-    x = x.double()
-    mean = x.mean(dim=0)
-    root = (x - mean) / (len(x) - 1) ** 0.5
-    return mean, torch.linalg.qr(root, mode="r").R if len(x) > x.shape[1] else root
+def _root_of_statistics(statistics: HasMoments) -> Root:
+    sigma = statistics.sigma.double()
+    values, vectors = torch.linalg.eigh((sigma + sigma.mT) / 2)
+    return Root(statistics.mu.double(), values.clamp_min(0).sqrt()[:, None] * vectors.mT)
 
 
-def paired_bootstrap(
-    base: Tensor, relaxed: Tensor, reference: Tensor, resamples: int = 200, seed: int = 0
-) -> tuple[Interval, Interval, Interval]:
-    """Fréchet distances of base and relaxed to the reference, and their ratio relaxed/base.
-
-    The three sets come from the same noises, row by row; each resample draws rows of all three
-    together, so that the interval of the ratio is that of a paired comparison.
-
-    Args:
-        base, relaxed, reference: (N, D) features, row k of each from noise k.
-        resamples, seed: of the percentile bootstrap.
-    """
-    generator = np.random.default_rng(seed)
-    draws = []
-    for _ in range(resamples):
-        rows = torch.from_numpy(generator.integers(0, len(reference), len(reference)))
-        target = reference[rows]
-        draws.append([frechet_distance(x[rows], target) for x in (base, relaxed)])
-    drawn = np.array(draws)
-    value = np.array([frechet_distance(x, reference) for x in (base, relaxed)])
-    return (
-        _interval(value[0], drawn[:, 0]),
-        _interval(value[1], drawn[:, 1]),
-        _interval(value[1] / value[0], drawn[:, 1] / drawn[:, 0]),
-    )
-
-
-def _interval(value: float, drawn: np.ndarray) -> Interval:
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return Interval(float(value), float(low), float(high))
+def _sizes(count: int, fractions: Sequence[float]) -> tuple[int, ...]:
+    for fraction in fractions:
+        if not 0 < fraction <= 1:
+            raise ValueError(f"fractions holds {fraction:g}; numbers in (0, 1] are needed")
+    sizes = tuple(max(2, round(count * fraction)) for fraction in fractions)
+    if len(set(sizes)) < 2:
+        raise ValueError(
+            f"fractions give the sizes {sorted(set(sizes))} of {count} rows; "
+            "at least two different ones are needed"
+        )
+    return sizes

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
-from ..errors import unknown_name
+from ..errors import check_options, unknown_name
 from .adams import IPNDM
 from .base import BoundDenoiser, History, Solver, Step
 from .deis import DEIS
@@ -61,9 +60,5 @@ def resolve_solver(solver: str | Solver, **options: Any) -> Solver:
         raise TypeError(f"solver is {solver!r}; a name or a Solver object is needed")
     if solver not in SOLVERS:
         raise unknown_name("solver", solver, SOLVERS)
-    known = [field.name for field in fields(SOLVERS[solver])]
-    for name in options:
-        if name not in known:
-            has = f"it has {', '.join(known)}" if known else "it has none"
-            raise ValueError(f"option {name!r} does not exist for solver {solver!r}; {has}")
+    check_options("solver", solver, SOLVERS[solver], options)
     return SOLVERS[solver](**options)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..errors import unknown_name
+from typing import Any
+
+from ..errors import check_options, unknown_name
 from . import divergence
 from .base import Coefficient, Decision, Proposal, lost_energy
 from .constant import Constant
@@ -35,16 +37,26 @@ __all__ = [
 ]
 
 
-def resolve_coefficient(coefficient: str | Coefficient | None) -> Coefficient | None:
-    """The coefficient of that name with its default options; objects and None pass through.
+def resolve_coefficient(
+    coefficient: str | Coefficient | None, **options: Any
+) -> Coefficient | None:
+    """The coefficient of that name with those options; objects and None pass through.
 
     Raises:
-        ValueError: unknown name. TypeError: neither a name nor a coefficient.
+        ValueError: an unknown name, an option that the coefficient does not have, an option value
+            that it refuses, or options beside an object. TypeError: neither a name nor a
+            coefficient.
     """
     if coefficient is None or isinstance(coefficient, Coefficient):
+        if options:
+            raise ValueError(
+                f"options {', '.join(sorted(options))} were given beside {coefficient!r}; set them "
+                "where the object is made"
+            )
         return coefficient
     if not isinstance(coefficient, str):
         raise TypeError(f"coefficient is {coefficient!r}; a name, a Coefficient or None is needed")
     if coefficient not in COEFFICIENTS:
         raise unknown_name("coefficient", coefficient, COEFFICIENTS)
-    return COEFFICIENTS[coefficient]()
+    check_options("coefficient", coefficient, COEFFICIENTS[coefficient], options)
+    return COEFFICIENTS[coefficient](**options)

@@ -1,0 +1,95 @@
+"""`steindiff bench`: a grid of solvers and relaxations, measured."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, TextColumn, TimeRemainingColumn
+
+from ..bench.grid import Grid, load_grid, load_preset, presets
+from .overhead import overhead
+
+app = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
+app.command("overhead")(overhead)
+
+
+@app.callback()
+def bench(
+    context: typer.Context,
+    out: Annotated[Path | None, typer.Option(help="Folder for results and report.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help=f"A grid of the package: {', '.join(presets())}.")
+    ] = None,
+    grid: Annotated[Path | None, typer.Option(help="A grid in a TOML file.")] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None, typer.Option(help="Two result folders: what changed.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Device of the models, such as cuda.")] = "cpu",
+    overwrite: Annotated[bool, typer.Option(help="Drop the results of another grid.")] = False,
+) -> None:
+    """Measure a grid of solvers, relaxations and controls at equal NFE, with intervals.
+
+    Each cell is saved as it ends; the same command started again goes on where it was. Writes
+    results.json, report.html and figures. `steindiff bench overhead` measures the cost instead.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    asked = [name for name, value in _sources(preset, grid, compare).items() if value]
+    if len(asked) != 1:
+        given = " and ".join(asked) or "none of them"
+        raise ValueError(f"{given} given; one of --preset, --grid and --compare is needed")
+    if compare is not None:
+        _compare(*compare)
+        return
+    name = preset or (grid.stem if grid else "")
+    wanted = load_preset(preset) if preset else load_grid(Path(str(grid)))
+    run(wanted, out or Path("out") / f"bench-{name}", preset, device, overwrite)
+
+
+def run(grid: Grid, out: Path, preset: str | None, device: str, overwrite: bool) -> None:
+    """Measures with a progress bar, writes the report, and prints the summary."""
+    from ..bench.report import write_report
+    from ..bench.run import run_bench
+    from ..bench.tables import terminal_summary
+    from ..bench.verdicts import read_results
+
+    columns = Progress.get_default_columns()[1:-1]
+    with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.description}")) as progress:
+        task = progress.add_task("", total=None)
+
+        def start(total: int):
+            progress.update(task, total=total)
+            return lambda done: progress.advance(task, done)
+
+        run_bench(
+            grid,
+            out,
+            command=shlex.join(["steindiff", *sys.argv[1:]]),
+            preset=preset,
+            overwrite=overwrite,
+            device=device,
+            tell=lambda text: progress.update(task, description=text),
+            warn=progress.console.print,
+            start=start,
+        )
+    report = write_report(out)
+    Console().print(*terminal_summary(read_results(out)))
+    typer.echo(f"report: {report}   figures: {out / 'results.json'}")
+
+
+def _sources(*values: object) -> dict[str, object]:
+    return dict(zip(("--preset", "--grid", "--compare"), values, strict=True))
+
+
+def _compare(a: Path, b: Path) -> None:
+    from ..bench.difference import compare_results
+
+    difference = compare_results(a, b)
+    Console().print(difference.terminal())
+    if difference.exit_status:
+        raise typer.Exit(difference.exit_status)

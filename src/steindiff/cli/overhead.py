@@ -1,0 +1,166 @@
+"""`steindiff bench overhead`: what relaxing adds to a step, in time, operations and memory."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ..bench.overhead import check_device, measure_overhead
+from ..bench.verdicts import title
+from ..files import write_whole
+from ..models import load_model
+from ..solvers import SOLVERS
+from ..specs import parse_solver
+from .options import SOLVER_HELP, check_output
+
+PARTS = ("model", "solver", "relaxation")
+
+
+def overhead(
+    out: Annotated[Path | None, typer.Option(help="JSON file for all figures.")] = None,
+    model: Annotated[str, typer.Option(help="Shipped model, or a .safetensors file.")] = (
+        "fashion-mnist"
+    ),
+    solver: Annotated[list[str] | None, typer.Option(help=f"Repeatable. {SOLVER_HELP}")] = None,
+    coefficient: Annotated[str, typer.Option(help="Coefficient of the relaxation.")] = "energy",
+    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
+    steps: Annotated[int, typer.Option(min=2, help="Solver steps of a sampling.")] = 5,
+    runs: Annotated[int, typer.Option(min=1, help="Rounds; a round runs everything once.")] = 15,
+    device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
+    model_seconds: Annotated[
+        list[float] | None,
+        typer.Option(help="Also the share beside a model whose call takes so long; repeatable."),
+    ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Also torch.compile; needs a C++ compiler.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+) -> None:
+    """Measure what relaxing adds to a step: seconds, operations, waits for the device, bytes.
+
+    The times of model, solver and relaxation are measured one by one, in turn.
+    """
+    if out is not None:
+        check_output(out, overwrite)
+    place = check_device(device)
+    net = load_model(model, device=place)
+    console = Console(stderr=True)
+    with console.status("model") as status:
+        found = measure_overhead(
+            net,
+            net.sample_shape,
+            conditioning={
+                "class_labels": torch.arange(batch, device=place) % net.config.num_classes
+            },
+            solvers={spec: parse_solver(spec) for spec in solver or SOLVERS},
+            coefficient=coefficient,
+            batch=batch,
+            steps=steps,
+            runs=runs,
+            device=place,
+            model_seconds=model_seconds or (),
+            compiled=compiled,
+            started=lambda name: status.update(name),
+        )
+    found["setting"]["model"] = model
+    found["command"] = shlex.join(["steindiff", *sys.argv[1:]])
+    for table in tables(found):
+        Console().print(table)
+    if out is not None:
+        text = json.dumps(found, indent=1) + "\n"
+        write_whole(out, lambda file: file.write(text.encode()))
+        typer.echo(f"figures: {out}")
+
+
+def tables(found: dict[str, Any]) -> list[Table]:
+    """What `measure_overhead` found, as tables: the solvers, then formats and `torch.compile`."""
+    return [_solvers(found), _alternatives(found)]
+
+
+def _solvers(found: dict[str, Any]) -> Table:
+    setting, machine = found["setting"], found["machine"]
+    table = Table(
+        title=f"A step: {setting['steps']} steps, batch {setting['batch']}, {setting['runs']} "
+        f"rounds, {machine['gpu'] or machine['cpu']}, {machine['threads']} threads, torch "
+        f"{found['versions']['torch']}.\nmodel + solver + relaxation; milliseconds are medians, in "
+        "brackets the range",
+        title_justify="left",
+    )
+    table.add_column("solver")
+    beside = list(next(iter(found["solvers"].values()))["relaxation_share_beside_model_of_seconds"])
+    for heading in (
+        "ms a step",
+        "relaxation",
+        "share",
+        *(f"beside {given} s" for given in beside),
+        "ops a step",
+        "whole, relaxed/base",
+        "waits",
+        "state, B",
+        "peak, B",
+    ):
+        table.add_column(heading, justify="right")
+    for name, row in found["solvers"].items():
+        ms = {part: _milliseconds(row["seconds_per_step"][part]) for part in PARTS}
+        operations = row["operations_per_step"]
+        shares = row["relaxation_share_beside_model_of_seconds"]
+        table.add_row(
+            title(name),
+            " + ".join(f"{ms[part]['median']:.2f}" for part in PARTS),
+            f"\\[{ms['relaxation']['min']:.2f}, {ms['relaxation']['max']:.2f}]",
+            f"{row['share']['relaxation']:.1%}",
+            *(f"{shares[given]:.2%}" for given in beside),
+            " + ".join(f"{operations[part]:g}" for part in PARTS),
+            _range(row["sampling"]["ratio"]),
+            str(row["relaxation_waits"]),
+            f"{row['state_bytes_per_sample']:g}",
+            f"+{row['peak_bytes_per_sample']['relaxation']:.0f}",
+        )
+    return table
+
+
+def _alternatives(found: dict[str, Any]) -> Table:
+    table = Table(title="What else changes the time of the model", title_justify="left")
+    for heading in ("what", "ms before", "ms after", "faster by", "largest difference", "pays"):
+        table.add_column(heading, justify="left" if heading == "what" else "right")
+    formats, compiling = found["memory_format"], found["compile"]
+    if formats:
+        table.add_row("model: contiguous, channels last", *_versus(formats), "at once")
+    if compiling and not compiling["available"]:
+        table.add_row(f"torch.compile is not available here: {compiling['why']}")
+    elif compiling:
+        for name in ("model", "coefficient", "coefficient_static"):
+            row = compiling[name]
+            images = row["pays_after_images"]
+            pays = "never" if images is None else f"after {images} images"
+            table.add_row(
+                f"{name.replace('_', ', ')}: eager, compiled",
+                *_versus(row),
+                f"{pays} ({row['compile_seconds']:.0f} s)",
+            )
+    return table
+
+
+def _versus(row: dict[str, Any]) -> list[str]:
+    before, after = (
+        f"{_milliseconds(value)['median']:.2f}"
+        for key, value in row.items()
+        if key.endswith("_seconds") and isinstance(value, dict)
+    )
+    return [before, after, _range(row["speedup"]), f"{row['largest_difference']:.1e}"]
+
+
+def _milliseconds(seconds: dict[str, float]) -> dict[str, float]:
+    return {key: 1000 * value for key, value in seconds.items()}
+
+
+def _range(values: dict[str, float]) -> str:
+    return f"{values['median']:.3f} \\[{values['min']:.3f}, {values['max']:.3f}]"

@@ -1,0 +1,59 @@
+"""A denoiser with a known, smooth error: what an imperfect network does, at a size one can set."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import Denoiser
+
+
+class Perturbed:
+    """D(x, sigma) + error * s(sigma) * g(x / sqrt(sigma^2 + sigma_data^2)).
+
+    g is a fixed random two-layer network (tanh) whose outputs have a root mean square of about 1 on
+    normal input, and s = sigma sigma_data / sqrt(sigma^2 + sigma_data^2) the posterior's standard
+    deviation for Gaussian data: `error` is the denoiser's error in units of what no denoiser can
+    know. It separates what a solver does wrong (against the exact solution of this denoiser) from
+    what the model does wrong (against the exact denoiser).
+
+    Args:
+        denoiser: what is perturbed.
+        size: elements of one sample.
+        error: >= 0, root mean square of the error in units of s(sigma).
+        sigma_data: standard deviation of the data.
+        hidden: width of g. seed: of its weights.
+
+    Raises:
+        ValueError: `error` negative or not finite.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        size: int,
+        error: float,
+        sigma_data: float = 0.5,
+        hidden: int = 64,
+        seed: int = 0,
+    ) -> None:
+        if not (math.isfinite(error) and error >= 0):
+            raise ValueError(f"error is {error!r}; a finite number >= 0 is needed")
+        self.denoiser, self.error, self.sigma_data = denoiser, error, sigma_data
+        generator = torch.Generator().manual_seed(seed)
+        self.inner = torch.randn(size, hidden, generator=generator) / math.sqrt(size)
+        outer = torch.randn(hidden, size, generator=generator)
+        # tanh of a standard normal has a mean square of 0.394.
+        self.outer = outer / math.sqrt(0.394 * hidden)
+
+    def __call__(self, x: Tensor, sigma: Tensor | float, /, **conditioning: Any) -> Tensor:
+        """(B, *shape) from x (B, *shape) and sigma, a number or (B,), as every denoiser."""
+        level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x))[:, None]
+        total = (level**2 + self.sigma_data**2).sqrt()
+        z = x.flatten(1) / total
+        g = torch.tanh(z @ self.inner.to(x)) @ self.outer.to(x)
+        shift = self.error * level * self.sigma_data / total * g
+        return self.denoiser(x, torch.as_tensor(sigma), **conditioning) + shift.reshape(x.shape)

@@ -1,0 +1,164 @@
+"""One process, or as many as torchrun or `accelerate launch` started: what they tell each other."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
+
+# A process waits for the others where a stage of the work ends, so about as long as a shard takes.
+# A killed process is noticed at once, by its closed connection; this is for a machine that is lost.
+TIMEOUT = timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run, as one of them sees them.
+
+    Attributes:
+        rank: number of this process, from 0. size: how many there are.
+        local_rank: number of this process on its machine.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    store: Any = None
+    counters: Counter[str] = field(default_factory=Counter)
+
+    def count(self, name: str, by: int = 1) -> int:
+        """Adds to a counter common to all processes; returns its new value."""
+        if self.size == 1:
+            self.counters[name] += by
+            return self.counters[name]
+        try:
+            return int(self.store.add(name, by))
+        except RuntimeError as error:
+            raise _lost(error) from error
+
+    def gather(self, value: Any) -> list[Any]:
+        """The value of every process, by rank. All must call it."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        try:
+            dist.all_gather_object(values, value)
+        except RuntimeError as error:
+            raise _lost(error) from error
+        return values
+
+    def collect(self, value: Any) -> list[Any] | None:
+        """The value of every process, by rank, in rank 0; None elsewhere. All must call it."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] | None = None if self.rank else [None] * self.size
+        try:
+            dist.gather_object(value, values)
+        except RuntimeError as error:
+            raise _lost(error) from error
+        return values
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """A stage that ends for all processes as soon as it fails in one.
+
+        What a lower rank has said already is not said again: the process then ends with code 2.
+        """
+        failure: Exception | None = None
+        try:
+            yield
+        except Exception as error:
+            failure = error
+        try:
+            said = self.gather(None if failure is None else str(failure))
+        except OSError as lost:
+            raise failure or lost from None
+        if failure is not None and str(failure) not in said[: self.rank]:
+            raise failure
+        if any(text is not None for text in said):
+            raise SystemExit(2)
+
+    def device(self, name: str) -> torch.device:
+        """ "auto", "cpu" or "cuda" -> the device of this process.
+
+        Raises:
+            ValueError: an unknown name, an accelerator that is not there, or one for several.
+        """
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            device = torch.device(name)
+        except RuntimeError as error:
+            raise ValueError(f"device is {name!r}; auto, cpu, cuda or cuda:N is needed") from error
+        if device.type != "cuda":
+            return device
+        if self.size > 1 and device.index is not None:
+            raise ValueError(f"device is {name!r}, one for {self.size} processes; pass cuda")
+        index = self.local_rank if device.index is None else device.index
+        if index >= torch.cuda.device_count():
+            found = torch.cuda.device_count()
+            raise ValueError(f"device is 'cuda:{index}', but there are {found} CUDA devices")
+        return torch.device("cuda", index)
+
+
+def _lost(error: Exception) -> OSError:
+    what = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return OSError(
+        f"another process of this run has ended or cannot be reached ({what}); "
+        "the same command goes on where it was"
+    )
+
+
+@contextlib.contextmanager
+def processes() -> Iterator[Processes]:
+    """Joins the processes named by the launcher's RANK, WORLD_SIZE, LOCAL_RANK and MASTER_ADDR.
+
+    Without these variables there is one process, and no process group. Counters and small objects
+    travel by gloo on the CPU; tensors on a GPU by NCCL.
+
+    Raises:
+        ValueError: variables that are incomplete.
+        OSError: the other processes cannot be reached.
+    """
+    size = _variable("WORLD_SIZE", 1)
+    if size == 1:
+        yield Processes(local_rank=_variable("LOCAL_RANK", 0))
+        return
+    local_rank = _variable("LOCAL_RANK", None)
+    backend = "gloo"
+    if dist.is_nccl_available() and local_rank < torch.cuda.device_count():
+        torch.cuda.set_device(local_rank)
+        backend = "cpu:gloo,cuda:nccl"
+    try:
+        store, rank, size = next(iter(rendezvous("env://", timeout=TIMEOUT)))
+        dist.init_process_group(
+            backend,
+            store=PrefixStore("group", store),
+            rank=rank,
+            world_size=size,
+            timeout=TIMEOUT,
+        )
+    except RuntimeError as error:
+        raise _lost(error) from error
+    try:
+        yield Processes(rank, size, local_rank, PrefixStore("work", store))
+    finally:
+        dist.destroy_process_group()
+
+
+def _variable(name: str, default: int | None) -> int:
+    text = os.environ.get(name, "")
+    if not text and default is not None:
+        return default
+    if not text.isdecimal():
+        raise ValueError(f"the environment variable {name} is {text!r}; a launcher's number is due")
+    return int(text)

@@ -1,0 +1,92 @@
+"""What is known of each shard, so that a later run can tell a whole one from a damaged one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ..files import write_whole
+from .formats import Shard, file_hash
+
+FOLDER = "shards"
+
+
+class DamagedError(ValueError):
+    """A shard or its record is not what it was when it was written."""
+
+
+def record_path(folder: Path, number: int) -> Path:
+    """Where the record of a shard is."""
+    return folder / FOLDER / f"{number:06d}.json"
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of something that JSON can hold, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def write_record(folder: Path, setting: str, shard: Shard, files: list[dict[str, Any]]) -> None:
+    """Writes the record of a shard that has just been written.
+
+    Args:
+        folder: of the run.
+        setting: digest of the run's setting.
+        shard, files: what was written, and what `write_shard` returned.
+    """
+    content = {
+        "shard": shard.number,
+        "setting": setting,
+        "first": shard.first,
+        "count": len(shard.images),
+        "seeds": [shard.seeds[0], shard.seeds[-1]],
+        "classes": shard.classes,
+        "pixels": [hashlib.sha256(image.tobytes()).hexdigest() for image in shard.images],
+        "files": files,
+    }
+    path = record_path(folder, shard.number)
+    text = json.dumps({"sha256": digest(content), **content})
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def read_record(folder: Path, number: int, setting: str) -> dict[str, Any]:
+    """The record of a shard.
+
+    Raises:
+        DamagedError: it is not as it was written, or belongs to another setting.
+        FileNotFoundError: there is none.
+    """
+    path = record_path(folder, number)
+    try:
+        content = json.loads(path.read_bytes())
+        expected = content.pop("sha256")
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DamagedError(f"its record {path} is damaged ({type(error).__name__})") from error
+    if digest(content) != expected:
+        raise DamagedError(f"its record {path} is damaged (SHA-256)")
+    if (content["shard"], content["setting"]) != (number, setting):
+        raise DamagedError(f"its record {path} is of another shard or setting")
+    return content
+
+
+def check_files(folder: Path, record: dict[str, Any], contents: bool = True) -> None:
+    """Checks that the files of a shard are there and whole.
+
+    Args:
+        folder: of the run.
+        record: of the shard.
+        contents: whether to read the files, or only look at their sizes.
+
+    Raises:
+        DamagedError: a file is missing, of another size, or of other contents.
+    """
+    for file in record["files"]:
+        path = folder / file["name"]
+        if not path.is_file():
+            raise DamagedError(f"{path} is missing")
+        size = path.stat().st_size
+        if size != file["bytes"]:
+            raise DamagedError(f"{path} has {size} bytes instead of {file['bytes']}")
+        if contents and file_hash(path) != file["sha256"]:
+            raise DamagedError(f"{path} has another SHA-256 than when it was written")
