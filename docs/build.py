@@ -10,137 +10,252 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from steindiff.bench.verdicts import title
+from steindiff.bench.tables import (
+    Entry,
+    best_sheet,
+    cells_sheet,
+    change_entry,
+    distance_entry,
+    figure,
+    groups_sheet,
+    markdown,
+    rules_sheet,
+)
+from steindiff.bench.verdicts import Cell, Verdict, read_results, schedule_title, title, verdict
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS / "results"
-NAMES = {"karras": "EDM (ρ=7)", "log_snr": "log-SNR"}
+RULES = ["energy", "constant", "random", "oracle"]
 
 
-def load(name: str) -> dict[str, Any]:
-    return json.loads((RESULTS / name / "results.json").read_text())
+def paper(**where: Any) -> list[Cell]:
+    """Cells of the committed bench whose fields have these values."""
+    cells = read_results(RESULTS / "paper")["cells"]
+    return [cell for cell in cells if all(cell[key] == value for key, value in where.items())]
 
 
-def verdict(ratio: dict[str, float]) -> str:
-    change = f"{100 * (ratio['value'] - 1):+.0f}%"
-    interval = f"[{100 * (ratio['low'] - 1):+.0f}, {100 * (ratio['high'] - 1):+.0f}]"
-    return (
-        f"**{change}** {interval}"
-        if ratio["high"] < 1 or ratio["low"] > 1
-        else f"{change} {interval}"
-    )
+def images(guidance: float | None = None) -> list[Cell]:
+    where = {} if guidance is None else {"guidance": guidance}
+    return paper(model="fashion-mnist", **where)
 
 
-def row(cell: dict[str, Any]) -> list[str]:
-    base, relaxed = cell["base"], cell["relaxed"]
-    schedule: str = cell["schedule"]
-    return [
-        title(cell["solver"]),
-        NAMES.get(schedule, schedule),
-        str(cell["nfe"]),
-        f"{base['frechet_distance']['value']:.2f}",
-        f"{relaxed['frechet_distance']['value']:.2f}",
-        verdict(cell["ratio"]),
-        f"{base['rmse_to_fine']:.3f} → {relaxed['rmse_to_fine']:.3f}",
-        f"{base['classified_as_label']:.1%} → {relaxed['classified_as_label']:.1%}",
+def mixtures() -> list[Cell]:
+    return [cell for cell in paper() if cell["model"].startswith("mixture")]
+
+
+def short() -> str:
+    """Every solver on its usual schedule at 5 NFE."""
+    rows = [
+        [
+            title(cell["solver"]),
+            schedule_title(cell["schedule"]),
+            distance_entry(cell, "base").text.partition(" [")[0],
+            distance_entry(cell, "energy").text.partition(" [")[0],
+            change_entry(cell, "energy"),
+        ]
+        for cell in images(1.0)
+        if cell["usual"] and cell["nfe"] == 5
     ]
+    return markdown(["5 NFE", "schedule", "alone", "with SteinDiff", "change [95%]"], rows)
 
 
-HEADINGS = ["solver", "schedule", "NFE", "base", "relaxed", "change [95%]", "RMSE", "as label"]
+def verdicts() -> str:
+    """In how many cells it helps, does nothing, harms: in one sentence."""
+    parts = []
+    for name, cells in (
+        ("guidance 1", images(1.0)),
+        ("guidance 2", images(2.0)),
+        ("mixtures", mixtures()),
+    ):
+        found = [verdict(cell, "energy") for cell in cells]
+        better, worse = found.count(Verdict.BETTER), found.count(Verdict.WORSE)
+        parts.append(
+            f"{name}: better in {better} of {len(cells)} cells, worse in {worse}, no significant "
+            f"difference in {len(cells) - better - worse}"
+        )
+    return "; ".join(parts) + "."
 
 
-def markdown(headings: list[str], rows: list[list[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def worse() -> str:
+    """The cells that relaxing harms."""
+    cells = [cell for cell in paper() if verdict(cell, "energy") is Verdict.WORSE]
+    cells.sort(key=lambda cell: -cell["rules"]["energy"]["ratio"]["value"])
+    sheet = cells_sheet(cells, RULES, ("model", "guidance", "schedule", "nfe"))
+    return markdown(sheet.headings, sheet.rows)
 
 
-def full_table(name: str) -> str:
-    results = load(name)
-    rows = [row(cell) for cell in results["cells"].values()]
-    setting = results["setting"]
-    note = (
-        f"n = {setting['samples']}, seeds {results['seeds'][0]}–{results['seeds'][1]}, guidance "
-        f"{setting['guidance']:g}, torch {results['versions']['torch']}. Intervals: "
-        f"{results['interval']}. Command:\n\n    {results['command']}"
-    )
-    return f"{markdown(HEADINGS, rows)}\n\n{note}"
+def table(cells: Sequence[Cell], keys: Sequence[str]) -> str:
+    sheet = cells_sheet(cells, RULES, keys)
+    return markdown(sheet.headings, sheet.rows)
 
 
-def short_table(name: str) -> str:
-    """EDM schedule, 5 NFE: what the demo shows."""
-    cells = [
-        cell
-        for cell in load(name)["cells"].values()
-        if (cell["schedule"], cell["nfe"]) == ("karras", 5)
-    ]
-    rows = [[*row(cell)[:1], *row(cell)[3:6]] for cell in cells]
-    return markdown(["5 NFE, EDM schedule", "alone", "with SteinDiff", "change [95%]"], rows)
+def grouped(cells: Sequence[Cell]) -> str:
+    sheet = groups_sheet(cells)
+    return markdown(sheet.headings, sheet.rows)
 
 
-def summary(name: str) -> str:
-    """Geometric means, the worst cell, and best against best, per schedule and NFE."""
-    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for cell in load(name)["cells"].values():
-        groups.setdefault((cell["schedule"], cell["nfe"]), []).append(cell)
-    rows = []
-    for (schedule, nfe), cells in groups.items():
-        ratios = [cell["ratio"]["value"] for cell in cells]
-        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-        worst = max(cells, key=lambda cell: cell["ratio"]["value"])
-        best = {
-            key: min(cells, key=lambda cell: cell[key]["frechet_distance"]["value"])
-            for key in ("base", "relaxed")
-        }
-        value = {key: best[key][key]["frechet_distance"]["value"] for key in best}
+def best(usual: bool) -> str:
+    sheet = best_sheet(images(), usual=usual)
+    return markdown(sheet.headings[1:], [row[1:] for row in sheet.rows])
+
+
+def side_by_side() -> str:
+    sheet = rules_sheet(images(), ["energy", "constant", "one", "random", "oracle"])
+    return markdown(sheet.headings, sheet.rows)
+
+
+def errors() -> str:
+    """What is the solver's and what the model's, where the exact denoiser is known."""
+    rows: list[list[str | Entry]] = []
+    for cell in mixtures():
+        if "fine_to_exact" not in cell:
+            continue
+        metrics = {rule: cell["rules"][rule]["metrics"] for rule in ("base", "energy")}
         rows.append(
             [
-                NAMES.get(schedule, schedule),
-                str(nfe),
-                f"{100 * (mean - 1):+.0f}%",
-                f"{title(worst['solver'])} {100 * (worst['ratio']['value'] - 1):+.0f}%",
-                f"{title(best['base']['solver'])} {value['base']:.2f}",
-                f"{title(best['relaxed']['solver'])} {value['relaxed']:.2f}",
-                f"{100 * (value['relaxed'] / value['base'] - 1):+.0f}%",
+                title(cell["solver"]),
+                distance_entry(cell, "base").text,
+                change_entry(cell, "energy"),
+                figure(metrics["base"]["fd_to_exact"]),
+                figure(metrics["energy"]["fd_to_exact"]),
+                figure(cell["fine_to_exact"]),
             ]
         )
     headings = [
-        "schedule",
-        "NFE",
-        "geometric mean",
-        "worst cell",
-        "best base",
-        "best relaxed",
-        "change",
-    ]
+        "solver", "solver's error (FD to the same model's fine solution)", "with SteinDiff",
+        "FD to the exact model", "with SteinDiff", "left at unlimited steps",
+    ]  # fmt: skip
     return markdown(headings, rows)
+
+
+def others() -> str:
+    """The other metrics of the usual cells at 5 NFE, base -> relaxed."""
+    rows = []
+    for cell in images(1.0):
+        if not (cell["usual"] and cell["nfe"] == 5):
+            continue
+        base, relaxed = (cell["rules"][rule].get("metrics") for rule in ("base", "energy"))
+        if not (base and relaxed):
+            continue
+        pairs = [
+            (base[key], relaxed[key])
+            for key in ("fd_infinity", "sliced_wasserstein", "rmse", "precision", "recall")
+        ]
+        pairs += [(base["kid"]["value"], relaxed["kid"]["value"])]
+        pairs += [(base["modes"]["kl"], relaxed["modes"]["kl"])]
+        pairs += [(base["variance_ratio"], relaxed["variance_ratio"])]
+        shown = [f"{figure(a)} → {figure(b)}" for a, b in pairs]
+        label = f"{base['as_label']:.1%} → {relaxed['as_label']:.1%}"
+        rows.append([title(cell["solver"]), *shown, label])
+    headings = [
+        "solver", "FD∞", "sliced W", "RMSE", "precision", "recall", "KID", "KL of classes",
+        "variance ratio", "as label",
+    ]  # fmt: skip
+    return markdown(headings, rows)
+
+
+def source() -> str:
+    found = read_results(RESULTS / "paper")
+    machine = found["machine"]
+    count = {cell["samples"] for cell in found["cells"]}
+    seeds = {cell["seeds"] for cell in found["cells"]}
+    return (
+        f"{len(found['cells'])} cells, n = {', '.join(map(str, sorted(count)))} each, seeds "
+        f"{', '.join(sorted(seeds))}; intervals: {found['interval']}; torch "
+        f"{found['versions']['torch']}, {machine['cpu']}, {machine['threads']} threads, "
+        f"{math.ceil(found['seconds'] / 60)} minutes. Command:\n\n    {found['command']}"
+    )
 
 
 def overhead() -> str:
     found = json.loads((RESULTS / "overhead.json").read_text())
-    rows = [
-        [
-            title(solver),
-            f"{1000 * x['base_median_s']:.0f} ms",
-            f"{x['ratio_median']:.3f}",
-            f"{x['ratio_min']:.3f} to {x['ratio_max']:.3f}",
-            f"{x['ratio_of_minima']:.3f}",
-        ]
-        for solver, x in found["solvers"].items()
+    setting, machine = found["setting"], found["machine"]
+    parts = ("model", "solver", "relaxation")
+    rows = []
+    for solver, x in found["solvers"].items():
+        ms = {part: 1000 * x["seconds_per_step"][part]["median"] for part in parts}
+        ratio, ops = x["sampling"]["ratio"], x["operations_per_step"]
+        beside = x["relaxation_share_beside_model_of_seconds"]
+        rows.append(
+            [
+                title(solver),
+                *(f"{ms[part]:.2f}" for part in parts),
+                f"{x['share']['relaxation']:.1%}",
+                *(f"{share:.2%}" for share in beside.values()),
+                f"{ratio['median']:.3f} [{ratio['min']:.3f}, {ratio['max']:.3f}]",
+                " + ".join(f"{ops[part]:.0f}" for part in parts),
+                str(x["relaxation_waits"]),
+                f"{x['state_bytes_per_sample']:g} B",
+                f"{x['peak_bytes_per_sample']['relaxation'] / 1024:.1f} KiB",
+            ]
+        )
+    beside = next(iter(found["solvers"].values()))["relaxation_share_beside_model_of_seconds"]
+    headings = [
+        "solver",
+        *(f"{part}, ms" for part in parts),
+        "share of relaxation",
+        *(f"beside a model of {seconds} s" for seconds in beside),
+        "whole sampling, relaxed/base",
+        "operations",
+        "waits",
+        "state",
+        "peak, alone",
     ]
-    headings = ["solver", "base, median", "relaxed/base, median of pairs", "range", "of the minima"]
-    return markdown(headings, rows)
+    note = (
+        f"{machine['gpu'] or machine['cpu']}, {machine['threads']} threads, batch "
+        f"{setting['batch']}, {setting['steps']} steps, {setting['runs']} rounds, torch "
+        f"{found['versions']['torch']}. Command:\n\n    {found['command']}"
+    )
+    return f"{markdown(headings, rows)}\n\n{note}"
+
+
+def alternatives() -> str:
+    found = json.loads((RESULTS / "overhead.json").read_text())
+    compiled = found["compile"] or {}
+    cases = {"model in channels-last, over contiguous": found["memory_format"]}
+    if compiled.get("available"):
+        cases |= {
+            "model by torch.compile": compiled["model"],
+            "coefficient by torch.compile": compiled["coefficient"],
+            "coefficient by torch.compile, dynamic=False": compiled["coefficient_static"],
+        }
+    rows = []
+    for name, x in cases.items():
+        count = x.get("pays_after_images", 0)
+        pays = "at once" if count == 0 else "never" if count is None else f"{count} images"
+        speed = x["speedup"]
+        rows.append(
+            [
+                name,
+                f"{speed['median']:.2f} [{speed['min']:.2f}, {speed['max']:.2f}]",
+                f"{x['largest_difference']:.1e}",
+                f"{x.get('compile_seconds', 0):.0f} s",
+                pays,
+            ]
+        )
+    return markdown(["what", "speed-up", "largest difference", "compiling", "pays after"], rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "short": lambda: short_table("guidance-1"),
-    "summary": lambda: summary("guidance-1"),
-    "full": lambda: full_table("guidance-1"),
-    "full-guided": lambda: full_table("guidance-2"),
+    "short": short,
+    "verdicts": verdicts,
+    "worse": worse,
+    "best": lambda: best(usual=False),
+    "best-usual": lambda: best(usual=True),
+    "groups": lambda: grouped(paper()),
+    "rules": side_by_side,
+    "others": others,
+    "guidance-1": lambda: table(images(1.0), ("schedule", "nfe")),
+    "guidance-2": lambda: table(images(2.0), ("schedule", "nfe")),
+    "mixtures": lambda: table(mixtures(), ("model",)),
+    "errors": errors,
+    "source": source,
     "overhead": overhead,
+    "overhead-alternatives": alternatives,
 }
 
 

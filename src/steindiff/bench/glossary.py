@@ -74,6 +74,12 @@ METRICS = (
         "Chong & Forsyth 2020",
     ),
     Metric(
+        "fd_to_exact", "FD to exact", "lower",
+        "Where the model is a perturbed exact one: Fréchet distance to the exact model's fine "
+        "solution, model error included. What is left at unlimited steps is the model's alone.",
+        "",
+    ),
+    Metric(
         "kid", "KID", "lower",
         "Squared maximum mean discrepancy of the features with a cubic kernel, unbiased; mean and "
         "standard deviation over subsets. It can come out slightly negative.",
@@ -115,7 +121,7 @@ METRICS = (
     Metric(
         "modes", "modes", "all covered, KL lower",
         "Modes or classes that the samples reach, and the Kullback-Leibler divergence of their "
-        "shares from those of the reference.",
+        "shares from the weights of the modes, or from the shares that were asked for.",
         "", _modes,
     ),
     Metric(
@@ -150,8 +156,8 @@ TERMS = (
     ("γ = 1", "Control: a relaxation that does nothing; it has to equal the base."),
     (
         "random γ",
-        "Control: γ drawn with the mean and spread that SteinDiff's has in that step, so that only "
-        "which sample gets which is lost.",
+        "Control: SteinDiff's own γ of the whole sampling, dealt out at random over steps and "
+        "samples: the same spread, without the rule that says which is for when.",
     ),
     (
         "oracle γ",
@@ -170,5 +176,10 @@ TERMS = (
     ),
     ("mean", "Geometric mean of the ratios to the base, over cells in which neither diverged."),
     ("usual", "The schedule that a solver's authors use it on."),
+    (
+        "l.o.f.",
+        "Lower order final: as many past evaluations as steps are left, in the last steps. DPM++ "
+        "and UniPC do so by themselves.",
+    ),
 )
 """Words of the report, and what they mean."""

@@ -79,7 +79,7 @@ class Store:
         if pictures:
             path = self._samples(cell)
             arrays: dict[str, Any] = dict(pictures)
-            write_whole(path, lambda file: np.savez(file, **arrays))
+            write_whole(path, lambda file: np.savez_compressed(file, **arrays))
             content["samples_sha256"] = _sha256(path)
         content = json.loads(json.dumps(content, allow_nan=False))
         self._write(self._cell(cell), {"sha256": _digest(content), "cell": content})

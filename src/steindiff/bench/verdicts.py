@@ -103,10 +103,16 @@ def cell_file_name(cell_id: str) -> str:
 
 
 def title(spec: str) -> str:
-    """The display name of a solver: "ipndm:3" -> "iPNDM-3"."""
+    """The display name of a solver: "ipndm:order=3,lower_order_final=true" -> "iPNDM-3, l.o.f."."""
     name, _, options = spec.partition(":")
-    values = [option.rpartition("=")[2] for option in options.split(",") if option]
-    return "-".join([TITLES.get(name, name), *values])
+    shown = TITLES.get(name, name)
+    for option in filter(None, options.split(",")):
+        key, _, value = option.rpartition("=")
+        if key == "lower_order_final":
+            shown += ", l.o.f." if value == "true" else ", no l.o.f."
+        else:
+            shown += f"-{value}"
+    return shown
 
 
 def schedule_title(schedule: str) -> str:
