@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Whatever pip's own settings say, what is tested is what constraints.txt pins.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test docs install clean
+.PHONY: demo test docs paper overhead install clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,16 @@ test: install
 docs: install
 	$(BIN)/python docs/figures/published_coefficient.py
 	$(BIN)/python docs/build.py
+
+paper: install
+	$(BIN)/steindiff bench --preset paper --out out/paper
+	mkdir -p docs/results/paper
+	cp out/paper/results.json out/paper/report.html out/paper/figures/overview.png docs/results/paper
+
+overhead: install
+	$(BIN)/steindiff bench overhead --out docs/results/overhead.json --batch 64 --runs 15 \
+		--solver euler --solver dpmpp_2m --solver ipndm --solver unipc --solver heun --solver deis \
+		--model-seconds 0.05 --model-seconds 1 --compile --overwrite
 
 clean:
 	rm -rf $(VENV) out

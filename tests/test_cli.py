@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,12 +19,15 @@ from typer.testing import CliRunner
 
 import steindiff as sd
 from steindiff import sampling
-from steindiff.cli import app, compare, main
+from steindiff.bench import run as bench_run
+from steindiff.bench.cell import measure_cell
+from steindiff.bench.verdicts import read_results
+from steindiff.cli import app, compare, main, picture
 from steindiff.denoisers.network import NetworkConfig, UNetDenoiser
 from steindiff.files import write_whole
 from steindiff.models import MODELS, save_model
 from steindiff.models.classifier import Classifier
-from steindiff.specs import parse_range, parse_solver
+from steindiff.solvers import SOLVERS, Euler, Step
 
 
 @dataclass(frozen=True)
@@ -390,44 +393,59 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, error: type[BaseException
     assert path.read_text() == "new"
 
 
-def test_parsing() -> None:
-    assert parse_range("0-3,7", "seeds") == [0, 1, 2, 3, 7]
-    assert parse_range(" 5 , 5-5", "seeds") == [5, 5]
-    assert parse_solver("ipndm") == sd.solvers.IPNDM()
-    assert parse_solver("ipndm:2") == sd.solvers.IPNDM(order=2)
-    assert parse_solver("unipc:order=2,variant=bh1,corrector=False") == sd.solvers.UniPC(
-        order=2, variant="bh1", corrector=False
-    )
+@dataclass(frozen=True)
+class Breaking(Euler):
+    """Euler, but its second step is not finite."""
+
+    def init(self, x: torch.Tensor, sigmas: Any) -> Any:
+        return 0
+
+    def step(self, denoiser: Any, x: torch.Tensor, sigma: float, sigma_next: float, state: Any):
+        step: Step = super().step(denoiser, x, sigma, sigma_next, None)
+        broken = step.x * float("nan") if state == 1 else step.x
+        return step._replace(x=broken, state=state + 1)
 
 
 # -- compare --------------------------------------------------------------------------------------
 
-SMALL = ("--samples", 20, "--nfe", 3, "--resamples", 20, "--solver", "heun", "--solver", "euler")
-CELLS = ["heun karras 3", "euler karras 3"]
+SMALL = (
+    "--samples", 20, "--nfe", 3, "--resamples", 20, "--solver", "heun", "--solver", "euler"
+)  # fmt: skip
+CELLS = [f"tiny-g1/karras/3/{solver}/s0-19" for solver in ("heun", "euler")]
 
 
 @pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Samples taken, one entry a call of the sampling loop."""
-    taken: list[int] = []
-    original = sampling.sample
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The cells that are computed in this process."""
+    taken: list[str] = []
+    original = measure_cell
 
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        result = original(*args, **kwargs)
-        taken.append(len(result.x))
-        return result
+    def watched(cell: Any, source: Any) -> Any:
+        taken.append(cell.id)
+        return original(cell, source)
 
-    monkeypatch.setattr(sampling, "sample", counted)
+    monkeypatch.setattr(bench_run, "measure_cell", watched)
     return taken
 
 
 def figures(folder: Path) -> dict[str, Any]:
     """What results.json holds, without what differs from run to run."""
-    results = json.loads((folder / "results.json").read_text())
-    for cell in results["cells"].values():
+    results = read_results(folder)
+    for cell in results["cells"]:
         del cell["seconds"]
-    del results["command"]
+    del results["command"], results["seconds"]
     return results
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file but the locks and what each start writes anew."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+        and path.parent.name != ".locks"
+        and path.name not in ("results.json", "report.html")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -439,61 +457,43 @@ def undisturbed(entry: dict[str, Any], tmp_path_factory: pytest.TempPathFactory)
         arguments = ["compare", "--model", "tiny", "--out", str(folder), *map(str, SMALL)]
         patch.setattr(sys, "argv", ["steindiff", *arguments])
         result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 0, (result.output, result.exception)
     assert "Heun" in result.output
     assert "Euler / DDIM" in result.output
+    assert f"picture: {folder / 'compare.png'}" in result.output.replace("\n", "")
     return folder
 
 
 @pytest.fixture
 def finished(undisturbed: Path, tmp_path: Path) -> Path:
     """A copy of it."""
-    folder = tmp_path / "out"
-    folder.mkdir()
-    for file in undisturbed.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
-    return folder
+    return Path(shutil.copytree(undisturbed, tmp_path / "out"))
 
 
-def test_compare_writes_figures_and_a_picture(undisturbed: Path, entry: dict[str, Any]) -> None:
-    assert sorted(file.name for file in undisturbed.iterdir()) == ["compare.png", "results.json"]
+def test_compare_writes_figures_a_report_and_a_picture(
+    undisturbed: Path, entry: dict[str, Any]
+) -> None:
+    names = {path.name for path in undisturbed.iterdir()}
+    assert {"compare.png", "results.json", "report.html", "cells", "samples"} <= names
     with Image.open(undisturbed / "compare.png") as picture:
         assert picture.format == "PNG"
         picture.load()
         assert picture.width > picture.height > 300
-    results = json.loads((undisturbed / "results.json").read_text())
+    results = read_results(undisturbed)
     assert results["complete"] is True
-    assert results["seeds"] == [0, 19]
     assert results["command"].startswith("steindiff compare --model tiny --out ")
-    assert results["versions"].keys() == {"python", "steindiff", "torch", "numpy"}
-    assert results["versions"]["steindiff"] == sd.__version__
-    setting = results["setting"]
-    assert setting["model"] == "tiny"
-    assert setting["model_sha256"] == entry["denoiser"]["sha256"]
-    assert setting["solvers"] == ["heun", "euler"]
-    assert (setting["nfe"], setting["samples"], setting["resamples"]) == ([3], 20, 20)
-
-
-def test_figures_of_a_cell(undisturbed: Path) -> None:
-    cells = json.loads((undisturbed / "results.json").read_text())["cells"]
-    assert list(cells) == CELLS
-    for name, cell in cells.items():
-        assert f"{cell['solver']} {cell['schedule']} {cell['nfe']}" == name
-        distances = [cell[part]["frechet_distance"] for part in ("base", "relaxed")]
-        for interval in (*distances, cell["ratio"]):
-            assert interval.keys() == {"value", "low", "high"}
-            assert 0 < interval["low"] <= interval["high"] < float("inf")
-            # A bootstrap of a distance is biased upwards: its interval need not hold the value.
-            assert 0.1 * interval["low"] < interval["value"] < 2 * interval["high"]
-        assert distances[0]["value"] != distances[1]["value"]  # relaxing did something
-        ratio = distances[1]["value"] / distances[0]["value"]
-        assert cell["ratio"]["value"] == pytest.approx(ratio)
-        for part in ("base", "relaxed"):
-            measured = cell[part]
-            assert measured["rmse_to_fine"] > 0
-            assert 0 <= measured["classified_as_label"] <= 1
-            assert measured["variance_over_fine"] > 0
-        assert cell["seconds"] >= 0
+    assert results["hashes"] == {
+        "tiny": {part: entry[part]["sha256"] for part in ("denoiser", "classifier")}
+    }
+    assert [cell["id"] for cell in results["cells"]] == CELLS
+    for cell in results["cells"]:
+        assert list(cell["rules"]) == ["base", "energy"]  # no controls
+        base, relaxed = cell["rules"]["base"], cell["rules"]["energy"]
+        assert base["nfe"] == relaxed["nfe"] == 3
+        distances = [outcome["metrics"]["fd"]["value"] for outcome in (base, relaxed)]
+        assert distances[0] != distances[1]  # relaxing did something
+        assert relaxed["ratio"]["value"] == pytest.approx(distances[1] / distances[0])
+    assert len(list((undisturbed / "samples").iterdir())) == 2
 
 
 def test_figures_against_a_direct_computation(undisturbed: Path, entry: dict[str, Any]) -> None:
@@ -501,92 +501,173 @@ def test_figures_against_a_direct_computation(undisturbed: Path, entry: dict[str
     classifier = sd.load_classifier(entry["classifier"]["file"])
     x = sd.noise((1, 28, 28), 80.0, range(20))
     labels = {"class_labels": torch.arange(20) % 10}
-    fine = sd.sample(
-        net, x, sd.schedules.karras(20, final="zero"), "heun", None, conditioning=labels
-    )
-    assert fine.nfe == 39
-    cells = json.loads((undisturbed / "results.json").read_text())["cells"]
+    levels = sd.schedules.karras(20, final="zero")
+    fine = sd.sample(net, x, levels, "heun", None, conditioning=labels, return_trajectory=True)
+    assert fine.trajectory is not None
+    # Heun's odd NFE ends at 0, Euler at the lowest level: each is held against the fine
+    # solution where it ends.
+    ends = {"heun": fine.x, "euler": fine.trajectory[-2]}
     sigmas = {
-        "heun": sd.schedules.karras(2, 0.01, 80.0, final="zero"),
-        "euler": sd.schedules.karras(3, 0.01, 80.0),
+        "heun": sd.schedules.karras(2, final="zero"),
+        "euler": sd.schedules.karras(3),
     }
-    for solver in sigmas:
-        for part, coefficient in (("base", None), ("relaxed", "energy")):
-            found = cells[f"{solver} karras 3"][part]
+    for cell in read_results(undisturbed)["cells"]:
+        solver = cell["solver"]
+        for rule, coefficient in (("base", None), ("energy", "energy")):
+            metrics = cell["rules"][rule]["metrics"]
             result = sd.sample(net, x, sigmas[solver], solver, coefficient, conditioning=labels)
             assert result.nfe == 3
-            distance = sd.metrics.frechet_distance(
-                classifier.features(result.x), classifier.features(fine.x)
-            )
-            assert found["frechet_distance"]["value"] == pytest.approx(distance, rel=1e-3)
-            rmse = float((result.x - fine.x).square().mean().sqrt())
-            assert found["rmse_to_fine"] == pytest.approx(rmse, rel=1e-4)
-
-
-def test_the_fine_solution_starts_where_the_noise_is(
-    steindiff: Command, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All samplings of a comparison begin at --sigma-max, the level of their common noise."""
-    begun: list[float] = []
-
-    def spy(denoiser: object, x: torch.Tensor, sigmas: torch.Tensor, *_: Any, **__: Any) -> Any:
-        begun.append(float(sigmas[0]))
-        assert float(x.std()) == pytest.approx(20, rel=0.1)
-        return sampling.SampleResult(x + torch.rand_like(x), 1)
-
-    monkeypatch.setattr(sampling, "sample", spy)
-    out = tmp_path / "out"
-    assert steindiff("compare", "--model", tiny, "--out", out, *SMALL, "--sigma-max", 20).code == 0
-    assert len(begun) >= 5
-    assert set(begun) == {20.0}
+            features = classifier.features(result.x)
+            distance = sd.metrics.frechet_distance(features, classifier.features(ends[solver]))
+            assert metrics["fd"]["value"] == pytest.approx(distance, rel=1e-3)
+            rmse = float((result.x - ends[solver]).square().mean().sqrt())
+            assert metrics["rmse"] == pytest.approx(rmse, rel=1e-4)
 
 
 def test_started_again_it_computes_nothing(
-    steindiff: Command, tiny: str, finished: Path, runs: list[int]
+    steindiff: Command, tiny: str, finished: Path, undisturbed: Path, measured: list[str]
 ) -> None:
-    before = {file.name: file.read_bytes() for file in finished.iterdir()}
+    before = contents(finished)
     outcome = steindiff("compare", "--model", tiny, "--out", finished, *SMALL)
     assert outcome.code == 0
-    assert runs == []
-    assert {file.name: file.read_bytes() for file in finished.iterdir()} == before
+    assert measured == []
+    assert contents(finished) == before
+    assert figures(finished) == figures(undisturbed)
     assert "Euler / DDIM" in outcome.out  # the table is shown again
 
 
 def test_a_lost_picture_is_drawn_again(
-    steindiff: Command, tiny: str, finished: Path, undisturbed: Path, runs: list[int]
+    steindiff: Command, tiny: str, finished: Path, undisturbed: Path, measured: list[str]
 ) -> None:
     (finished / "compare.png").unlink()
     assert steindiff("compare", "--model", tiny, "--out", finished, *SMALL).code == 0
-    assert runs == [20, 10, 10, 10, 10]  # the fine solution and what is shown, but no cell
-    assert (finished / "compare.png").read_bytes() == (undisturbed / "compare.png").read_bytes()
-    assert figures(finished) == figures(undisturbed)
+    assert measured == []
+    assert contents(finished) == contents(undisturbed)
 
 
 @pytest.mark.parametrize(
-    "change",
-    [("--first-seed", 5), ("--samples", 21), ("--solver", "deis"), ("--coefficient", "constant")],
+    ("change", "named"),
+    [
+        (("--first-seed", 5), "cells"),
+        (("--samples", 21), "cells"),
+        (("--solver", "deis"), "cells"),
+        (("--coefficient", "constant:value=0.99"), "coefficients"),
+        (("--sigma-max", 70), "sigma_max"),
+    ],
     ids=str,
 )
 def test_results_of_another_setting_are_kept(
-    steindiff: Command, tiny: str, finished: Path, runs: list[int], change: tuple[Any, ...]
+    steindiff: Command,
+    tiny: str,
+    finished: Path,
+    measured: list[str],
+    change: tuple[Any, ...],
+    named: str,
 ) -> None:
-    before = {file.name: file.read_bytes() for file in finished.iterdir()}
+    before = contents(finished)
     outcome = steindiff("compare", "--model", tiny, "--out", finished, *SMALL, *change)
-    refused(outcome, "results.json holds the results of another setting", "--overwrite")
-    assert runs == []
-    assert {file.name: file.read_bytes() for file in finished.iterdir()} == before
+    assert outcome.code == 2
+    said = f"{finished} holds the results of another grid (other {named})"
+    refused(Outcome(2, "", outcome.err), said, "--overwrite")
+    assert measured == []
+    assert contents(finished) == before
 
 
 def test_results_of_another_setting_are_replaced_when_asked(
-    steindiff: Command, tiny: str, finished: Path, runs: list[int]
+    steindiff: Command, tiny: str, finished: Path, measured: list[str]
 ) -> None:
     arguments = ("compare", "--model", tiny, "--out", finished, *SMALL, "--first-seed", 5)
+    before = (finished / "compare.png").read_bytes()
     assert steindiff(*arguments, "--overwrite").code == 0
-    results = json.loads((finished / "results.json").read_text())
-    assert results["seeds"] == [5, 24]
+    results = read_results(finished)
     assert results["complete"] is True
-    assert list(results["cells"]) == CELLS
-    assert runs.count(20) == 5  # the fine solution, and two cells of two
+    assert [cell["first_seed"] for cell in results["cells"]] == [5, 5]
+    assert len(list((finished / "cells").iterdir())) == len(measured) == 2
+    assert (finished / "compare.png").read_bytes() != before
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[picture.Row], list[str]]]:
+    """What pictures are made of: their rows and the names of their columns."""
+    taken: list[tuple[list[picture.Row], list[str]]] = []
+    original = picture.comparison
+
+    def watched(rows: Any, columns: Any, *args: Any, **kwargs: Any) -> Any:
+        taken.append((list(rows), list(columns)))
+        return original(rows, columns, *args, **kwargs)
+
+    monkeypatch.setattr(compare, "comparison", watched)
+    return taken
+
+
+def test_the_picture_shows_what_was_sampled(
+    steindiff: Command, tiny: str, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = drawn(monkeypatch)
+    assert steindiff("compare", "--model", tiny, "--out", finished, *SMALL).code == 0
+    ((rows, columns),) = taken
+    assert columns == [f"class {k}" for k in range(10)]
+    titles = [row.title for row in rows]
+    wanted = [f"{name}{more}" for name in ("Heun", "Euler / DDIM") for more in ("", " + SteinDiff")]
+    assert titles == [*wanted, "Fine solution"]
+    assert rows[-1].subtitle == "Heun, 39 NFE"
+    net = sd.load_model(MODELS[tiny]["denoiser"]["file"])
+    x, labels = sd.noise((1, 28, 28), 80.0, range(20)), {"class_labels": torch.arange(20) % 10}
+    distances = [
+        cell["rules"][rule]["metrics"]["fd"]["value"]
+        for cell in read_results(finished)["cells"]
+        for rule in ("base", "energy")
+    ]
+    for row, distance in zip(rows, distances, strict=False):
+        assert row.subtitle == f"Fréchet distance {distance:.2f}"
+    for row, coefficient in ((rows[2], None), (rows[3], "energy")):
+        result = sd.sample(
+            net, x, sd.schedules.karras(3), "euler", coefficient, conditioning=labels
+        )
+        grey = ((result.x[:10].clamp(-1, 1) + 1) * 127.5).round().permute(0, 2, 3, 1).numpy()
+        assert row.images.shape == (10, 28, 28, 1)
+        assert np.abs(row.images - grey).max() <= 1
+
+
+def test_columns_are_named_by_the_classes_of_their_seeds(
+    steindiff: Command, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = drawn(monkeypatch)
+    arguments = ("compare", "--model", tiny, "--out", tmp_path / "out", *SMALL)
+    assert steindiff(*arguments, "--first-seed", 13).code == 0
+    ((_, columns),) = taken
+    assert columns == [f"class {k}" for k in (3, 4, 5, 6, 7, 8, 9, 0, 1, 2)]
+
+
+def test_the_picture_of_a_diverged_rule(
+    steindiff: Command, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A blank row that says so, beside the rows of what did not diverge."""
+    monkeypatch.setitem(SOLVERS, "breaking", Breaking)
+    taken = drawn(monkeypatch)
+    out = tmp_path / "out"
+    arguments = ("compare", "--model", tiny, "--out", out, *SMALL, "--solver", "breaking")
+    outcome = steindiff(*arguments)
+    assert outcome.code == 0, outcome.err
+    assert "diverged at step 1" in outcome.out
+    ((rows, _),) = taken
+    for row in rows[4:6]:
+        assert row.title.startswith("breaking")
+        assert row.subtitle == "diverged at step 1"
+        assert not row.images.any()
+    assert rows[-1].images.any()
+    with Image.open(out / "compare.png") as shown:
+        shown.load()
+
+
+def test_the_picture_where_everything_diverged(
+    steindiff: Command, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SOLVERS, "breaking", Breaking)
+    out = tmp_path / "out"
+    arguments = ("--samples", 20, "--nfe", 3, "--resamples", 20, "--solver", "breaking")
+    assert steindiff("compare", "--model", tiny, "--out", out, *arguments).code == 0
+    assert (out / "compare.png").is_file()
+    assert (out / "report.html").is_file()
 
 
 def test_interrupted_after_the_first_cell(
@@ -594,128 +675,48 @@ def test_interrupted_after_the_first_cell(
     tiny: str,
     tmp_path: Path,
     undisturbed: Path,
-    runs: list[int],
+    measured: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "out"
     arguments = ("compare", "--model", tiny, "--out", out, *SMALL)
-    original = compare._Experiment.cell
+    original = measure_cell
 
-    def cell(self: Any, plan: compare.Plan) -> dict[str, Any]:
-        if plan.spec == "euler":
+    def measure(cell: Any, source: Any) -> Any:
+        if cell.solver == "euler":
             raise KeyboardInterrupt
-        return original(self, plan)
+        return original(cell, source)
 
     with monkeypatch.context() as patch:
-        patch.setattr(compare._Experiment, "cell", cell)
+        patch.setattr(bench_run, "measure_cell", measure)
         outcome = steindiff(*arguments)
     assert outcome.code == 130
     assert "Interrupted" in outcome.err
     assert "Traceback" not in outcome.err
-    assert [file.name for file in out.iterdir()] == ["results.json"]
-    part = json.loads((out / "results.json").read_text())
-    assert list(part["cells"]) == CELLS[:1]
+    assert not (out / "compare.png").exists()
+    part = read_results(out)
+    assert [cell["id"] for cell in part["cells"]] == CELLS[:1]
     assert part["complete"] is False
-    assert runs == [20] * 3
-    runs.clear()
+    measured.clear()
     assert steindiff(*arguments).code == 0
-    assert runs[:3] == [20] * 3  # the fine solution and the missing cell's two samplings
-    assert 20 not in runs[3:]
+    assert measured == CELLS[1:]
     assert figures(out) == figures(undisturbed)
     assert (out / "compare.png").read_bytes() == (undisturbed / "compare.png").read_bytes()
-
-
-def test_interrupted_before_anything_is_known(
-    steindiff: Command, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: Any, **__: Any) -> Any:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(sampling, "sample", interrupted)
-    out = tmp_path / "out"
-    outcome = steindiff("compare", "--model", tiny, "--out", out, *SMALL)
-    assert outcome.code == 130
-    assert list(out.iterdir()) == []
-
-
-def emptied(results: dict[str, Any]) -> str:
-    return ""
-
-
-def halved(results: dict[str, Any]) -> str:
-    text = json.dumps(results)
-    return text[: len(text) // 2]
-
-
-def without_setting(results: dict[str, Any]) -> str:
-    return json.dumps({key: value for key, value in results.items() if key != "setting"})
-
-
-def without_cells(results: dict[str, Any]) -> str:
-    return json.dumps({key: value for key, value in results.items() if key != "cells"})
-
-
-def with_a_hollow_cell(results: dict[str, Any]) -> str:
-    del results["cells"][CELLS[0]]["relaxed"]
-    return json.dumps(results)
-
-
-def with_text_for_a_figure(results: dict[str, Any]) -> str:
-    results["cells"][CELLS[1]]["ratio"]["value"] = "low"
-    return json.dumps(results)
-
-
-def with_cells_in_a_list(results: dict[str, Any]) -> str:
-    return json.dumps({**results, "cells": list(results["cells"].values())})
-
-
-def as_a_list(results: dict[str, Any]) -> str:
-    return json.dumps([results])
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        emptied, halved, without_setting, without_cells, with_a_hollow_cell,
-        with_text_for_a_figure, with_cells_in_a_list, as_a_list,
-    ],
-)  # fmt: skip
-def test_damaged_results(
-    steindiff: Command,
-    tiny: str,
-    finished: Path,
-    runs: list[int],
-    damage: Callable[[dict[str, Any]], str],
-) -> None:
-    path = finished / "results.json"
-    text = damage(json.loads(path.read_text()))
-    path.write_text(text)
-    outcome = steindiff("compare", "--model", tiny, "--out", finished, *SMALL)
-    refused(outcome, f"{path} is damaged", "pass --overwrite")
-    assert runs == []
-    assert path.read_text() == text
-
-
-def test_damaged_results_are_replaced_when_asked(
-    steindiff: Command, tiny: str, finished: Path, undisturbed: Path
-) -> None:
-    (finished / "results.json").write_text("{")
-    arguments = ("compare", "--model", tiny, "--out", finished, *SMALL, "--overwrite")
-    assert steindiff(*arguments).code == 0
-    assert figures(finished) == figures(undisturbed)
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--model", "tinny"], ["model is 'tinny'", "a shipped one is needed", "tiny"]),
+        (["--model", "mixture"], ["model is 'mixture'", "a shipped one is needed"]),
         (["--solver", "eulr"], ["solver 'eulr' is unknown", "Did you mean 'euler'?"]),
         (["--solver", "ipndm:5"], ["order is 5", "1 to 4"]),
         (["--schedule", "karas"], ["schedule 'karas' is unknown", "'karras'?"]),
         (["--coefficient", "enrgy"], ["coefficient 'enrgy' is unknown", "'energy'?"]),
-        (["--nfe", "0"], ["steps is 0"]),
+        (["--coefficient", "none"], ["coefficient 'none'"]),
+        (["--nfe", "0"], ["nfe is 0"]),
         (["--sigma-min", "90"], ["sigma_min is 90.0 and sigma_max 80.0"]),
-        (["--guidance", "inf"], ["scale is inf"]),
+        (["--guidance", "inf"], ["guidance is inf"]),
     ],
     ids=lambda value: " ".join(value) if value[0].startswith("--") else "",
 )
@@ -723,17 +724,16 @@ def test_what_compare_refuses(
     steindiff: Command,
     tiny: str,
     tmp_path: Path,
-    runs: list[int],
+    measured: list[str],
     options: list[str],
     said: list[str],
 ) -> None:
     """All of it before anything is computed."""
     out = tmp_path / "out"
     outcome = steindiff("compare", "--model", tiny, "--out", out, *SMALL, *options)
-    assert outcome.code == 2
-    refused(Outcome(2, "", outcome.err), *said)
-    assert runs == []
-    assert not (out / "results.json").exists()
+    refused(outcome, *said)
+    assert measured == []
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("option", ["--samples", "--resamples"])
@@ -745,12 +745,26 @@ def test_too_few(steindiff: Command, tiny: str, tmp_path: Path, option: str) -> 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_as_few_samples_as_are_allowed(steindiff: Command, tiny: str, tmp_path: Path) -> None:
+    """What --samples takes the bench takes too."""
+    out = tmp_path / "out"
+    outcome = steindiff(
+        "compare", "--model", tiny, "--out", out, "--samples", 10, "--solver", "euler",
+        "--resamples", 20,
+    )  # fmt: skip
+    if outcome.code:
+        assert outcome.code == 2
+        assert "--samples" in outcome.err  # in the words of the command, not of the grid
+    else:
+        assert (out / "compare.png").is_file()
+
+
 def test_compare_into_a_path_below_a_file(
-    steindiff: Command, tiny: str, tmp_path: Path, runs: list[int]
+    steindiff: Command, tiny: str, tmp_path: Path, measured: list[str]
 ) -> None:
     file = tmp_path / "file"
     file.write_text("in the way")
     outcome = steindiff("compare", "--model", tiny, "--out", file / "out", *SMALL)
     refused(outcome, "is not writable")
-    assert runs == []
+    assert measured == []
     assert file.read_text() == "in the way"

@@ -15,7 +15,9 @@ def blocks(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
 
 
-@pytest.mark.parametrize(("page", "count"), [("docs/extending.md", 4), ("docs/bench.md", 1), ("README.md", 1)])
+@pytest.mark.parametrize(
+    ("page", "count"), [("docs/extending.md", 4), ("docs/bench.md", 1), ("README.md", 1)]
+)
 def test_code_on_the_page_runs(page: str, count: int, capsys: pytest.CaptureFixture[str]) -> None:
     found = blocks(page)
     assert len(found) == count

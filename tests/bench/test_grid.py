@@ -89,7 +89,7 @@ def test_presets_load() -> None:
         grid = load_preset(name)
         assert grid.cells
         assert len({cell.id for cell in grid.cells}) == len(grid.cells)
-    with pytest.raises(ValueError, match="preset 'smok' is unknown. Did you mean 'smoke'"):
+    with pytest.raises(ValueError, match=r"preset 'smok' is unknown\. Did you mean 'smoke'"):
         load_preset("smok")
 
 

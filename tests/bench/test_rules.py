@@ -103,7 +103,9 @@ def test_oracle_where_the_solver_does_not_move() -> None:
 
 
 def test_shuffled_deals_out_the_same_gammas() -> None:
-    gammas = torch.cat([torch.rand(4, 9, generator=torch.Generator().manual_seed(3)), torch.ones(1, 9)])
+    gammas = torch.cat(
+        [torch.rand(4, 9, generator=torch.Generator().manual_seed(3)), torch.ones(1, 9)]
+    )
     before = gammas.clone()
     dealt = shuffled(gammas)
     assert torch.equal(gammas, before)

@@ -7,13 +7,15 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from small import MIXTURE, Breaking, block, measured, small
 from torch import Tensor
 
 import steindiff as sd
-from steindiff.bench import run as bench_run
+from steindiff.bench import cell as bench_cell
+from steindiff.bench import source as bench_source
 from steindiff.bench import subjects
 from steindiff.bench.difference import Move, compare_results
 from steindiff.bench.grid import sigmas_of
@@ -22,7 +24,9 @@ from steindiff.bench.report import write_report
 from steindiff.bench.rules import Oracle, Replay, shuffled
 from steindiff.bench.subjects import Mixture, make_subject
 from steindiff.bench.tables import cells_sheet
+from steindiff.bench.trajectory import FineSolution
 from steindiff.bench.verdicts import Verdict, read_results, verdict
+from steindiff.bench.work import Advance
 from steindiff.metrics import frechet_distance, nearest_mode, paired_bootstrap
 from steindiff.solvers import SOLVERS
 from steindiff.specs import parse_solver
@@ -84,7 +88,7 @@ def test_gamma_one_is_the_base_for_every_solver(all_solvers: list[dict[str, Any]
 
 
 def test_a_broken_gamma_one_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_run, "Constant", lambda value: Constant(0.99))
+    monkeypatch.setattr(bench_cell, "Constant", lambda value: Constant(0.99))
     (cell,) = measured(small(controls=["one"]), tmp_path / "out")
     assert cell["rules"]["one"] == {"status": "ok", "equals_base": False}
 
@@ -153,7 +157,7 @@ def test_figures_by_hand(all_solvers: list[dict[str, Any]]) -> None:
 def test_random_and_oracle_by_hand(all_solvers: list[dict[str, Any]]) -> None:
     cell = next(c for c in all_solvers if c["solver"] == "ipndm" and c["nfe"] == 5)
     subject, x, levels = subject_of(), sd.noise((4,), 80.0, SEEDS), cell["sigmas"]
-    fine = bench_run.FineSolution(subject.denoiser, x, {}, 20, 0.002, 80.0)
+    fine = FineSolution(subject.denoiser, x, {}, 20, 0.002, 80.0)
     energy = sd.sample(subject.denoiser, x, levels, "ipndm", "energy", record=True)
     assert energy.record is not None
     for name, rule in {
@@ -187,7 +191,7 @@ def test_the_sweep_takes_as_many_samples_as_asked(tmp_path: Path) -> None:
 def test_batches_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grid = small(block(solver=["ipndm", "heun"], nfe=5))
     whole = measured(grid, tmp_path / "whole")
-    monkeypatch.setattr(bench_run, "BATCH", 7)
+    monkeypatch.setattr(bench_source, "BATCH", 7)
     for a, b in zip(whole, measured(grid, tmp_path / "parts"), strict=True):
         for rule in ("base", "energy", "random", "oracle"):
             found, wanted = (c["rules"][rule]["metrics"]["fd"]["value"] for c in (b, a))
@@ -204,7 +208,7 @@ def test_progress_adds_up(tmp_path: Path) -> None:
     )
     counts, told = {"total": 0, "done": 0}, []
 
-    def start(total: int) -> bench_run.Advance:
+    def start(total: int) -> Advance:
         counts["total"] = total
 
         def advance(done: int) -> None:
@@ -254,7 +258,7 @@ def test_a_base_that_is_the_fine_solution(tmp_path: Path) -> None:
     assert other["rules"]["energy"]["ratio"]["value"] > 0
 
 
-# -- errors of the model ----------------------------------------------------------------------------
+# -- errors of the model --------------------------------------------------------------------------
 
 
 def test_an_imperfect_denoiser_is_held_against_both_solutions(tmp_path: Path) -> None:
@@ -263,9 +267,7 @@ def test_an_imperfect_denoiser_is_held_against_both_solutions(tmp_path: Path) ->
     subject = subject_of(spec)
     assert subject.exact is not None
     x, levels = sd.noise((4,), 80.0, SEEDS), cell["sigmas"]
-    exact = sd.sample(
-        subject.exact, x, sd.schedules.karras(20, final="zero"), "heun", None
-    ).x
+    exact = sd.sample(subject.exact, x, sd.schedules.karras(20, final="zero"), "heun", None).x
     fine = fine_at(subject.denoiser, x, levels[-1])
     assert cell["fine_to_exact"] > 0
     assert cell["fine_to_exact"] == pytest.approx(frechet_distance(fine, exact), rel=0.02)
@@ -288,7 +290,7 @@ def test_no_error_is_exact(tmp_path: Path) -> None:
     assert none["rules"] == plain["rules"]
 
 
-# -- what breaks ------------------------------------------------------------------------------------
+# -- what breaks ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -302,7 +304,7 @@ def breaking(monkeypatch: pytest.MonkeyPatch) -> int:
 def test_a_diverging_solver_is_a_result(
     tmp_path: Path, breaking: int, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    monkeypatch.setattr(bench_run, "BATCH", batch)
+    monkeypatch.setattr(bench_source, "BATCH", batch)
     out = tmp_path / "out"
     cells = measured(small(block(solver=["breaking", "euler"], schedule="karras")), out)
     assert 0 < breaking < 32
@@ -325,7 +327,9 @@ def test_a_diverging_solver_is_a_result(
     shown = [entry.text for row in cells_sheet(cells, ["energy"]).rows for entry in row]
     assert "diverged at step 2" in shown
     assert "diverged at step 2" in write_report(out).read_text()
-    assert all(change.move in (Move.EQUAL, Move.BOTH) for change in compare_results(out, out).changes)
+    assert all(
+        change.move in (Move.EQUAL, Move.BOTH) for change in compare_results(out, out).changes
+    )
 
 
 @pytest.mark.parametrize("batch", [200, 8])
@@ -333,7 +337,7 @@ def test_gamma_one_of_a_diverging_solver(
     tmp_path: Path, breaking: int, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     """It diverges like the base, whichever batches the broken samples are in."""
-    monkeypatch.setattr(bench_run, "BATCH", batch)
+    monkeypatch.setattr(bench_source, "BATCH", batch)
     good = int((sd.noise((4,), 80.0, SEEDS)[:, 0] < 0).nonzero()[0])
     seeds = ",".join(["0-15", *[str(good)] * 8])  # nothing breaks in the last batch of 8
     grid = small(block(solver="breaking", schedule="karras", seeds=seeds), controls=["one"])
@@ -344,7 +348,7 @@ def test_gamma_one_of_a_diverging_solver(
 
 def test_only_a_rule_diverges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A gamma that is not finite: the rule's fault, the base stays measured."""
-    monkeypatch.setattr(bench_run, "shuffled", lambda gammas: gammas * math.nan)
+    monkeypatch.setattr(bench_cell, "shuffled", lambda gammas: gammas * math.nan)
     (cell,) = measured(small(block(nfe=4)), tmp_path / "out")
     assert cell["rules"]["random"]["status"] == "diverged"
     assert cell["rules"]["random"]["samples"] == 32
@@ -419,8 +423,6 @@ def test_points_of_the_plane_are_kept(tmp_path: Path) -> None:
     out = tmp_path / "out"
     measured(small(block(model="mixture:dim=2,modes=3")), out)
     (path,) = (out / "samples").iterdir()
-    import numpy as np
-
     with np.load(path) as arrays:
         assert {"points:base", "points:energy", "points:fine"} <= set(arrays)
         assert all(arrays[name].shape == (32, 2) for name in arrays)

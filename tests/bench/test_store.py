@@ -18,7 +18,7 @@ from small import block, measured, small
 from steindiff import files, locks
 from steindiff.bench import run as bench_run
 from steindiff.bench import store as bench_store
-from steindiff.bench.grid import Grid
+from steindiff.bench.grid import Grid, load_grid
 from steindiff.bench.store import Store
 from steindiff.bench.verdicts import read_results
 
@@ -136,7 +136,7 @@ def test_other_weights_are_another_grid(finished: Path, monkeypatch: pytest.Monk
         measured(planar(), finished)
 
 
-# -- damage -----------------------------------------------------------------------------------------
+# -- damage ---------------------------------------------------------------------------------------
 
 
 def emptied(path: Path) -> None:
@@ -238,15 +238,47 @@ def test_damaged_results_are_written_again(
     assert figures(finished) == figures(undisturbed)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "[1]", "3", '{"grid": 3}'])
-def test_a_damaged_description_is_refused_and_kept(finished: Path, text: str) -> None:
-    (finished / "bench.json").write_text(text)
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "[1]", "3", '{"grid": 3}'])
+def test_a_damaged_description_is_refused_and_kept(finished: Path, text: str | None) -> None:
+    """Without it nothing says what the cells are of: they are dropped only when asked to."""
+    if text is None:
+        (finished / "bench.json").unlink()
+    else:
+        (finished / "bench.json").write_text(text)
     before = [path.read_bytes() for path in cell_files(finished)]
     with pytest.raises(FileExistsError, match=r"bench.json is damaged.*--overwrite"):
         measured(planar(), finished)
     assert [path.read_bytes() for path in cell_files(finished)] == before
     computed, _ = again(finished, overwrite=True)
     assert len(computed) == 4
+
+
+def test_results_of_the_old_grid_do_not_outlive_it(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replaced and ended before the first new cell: nothing old is there under the new name."""
+
+    def stop(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench_run, "Source", stop)
+    grid = small(block(model="mixture:dim=2,modes=3", nfe=7), controls=["one"])
+    with pytest.raises(KeyboardInterrupt):
+        measured(grid, finished, overwrite=True)
+    assert cell_files(finished) == []
+    assert not (finished / "results.json").exists()
+
+
+def test_a_long_list_of_seeds(tmp_path: Path) -> None:
+    """File names have 255 bytes at most; two lists that begin alike stay apart."""
+    seeds = ",".join(str(1000 + 2 * k) for k in range(70))
+    grid = small(
+        block(model="mixture:dim=2,modes=3", seeds=[seeds, f"{seeds},5000"]), controls=["one"]
+    )
+    cells = measured(grid, tmp_path / "out")
+    assert [cell["samples"] for cell in cells] == [70, 71]
+    assert len(cell_files(tmp_path / "out")) == 2
+    assert again(tmp_path / "out", grid) == ([], [])
 
 
 def test_a_result_that_is_no_number_is_not_saved(tmp_path: Path) -> None:
@@ -288,7 +320,7 @@ def test_cells_and_samples_are_written_whole(
     assert figures(finished) == figures(undisturbed)
 
 
-# -- two at once ------------------------------------------------------------------------------------
+# -- two at once ----------------------------------------------------------------------------------
 
 
 def test_two_runs_at_once(
@@ -315,10 +347,10 @@ def test_two_runs_at_once(
     assert again(finished) == ([], [])  # the lock is free again
 
 
-# -- processes that are killed, and a full disk -----------------------------------------------------
+# -- processes that are killed, and a full disk ---------------------------------------------------
 
 CELLS = 12
-GRID = f"""
+GRID = """
 resamples = 20
 controls = ["one"]
 [[cells]]
@@ -455,9 +487,7 @@ main()
 
 
 @pytest.mark.parametrize("limit", [100, 1500, 20000], ids=["nothing", "samples", "results"])
-def test_a_full_disk(
-    tmp_path: Path, grid_file: Path, limit: int
-) -> None:
+def test_a_full_disk(tmp_path: Path, grid_file: Path, limit: int) -> None:
     """A limit on the size of files, met by one kind of file after the other."""
     out = tmp_path / "out"
     ended = python(limit, "steindiff", "bench", "--grid", grid_file, "--out", out, code=LIMITED)
@@ -471,13 +501,7 @@ def test_a_full_disk(
     assert all(path.name[0] != "." for path in leftovers)
     begun = len(cell_files(out)) if (out / "cells").is_dir() else 0
     assert begun < CELLS
-    grid = bench_run_grid(grid_file)
+    grid = load_grid(grid_file)
     computed, warned = again(out, grid)
     assert (len(computed), warned) == (CELLS - begun, [])
     assert read_results(out)["complete"] is True
-
-
-def bench_run_grid(path: Path) -> Grid:
-    from steindiff.bench.grid import load_grid
-
-    return load_grid(path)

@@ -57,6 +57,7 @@ def test_the_seed_is_that_of_the_means() -> None:
 def test_an_imperfect_mixture_knows_its_exact_denoiser() -> None:
     exact, imperfect = mixture("mixture:dim=8"), mixture("mixture:dim=8,error=0.1")
     assert imperfect.exact is imperfect.mixture
+    assert imperfect.exact is not None
     x = sd.noise((8,), 1.0, range(4))
     assert torch.equal(imperfect.exact(x, torch.ones(4)), exact.denoiser(x, torch.ones(4)))
     assert not torch.equal(imperfect.denoiser(x, torch.ones(4)), exact.denoiser(x, torch.ones(4)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -35,7 +36,7 @@ def exact(start: Tensor, sigma: float) -> Tensor:
 def between(solution: FineSolution) -> list[float]:
     """Levels between those of the run, in the middle of t = sigma^(1/7), where errors are large."""
     roots = [level ** (1 / 7) for level in solution.levels[:-1]]
-    return [((a + b) / 2) ** 7 for a, b in zip(roots, roots[1:], strict=False)]
+    return [((a + b) / 2) ** 7 for a, b in itertools.pairwise(roots)]
 
 
 def worst(solution: FineSolution, start: Tensor, levels: list[float]) -> float:
@@ -81,7 +82,7 @@ def test_order_of_the_interpolation(start: Tensor) -> None:
         worst(with_exact_states(s, start), start, between(s))
         for s in (fine(start, 20), fine(start, 40), fine(start, 80))
     ]
-    for a, b in zip(errors, errors[1:], strict=False):
+    for a, b in itertools.pairwise(errors):
         assert 3.5 < math.log2(a / b) < 4.6
 
 

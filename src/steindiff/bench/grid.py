@@ -30,6 +30,9 @@ USUAL_SCHEDULE = {
 """What each solver's authors and comparisons run it on: Zhou et al. 2023, "Fast ODE-based Sampling
 for Diffusion Models in Around 5 Steps" and their toolbox; DEIS on quadratic VP time."""
 
+LEAST = 16
+"""Samples of a cell: fewer have no neighbours and no blocks to measure with."""
+
 _AXES = ("model", "guidance", "schedule", "nfe", "solver", "seeds")
 _DEFAULT_AXES: dict[str, Any] = {"guidance": 1.0, "schedule": "usual", "seeds": "0-1999"}
 
@@ -55,6 +58,11 @@ class Cell:
             f"{self.model}-g{self.guidance:g}/{self.schedule}/{self.nfe}/{self.solver}/"
             f"s{self.seeds}"
         )
+
+    @property
+    def source(self) -> tuple[str, float, str]:
+        """What cells with the same noises and fine solution have in common."""
+        return self.model, self.guidance, self.seeds
 
     @property
     def usual(self) -> bool:
@@ -89,7 +97,18 @@ class Grid:
 
     def __post_init__(self) -> None:
         _check(bool(self.cells), "the grid has no cells; give [[cells]] with model, nfe, solver")
-        for name, low in (("sweep_samples", 16), ("fine_steps", 2), ("resamples", 20)):
+        for name in ("coefficients", "controls", "sweep"):
+            value = getattr(self, name)
+            kind, what = ((int, float), "numbers") if name == "sweep" else (str, "names")
+            good = isinstance(value, tuple) and all(isinstance(item, kind) for item in value)
+            shown = list(value) if isinstance(value, tuple) else value
+            _check(good, f"{name} is {shown!r}; a list of {what} is needed")
+        for name in ("sigma_min", "sigma_max"):
+            value = getattr(self, name)
+            _check(isinstance(value, (int, float)), f"{name} is {value!r}; a number is needed")
+        for name, low in (
+            ("sweep_samples", LEAST), ("fine_steps", 2), ("resamples", 20), ("shown", 1)
+        ):  # fmt: skip
             value = getattr(self, name)
             _check(isinstance(value, int) and value >= low, f"{name} is {value!r}; >= {low} needed")
         _check(bool(self.coefficients), "coefficients is empty; 'energy' is the default")
@@ -105,7 +124,8 @@ class Grid:
         _check(bool(self.sweep) or "constant" not in self.controls, "sweep is empty")
         for cell in self.cells:
             check_subject(cell.model, cell.guidance)
-            _check(len(seeds_of(cell)) >= 16, f"seeds is {cell.seeds!r}; 16 at least are needed")
+            many = len(seeds_of(cell)) >= LEAST
+            _check(many, f"seeds is {cell.seeds!r}; {LEAST} at least are needed")
             sigmas_of(cell, self)
 
     def to_dict(self) -> dict[str, Any]:
@@ -125,7 +145,6 @@ def sigmas_of(cell: Cell, grid: Grid) -> Tensor:
     takes one.
     """
     solver = parse_solver(cell.solver)
-    _check(isinstance(cell.nfe, int) and cell.nfe >= 1, f"nfe is {cell.nfe!r}; >= 1 is needed")
     steps, final = cell.nfe, "sigma_min"
     if solver.calls_per_step == 2:
         steps, final = (cell.nfe + 1) // 2, "zero" if cell.nfe % 2 else "sigma_min"
@@ -176,6 +195,7 @@ def make_grid(content: Mapping[str, Any]) -> Grid:
 
 def _expand(block: Mapping[str, Any]) -> Iterator[Cell]:
     """The product of a block's axes."""
+    _check(isinstance(block, Mapping), f"cells holds {block!r}; write [[cells]] blocks")
     for name in block:
         if name not in _AXES:
             raise unknown_name("axis", name, _AXES)
@@ -184,7 +204,11 @@ def _expand(block: Mapping[str, Any]) -> Iterator[Cell]:
         _check(name in axes, f"a [[cells]] block has no {name}")
     lists = [_as_list(axes[name]) for name in _AXES]
     for model, guidance, schedule, nfe, solver, seeds in itertools.product(*lists):
-        name = USUAL_SCHEDULE.get(str(solver).partition(":")[0]) if schedule == "usual" else None
+        for axis, text in (("model", model), ("solver", solver), ("seeds", seeds)):
+            _check(isinstance(text, str), f"{axis} is {text!r}; a text is needed")
+        _check(type(guidance) in (int, float), f"guidance is {guidance!r}; a number is needed")
+        _check(type(nfe) is int and nfe >= 1, f"nfe is {nfe!r}; an integer >= 1 is needed")
+        name = USUAL_SCHEDULE.get(solver.partition(":")[0]) if schedule == "usual" else None
         yield Cell(model, float(guidance), name or schedule, nfe, solver, seeds)
 
 

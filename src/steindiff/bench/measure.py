@@ -21,6 +21,7 @@ from ..metrics import (
 from .subjects import Subject
 
 NEIGHBOURS = 5
+ABSURD = 1e6
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ def figures(
         **neighbours._asdict(),
         "sliced_wasserstein": sliced_wasserstein(features, reference.features),
         "rmse": rmse(x, reference.x).pooled,
-        "variance_ratio": (x.var(dim=0).mean() / reference.x.var(dim=0).mean()).item(),
+        "variance_ratio": (
+            x.double().var(dim=0).mean() / reference.x.double().var(dim=0).mean()
+        ).item(),
         **subject.judge(x, features, seeds),
     }
     if reference.exact is not None:
@@ -63,9 +66,10 @@ def distances(
     features: Mapping[str, Tensor], reference: Tensor, resamples: int
 ) -> dict[str, dict[str, Any]]:
     """Fréchet distance of every rule with its interval, and its ratio to the base's, paired."""
-    if not features:
-        return {}
-    baseline = "base" if "base" in features else next(iter(features))
+    apart = [rule for rule, x in features.items() if _apart(x, reference)]
+    if not apart:
+        return {rule: {"fd": {"value": 0.0, "low": 0.0, "high": 0.0}} for rule in features}
+    baseline = "base" if "base" in apart else apart[0]
     found: dict[str, dict[str, Any]] = {}
     for rule, paired in paired_bootstrap(
         features, reference, baseline=baseline, resamples=resamples
@@ -76,8 +80,20 @@ def distances(
     return found
 
 
+def _apart(x: Tensor, reference: Tensor) -> bool:
+    """Whether there is a distance that ratios could be taken to: not the fine solution itself."""
+    difference = (x.double() - reference.double()).square().sum(dim=1).mean()
+    return bool(difference > 1e-8 * reference.double().var(dim=0).sum())
+
+
 def spread(values: Tensor) -> dict[str, list[float]]:
     """Mean and 5th and 95th percentile of each row of (steps, N)."""
     low, high = torch.quantile(values.double(), torch.tensor([0.05, 0.95]).double(), dim=1)
     mean = values.double().mean(dim=1)
     return {"mean": mean.tolist(), "low": low.tolist(), "high": high.tolist()}
+
+
+def count_absurd(features: Tensor, reference: Tensor) -> int:
+    """How many rows are not finite, or farther out than any of the reference by `ABSURD`."""
+    limit = ABSURD * float(reference.double().norm(dim=1).max())
+    return int((~(features.double().norm(dim=1) <= limit)).sum())

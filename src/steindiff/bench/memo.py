@@ -32,10 +32,10 @@ class Memo:
         self.size = self.hits = self.calls = 0
 
     def __call__(self, x: Tensor, sigma: Tensor | float, /, **conditioning: Any) -> Tensor:
-        if x.device.type != "cpu":
+        if x.device.type != "cpu" or x.requires_grad:  # a stored output has no graph
             return self.denoiser(x, torch.as_tensor(sigma), **conditioning)
         self.calls += 1
-        key = _digest(x, sigma, *(conditioning[name] for name in sorted(conditioning)))
+        key = _digest(x, sigma, *(part for pair in sorted(conditioning.items()) for part in pair))
         if key in self.outputs:
             self.hits += 1
             self.outputs.move_to_end(key)
@@ -60,6 +60,10 @@ class Memo:
 def _digest(*values: Any) -> bytes:
     found = hashlib.blake2b(digest_size=16)
     for value in values:
-        data = value.contiguous().numpy().tobytes() if isinstance(value, Tensor) else repr(value)
-        found.update(data if isinstance(data, bytes) else data.encode())
+        if isinstance(value, Tensor):
+            # The bits alone do not say where one value ends and the next begins.
+            found.update(f"{value.dtype} {tuple(value.shape)};".encode())
+            found.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        else:
+            found.update(f"{value!r};".encode())
     return found.digest()

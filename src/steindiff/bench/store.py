@@ -41,16 +41,26 @@ class Store:
         self.folder, self.grid = folder, grid
         wanted = json.loads(json.dumps({"grid": grid.to_dict(), **header}))
         found = self._asked()
+        if found == {} and not overwrite:
+            raise FileExistsError(
+                f"{folder / 'bench.json'} is damaged or missing; choose another --out or pass "
+                "--overwrite"
+            )
         if found is not None and found != wanted and not overwrite:
             raise FileExistsError(
                 f"{folder} holds the results of another grid ({_difference(found, wanted)}); "
                 "choose another --out or pass --overwrite"
             )
         if found != wanted or overwrite:
-            for path in (*folder.glob("cells/*.json"), *folder.glob("samples/*.npz")):
+            old = ("cells/*.json", "samples/*.npz", "results.json")
+            for path in (path for pattern in old for path in folder.glob(pattern)):
                 path.unlink()
         for name in ("cells", "samples"):
             (folder / name).mkdir(parents=True, exist_ok=True)
+            for path in (folder / name).glob(".*"):  # what a killed run was writing
+                path.unlink()
+        for path in folder.glob(".*.json.*"):
+            path.unlink()
         self.header = header
         self._write(folder / "bench.json", wanted)
 
@@ -66,6 +76,8 @@ class Store:
             return None, f"{path} is damaged ({type(error).__name__}: {error})"
         if _digest(content) != digest:
             return None, f"{path} is damaged (its checksum does not fit)"
+        if content.get("id") != cell.id:
+            return None, f"{path} is damaged (it holds another cell)"
         if "samples_sha256" in content:
             pictures = self._samples(cell)
             if not pictures.exists() or _sha256(pictures) != content["samples_sha256"]:
@@ -108,11 +120,13 @@ class Store:
     def _asked(self) -> dict[str, Any] | None:
         path = self.folder / "bench.json"
         try:
-            return json.loads(path.read_text())
+            found = json.loads(path.read_text())
         except FileNotFoundError:
-            return None
+            return {} if any(self.folder.glob("cells/*.json")) else None
         except ValueError:
             return {}  # damaged: nothing it says can be relied on
+        whole = isinstance(found, dict) and isinstance(found.get("grid"), dict)
+        return found if whole else {}
 
     def _cell(self, cell: Cell) -> Path:
         return self.folder / "cells" / f"{cell_file_name(cell.id)}.json"
@@ -153,4 +167,4 @@ def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     """Names of the settings in which two grids differ."""
     a, b = ({**x.pop("grid", {}), **x} for x in (dict(found), dict(wanted)))
     names = [name for name in {**a, **b} if a.get(name) != b.get(name)]
-    return "other " + ", ".join(names) if names else "its bench.json is damaged"
+    return "other " + ", ".join(names)

@@ -103,6 +103,8 @@ class MixtureOptions:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise ValueError(f"mixture option {name} is {value!r}; an int >= {low} is needed")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+            raise ValueError(f"mixture option seed is {self.seed!r}; an int is needed")
         for name in ("separation", "spectrum", "error"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not 0 <= value < math.inf:

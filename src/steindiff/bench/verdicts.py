@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -99,7 +100,11 @@ def read_results(folder: Path) -> Results:
 
 def cell_file_name(cell_id: str) -> str:
     """A cell's name in the file system, any file system, but for the suffix."""
-    return re.sub(r"[^\w.+=-]", "_", cell_id.replace("/", "__"))
+    name = re.sub(r"[^\w.+=-]", "_", cell_id.replace("/", "__"))
+    if len(name.encode()) <= 200:
+        return name
+    # Long lists of seeds: a name may have 255 bytes.
+    return f"{name[:80]}-{hashlib.sha256(cell_id.encode()).hexdigest()[:16]}"
 
 
 def title(spec: str) -> str:

@@ -53,11 +53,13 @@ def bench(
 
 def run(grid: Grid, out: Path, preset: str | None, device: str, overwrite: bool) -> None:
     """Measures with a progress bar, writes the report, and prints the summary."""
+    from ..bench.overhead import check_device
     from ..bench.report import write_report
     from ..bench.run import run_bench
     from ..bench.tables import terminal_summary
     from ..bench.verdicts import read_results
 
+    place = str(check_device(device))
     columns = Progress.get_default_columns()[1:-1]
     with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.description}")) as progress:
         task = progress.add_task("", total=None)
@@ -72,9 +74,9 @@ def run(grid: Grid, out: Path, preset: str | None, device: str, overwrite: bool)
             command=shlex.join(["steindiff", *sys.argv[1:]]),
             preset=preset,
             overwrite=overwrite,
-            device=device,
+            device=place,
             tell=lambda text: progress.update(task, description=text),
-            warn=progress.console.print,
+            warn=lambda text: progress.console.print(text, markup=False, soft_wrap=True),
             start=start,
         )
     report = write_report(out)

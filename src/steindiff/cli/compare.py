@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from ..bench.grid import Grid, make_grid
+from ..bench.grid import LEAST, Grid, make_grid, seeds_of
 from ..bench.verdicts import cell_file_name, read_results, title
 from ..files import write_whole
 from ..models import MODELS
@@ -30,7 +30,7 @@ def compare(
         list[str] | None, typer.Option(help="Noise schedule, or 'usual' for each; repeatable.")
     ] = None,
     coefficient: Annotated[str, typer.Option(help="Coefficient of the relaxation.")] = "energy",
-    samples: Annotated[int, typer.Option(min=SHOWN, help="Samples, from the same noises.")] = 512,
+    samples: Annotated[int, typer.Option(min=LEAST, help="Samples, from the same noises.")] = 512,
     first_seed: Annotated[int, typer.Option(min=0, help="Seeds count up from here.")] = 0,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = 1.0,
     sigma_min: Annotated[float, typer.Option(help="Lowest noise level.")] = 0.002,
@@ -86,7 +86,7 @@ def _picture(out: Path, grid: Grid) -> Any:
     rows: list[Row] = []
     fine = np.empty(0)
     for cell in cells:
-        with np.load(out / "samples" / cell_file_name(cell["id"])) as arrays:
+        with np.load(out / "samples" / f"{cell_file_name(cell['id'])}.npz") as arrays:
             images = dict(arrays)
         fine = images["fine"]
         for rule, suffix, colour in (
@@ -103,7 +103,9 @@ def _picture(out: Path, grid: Grid) -> Any:
         f"schedule {first.schedule}).\nFréchet distance in classifier features to the fine "
         f"solution, {cells[0]['samples']} samples, seeds {first.seeds}; smaller is better."
     )
-    return comparison(rows, MODELS[first.model]["classes"][:SHOWN], heading, caption)
+    classes = MODELS[first.model]["classes"]
+    names = [classes[seed % len(classes)] for seed in seeds_of(first)[:SHOWN]]
+    return comparison(rows, names, heading, caption)
 
 
 def _subtitle(outcome: dict[str, Any]) -> str:
