@@ -116,3 +116,20 @@ def test_conditioning_is_handed_on() -> None:
 def test_bad_errors(error: float) -> None:
     with pytest.raises(ValueError, match=f"error is {error!r}; a finite number >= 0 is needed"):
         Perturbed(EXACT, SIZE, error)
+
+
+def test_samples_of_another_size_are_refused() -> None:
+    denoiser = Perturbed(Gaussian(), 6, 0.1)
+    with pytest.raises(ValueError, match=r"x has samples of shape \(5,\); 6 elements are needed"):
+        denoiser(torch.zeros(2, 5), 1.0)
+
+
+def test_the_level_is_not_rounded_for_double_precision() -> None:
+    seen: list[float] = []
+
+    def spy(x: torch.Tensor, sigma: torch.Tensor, /) -> torch.Tensor:
+        seen.append(float(sigma))
+        return x
+
+    Perturbed(spy, 3, 0.1)(torch.zeros(2, 3, dtype=torch.float64), 0.1)
+    assert seen == [0.1]

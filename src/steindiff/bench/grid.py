@@ -55,7 +55,7 @@ class Cell:
     def id(self) -> str:
         """Name of the cell, unique in its grid."""
         return (
-            f"{self.model}-g{self.guidance:g}/{self.schedule}/{self.nfe}/{self.solver}/"
+            f"{self.model}-g{str(self.guidance).removesuffix('.0')}/{self.schedule}/{self.nfe}/{self.solver}/"
             f"s{self.seeds}"
         )
 

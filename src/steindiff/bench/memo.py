@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-
-from ..denoisers import Denoiser
 
 GIGABYTE = 2**30
 
@@ -26,21 +25,21 @@ class Memo:
         capacity: bytes of outputs that are kept; the longest unused go first.
     """
 
-    def __init__(self, denoiser: Denoiser, capacity: int = GIGABYTE) -> None:
+    def __init__(self, denoiser: Callable[..., Tensor], capacity: int = GIGABYTE) -> None:
         self.denoiser, self.capacity = denoiser, capacity
         self.outputs: OrderedDict[bytes, Tensor] = OrderedDict()
         self.size = self.hits = self.calls = 0
 
     def __call__(self, x: Tensor, sigma: Tensor | float, /, **conditioning: Any) -> Tensor:
         if x.device.type != "cpu" or x.requires_grad:  # a stored output has no graph
-            return self.denoiser(x, torch.as_tensor(sigma), **conditioning)
+            return self.denoiser(x, sigma, **conditioning)
         self.calls += 1
         key = _digest(x, sigma, *(part for pair in sorted(conditioning.items()) for part in pair))
         if key in self.outputs:
             self.hits += 1
             self.outputs.move_to_end(key)
             return self.outputs[key].clone()
-        output = self.denoiser(x, torch.as_tensor(sigma), **conditioning)
+        output = self.denoiser(x, sigma, **conditioning)
         self._keep(key, output.clone())
         return output
 

@@ -28,7 +28,7 @@ class Perturbed:
         hidden: width of g. seed: of its weights.
 
     Raises:
-        ValueError: `error` negative or not finite.
+        ValueError: `error` negative or not finite; when called, samples of another size.
     """
 
     def __init__(
@@ -51,9 +51,14 @@ class Perturbed:
 
     def __call__(self, x: Tensor, sigma: Tensor | float, /, **conditioning: Any) -> Tensor:
         """(B, *shape) from x (B, *shape) and sigma, a number or (B,), as every denoiser."""
-        level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x))[:, None]
+        if x.flatten(1).shape[1] != len(self.inner):
+            found, wanted = tuple(x.shape[1:]), len(self.inner)
+            raise ValueError(f"x has samples of shape {found}; {wanted} elements are needed")
+        precise = torch.promote_types(x.dtype, torch.float32)
+        sigma = torch.as_tensor(sigma, dtype=precise, device=x.device)
+        level = sigma.to(x.dtype).expand(len(x))[:, None]
         total = (level**2 + self.sigma_data**2).sqrt()
         z = x.flatten(1) / total
         g = torch.tanh(z @ self.inner.to(x)) @ self.outer.to(x)
         shift = self.error * level * self.sigma_data / total * g
-        return self.denoiser(x, torch.as_tensor(sigma), **conditioning) + shift.reshape(x.shape)
+        return self.denoiser(x, sigma, **conditioning) + shift.reshape(x.shape)
