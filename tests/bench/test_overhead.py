@@ -307,7 +307,7 @@ def test_command_prints_and_saves(run: Callable[..., str], tmp_path: Path) -> No
     assert list(saved["solvers"]) == ["heun", "ipndm:2"]
     assert saved["command"].startswith("steindiff --model")
     assert "iPNDM-2" in shown
-    assert "beside 2 s" in shown
+    assert "beside a model of 2 s" in shown
     share = saved["solvers"]["heun"]["share"]["relaxation"]
     assert f"{share:.1%}" in shown
     with pytest.raises(FileExistsError, match="--overwrite"):

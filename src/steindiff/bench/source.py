@@ -22,7 +22,7 @@ from .subjects import make_subject
 from .trajectory import FineSolution
 from .work import Budget, fine_work
 
-BATCH = 200
+BATCH = 100
 Rule = Callable[[slice], Coefficient | None]
 """The coefficient for a batch of the noises."""
 

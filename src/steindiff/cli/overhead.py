@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -90,47 +91,46 @@ def _solvers(found: dict[str, Any]) -> Table:
     table = Table(
         title=f"A step: {setting['steps']} steps, batch {setting['batch']}, {setting['runs']} "
         f"rounds, {machine['gpu'] or machine['cpu']}, {machine['threads']} threads, torch "
-        f"{found['versions']['torch']}.\nmodel + solver + relaxation; milliseconds are medians, in "
-        "brackets the range",
+        f"{found['versions']['torch']}.\nMedians; below them minimum and maximum",
         title_justify="left",
+        box=SIMPLE,
     )
-    table.add_column("solver")
-    beside = list(next(iter(found["solvers"].values()))["relaxation_share_beside_model_of_seconds"])
-    for heading in (
-        "ms a step",
-        "relaxation",
-        "share",
-        *(f"beside {given} s" for given in beside),
-        "ops a step",
-        "whole, relaxed/base",
-        "waits",
-        "state, B",
-        "peak, B",
-    ):
-        table.add_column(heading, justify="right")
-    for name, row in found["solvers"].items():
-        ms = {part: _milliseconds(row["seconds_per_step"][part]) for part in PARTS}
-        operations = row["operations_per_step"]
-        shares = row["relaxation_share_beside_model_of_seconds"]
-        table.add_row(
-            title(name),
-            " + ".join(f"{ms[part]['median']:.2f}" for part in PARTS),
-            f"\\[{ms['relaxation']['min']:.2f}, {ms['relaxation']['max']:.2f}]",
-            f"{row['share']['relaxation']:.1%}",
-            *(f"{shares[given]:.2%}" for given in beside),
-            " + ".join(f"{operations[part]:g}" for part in PARTS),
-            _range(row["sampling"]["ratio"]),
-            str(row["relaxation_waits"]),
-            f"{row['state_bytes_per_sample']:g}",
-            f"+{row['peak_bytes_per_sample']['relaxation']:.0f}",
-        )
+    columns = [_column(row) for row in found["solvers"].values()]
+    table.add_column("", overflow="fold")
+    for name in found["solvers"]:
+        table.add_column(title(name), justify="right", overflow="fold")
+    for measure in columns[0]:
+        table.add_row(measure, *(column[measure] for column in columns))
     return table
 
 
+def _column(row: dict[str, Any]) -> dict[str, str]:
+    """A solver's figures, by what they measure: solvers side by side fit a narrow terminal."""
+    operations, ratio = row["operations_per_step"], row["sampling"]["ratio"]
+    return {
+        **{f"{part}, ms": _over_range(_milliseconds(row["seconds_per_step"][part]), 2)
+           for part in PARTS},
+        "share of relaxation": f"{row['share']['relaxation']:.1%}",
+        **{f"beside a model of {given} s": f"{share:.2%}"
+           for given, share in row["relaxation_share_beside_model_of_seconds"].items()},
+        "sampling, relaxed/base": _over_range(ratio, 3),
+        **{f"operations of {part}": f"{operations[part]:.0f}" for part in PARTS},
+        "host waits": str(row["relaxation_waits"]),
+        "state, B a sample": f"{row['state_bytes_per_sample']:g}",
+        "peak, B a sample": f"+{row['peak_bytes_per_sample']['relaxation']:.0f}",
+    }  # fmt: skip
+
+
+def _over_range(values: dict[str, float], digits: int) -> str:
+    median, low, high = (f"{values[key]:.{digits}f}" for key in ("median", "min", "max"))
+    return f"{median}\n{low}\n{high}"
+
+
 def _alternatives(found: dict[str, Any]) -> Table:
-    table = Table(title="What else changes the time of the model", title_justify="left")
+    table = Table(title="What else changes the time of the model", title_justify="left", box=SIMPLE)
     for heading in ("what", "ms before", "ms after", "faster by", "largest difference", "pays"):
-        table.add_column(heading, justify="left" if heading == "what" else "right")
+        justify = "left" if heading == "what" else "right"
+        table.add_column(heading, justify=justify, overflow="fold")
     formats, compiling = found["memory_format"], found["compile"]
     if formats:
         table.add_row("model: contiguous, channels last", *_versus(formats), "at once")

@@ -86,8 +86,8 @@ def _load(name_or_path: str | Path, kind: str, build: Callable[[dict[str, Any]],
             f"{path} has a configuration that is not a {kind}'s: {type(error).__name__}: {error}"
         ) from error
     _fill(model, tensors, path)
-    # Channels last: convolutions run about twice as fast on a CPU, and an image's bits no longer
-    # depend on its batch where threads divide that (generation/sampler.py).
+    # Channels last: convolutions run faster on a CPU (by 1.1 to 1.9 as measured), and an image's
+    # bits no longer depend on its batch where threads divide that (generation/sampler.py).
     return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
