@@ -37,7 +37,7 @@ def generate(
     ] = "energy",
     steps: Annotated[int, typer.Option(help="Solver steps.")] = 5,
     schedule: Annotated[str, typer.Option(help="Noise schedule.")] = "karras",
-    sigma_min: Annotated[float, typer.Option(help="Lowest noise level.")] = 0.01,
+    sigma_min: Annotated[float, typer.Option(help="Lowest noise level.")] = 0.002,
     sigma_max: Annotated[float, typer.Option(help="Noise level of the start.")] = 80.0,
     final: Annotated[str, typer.Option(help="Where sampling ends: sigma_min or zero.")] = (
         "sigma_min"
