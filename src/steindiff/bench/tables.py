@@ -349,7 +349,8 @@ def terminal_table(heading: str, sheet: Sheet) -> Table:
     """A table for rich; symbols beside the colours."""
     table = Table(title=Text(heading), title_justify="left", header_style="bold")
     for index, name in enumerate(sheet.headings):
-        table.add_column(Text(name), justify="left" if _is_text(sheet, index) else "right")
+        justify = "left" if _is_text(sheet, index) else "right"
+        table.add_column(Text(name), justify=justify, overflow="fold")  # nothing is cut off
     for row in sheet.rows:
         table.add_row(
             *(Text(e.marked, STYLES.get(e.verdict, "") if e.verdict else "") for e in row)
