@@ -52,6 +52,7 @@ class Network(Subject):
     images = True
 
     def __init__(self, name: str, guidance: float, device: str = "cpu") -> None:
+        self.device = device
         net = load_model(name, device=device)
         self.shape, self.classes = net.sample_shape, net.config.num_classes
         self.classifier = ClassifierFeatures(name)
@@ -63,7 +64,7 @@ class Network(Subject):
         self.hashes = {part: MODELS[name][part]["sha256"] for part in ("denoiser", "classifier")}
 
     def conditioning(self, seeds: Sequence[int]) -> dict[str, Any]:
-        return {"class_labels": self._labels(seeds)}
+        return {"class_labels": self._labels(seeds).to(self.device)}
 
     def judge(self, x: Tensor, features: Tensor, seeds: Sequence[int]) -> dict[str, Any]:
         guesses = self.classifier.classify(features).argmax(dim=1)
