@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command import Command, Outcome
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -22,43 +22,12 @@ from steindiff import sampling
 from steindiff.bench import run as bench_run
 from steindiff.bench.cell import measure_cell
 from steindiff.bench.verdicts import read_results
-from steindiff.cli import app, compare, main, picture
+from steindiff.cli import app, compare, picture
 from steindiff.denoisers.network import NetworkConfig, UNetDenoiser
 from steindiff.files import write_whole
 from steindiff.models import MODELS, save_model
 from steindiff.models.classifier import Classifier
 from steindiff.solvers import SOLVERS, Euler, Step
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Outcome]
-
-
-@pytest.fixture
-def steindiff(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command as the installed script does."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object) -> Outcome:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["steindiff", *map(str, arguments)])
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return run
 
 
 def random_denoiser(config: NetworkConfig) -> UNetDenoiser:

@@ -17,8 +17,9 @@ import steindiff as sd
 from data import fashion_mnist
 from steindiff.cli.picture import image_grid
 from steindiff.denoisers import Denoiser, NetworkConfig, UNetDenoiser
+from steindiff.files import sha256
 from steindiff.images import to_uint8
-from steindiff.models.loader import save_model, sha256
+from steindiff.models.loader import save_model
 from train_classifier import accuracy
 
 NAME = "fashion-mnist"

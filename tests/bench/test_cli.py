@@ -7,11 +7,11 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command import Command, Outcome
 from small import MIXTURE, Breaking
 from typer.testing import CliRunner
 
@@ -20,7 +20,7 @@ from steindiff.bench import run as bench_run
 from steindiff.bench.cell import measure_cell
 from steindiff.bench.grid import presets
 from steindiff.bench.verdicts import read_results
-from steindiff.cli import app, main
+from steindiff.cli import app
 from steindiff.locks import lock_rank
 from steindiff.solvers import SOLVERS
 
@@ -33,37 +33,6 @@ nfe = 4
 solver = ["euler", "heun"]
 seeds = "0-31"
 """
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Outcome]
-
-
-@pytest.fixture
-def steindiff(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command as the installed script does."""
-    monkeypatch.setenv("COLUMNS", "250")
-
-    def run(*arguments: object) -> Outcome:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["steindiff", *map(str, arguments)])
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture

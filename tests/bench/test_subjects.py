@@ -11,6 +11,7 @@ from steindiff.bench.subjects import (
     MixtureOptions,
     Network,
     check_subject,
+    hashes_of,
     make_subject,
 )
 from steindiff.denoisers import ClassifierFreeGuidance
@@ -80,7 +81,7 @@ def test_a_shipped_network(guidance: float) -> None:
     assert subject.images
     assert subject.shape == (1, 28, 28)
     assert isinstance(subject.denoiser, ClassifierFreeGuidance) == (guidance != 1)
-    assert subject.hashes == {
+    assert hashes_of("fashion-mnist") == {
         part: MODELS["fashion-mnist"][part]["sha256"] for part in ("denoiser", "classifier")
     }
     assert subject.conditioning([3, 9, 10, 25])["class_labels"].tolist() == [3, 9, 0, 5]

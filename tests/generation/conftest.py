@@ -1,62 +1,20 @@
-"""A tiny model, the command in this process, and the command in several processes."""
+"""A tiny model, and the command in several processes."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import socket
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from steindiff.cli import main
 from steindiff.denoisers.network import NetworkConfig, UNetDenoiser
 from steindiff.models import save_model
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    def refused(self, *said: str) -> None:
-        """Exit code 2, and one line on standard error that says what is wrong."""
-        assert self.code == 2, self
-        assert "Traceback" not in self.out + self.err
-        lines = [line for line in self.err.strip().splitlines() if line.startswith("Error: ")]
-        assert len(lines) == 1, self.err
-        for part in said:
-            assert part in lines[0]
-
-
-@pytest.fixture
-def steindiff(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Outcome]:
-    """Runs a command as the installed script does."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object) -> Outcome:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["steindiff", *map(str, arguments)])
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture(scope="session")

@@ -19,9 +19,9 @@ from steindiff import sampling
 from steindiff.cli import app
 from steindiff.denoisers.network import NetworkConfig, UNetDenoiser
 from steindiff.errors import NonFiniteError
+from steindiff.files import sha256
 from steindiff.generation.reading import open_images
 from steindiff.models import save_model
-from steindiff.models.loader import sha256
 
 COUNT, SHARD = 70, 20
 SMALL = ("--count", COUNT, "--shard-size", SHARD, "--steps", 2, "--device", "cpu")

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from steindiff.denoisers.network import NetworkConfig, UNetDenoiser
+from steindiff.files import sha256
 from steindiff.models import load_classifier, load_model, loader, save_model
 from steindiff.models.classifier import Classifier
 
@@ -84,11 +85,11 @@ def test_round_trip_of_a_classifier(tmp_path: Path) -> None:
 def test_save_gives_the_hash_and_leaves_one_file(tmp_path: Path, model: UNetDenoiser) -> None:
     path = tmp_path / "m.safetensors"
     digest = save_model(path, model)
-    assert digest == hashlib.sha256(path.read_bytes()).hexdigest() == loader.sha256(path)
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest() == sha256(path)
     assert list(tmp_path.iterdir()) == [path]
     assert path.stat().st_mode & 0o777 == 0o644  # others can read it once it is installed
     again = save_model(path, model)  # over an existing file
-    assert again == loader.sha256(path)
+    assert again == sha256(path)
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -144,14 +145,14 @@ def test_another_kind_of_file(path: Path, content: bytes) -> None:
 
 
 def test_wrong_hash_of_a_shipped_model(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = {"file": str(path), "sha256": loader.sha256(path)}
+    entry = {"file": str(path), "sha256": sha256(path)}
     monkeypatch.setitem(loader.MODELS, "tiny", {"denoiser": entry})
     assert load_model("tiny").sample_shape == (1, 8, 8)
     content = bytearray(path.read_bytes())
     content[-1] ^= 1  # one bit of one weight: still a valid file
     path.write_bytes(bytes(content))
     load_model(path)
-    found, wanted = loader.sha256(path)[:12], entry["sha256"][:12]
+    found, wanted = sha256(path)[:12], entry["sha256"][:12]
     pattern = rf"tiny\.safetensors is damaged: its SHA-256 is {found}.*{wanted}.* is expected"
     with pytest.raises(ValueError, match=pattern):
         load_model("tiny")

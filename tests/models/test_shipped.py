@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 import steindiff as sd
+from steindiff.files import sha256
 from steindiff.models import MODELS
-from steindiff.models.loader import sha256
 
 NAME = "fashion-mnist"
 FOLDER = Path(str(files("steindiff.models")))

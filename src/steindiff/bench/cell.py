@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..images import to_uint8
 from ..metrics import frechet_distance
@@ -80,6 +81,7 @@ class _Measurement:
                 features[rule] = values
         paired = distances(features, self.reference.features, self.grid.resamples)
         subject, seeds = self.source.subject, self.source.seeds
+        energies = self.source.energies(self.levels[1:])
         for rule, values in features.items():
             found = self.samples[rule]
             fd = paired[rule].pop("fd")
@@ -87,7 +89,7 @@ class _Measurement:
             self.outcomes[rule] |= {
                 "metrics": {"fd": fd, **metrics},
                 **paired[rule],
-                "steps": self._steps(found),
+                "steps": _steps(found, energies),
             }
         return self.outcomes
 
@@ -132,13 +134,14 @@ class _Measurement:
     def _oracle(self) -> None:
         self._rule("oracle", lambda part: self.source.oracle(part, self.levels))
 
-    def _steps(self, found: Samples) -> dict[str, Any]:
-        fine = self.source.energies(self.levels[1:])
-        return {
-            "gamma": spread(found.gamma),
-            "energy": spread(found.energy),
-            "energy_over_fine": spread(found.energy / fine),
-        }
+
+def _steps(found: Samples, energies: Tensor) -> dict[str, Any]:
+    """gamma and energy of every step, the latter over the fine solution's too."""
+    return {
+        "gamma": spread(found.gamma),
+        "energy": spread(found.energy),
+        "energy_over_fine": spread(found.energy / energies),
+    }
 
 
 def _or_infinite(distance: float | None) -> float:

@@ -20,15 +20,12 @@ import copy
 import gc
 import itertools
 import os
-import platform
 import statistics
 import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -39,6 +36,7 @@ from torch.utils._pytree import tree_leaves
 
 from .. import sampling, schedules
 from ..denoisers import Denoiser
+from ..provenance import machine, versions
 from ..solvers import SOLVERS, Solver, resolve_solver
 from ..stein import Coefficient, Decision, Proposal, Relaxed, resolve_coefficient
 
@@ -578,11 +576,12 @@ def measure_overhead(
             "sigma_max": sigma_max,
             "device": str(place),
         },
-        "machine": machine(place),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("steindiff", "torch")},
+        "machine": {
+            **machine(place),
+            "cores": os.cpu_count(),
+            "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         },
+        "versions": versions("steindiff", "torch"),
         "model": _measure_model(bench),
         "solvers": {},
     }
@@ -654,23 +653,3 @@ def _measure_model(bench: _Bench) -> dict[str, Any]:
     if bench.x.device.type == "cuda":
         found["cuda_kernels_per_call"] = cuda_usage(call)["kernels"]
     return found
-
-
-def machine(device: torch.device) -> dict[str, Any]:
-    """What the times depend on."""
-    return {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-    }
-
-
-def _cpu_name() -> str:
-    listing = Path("/proc/cpuinfo")  # platform.processor() knows the architecture only, on Linux
-    if listing.exists():
-        for line in listing.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

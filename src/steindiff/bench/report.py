@@ -18,7 +18,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ..files import write_whole
+from ..files import write_text, write_whole
 from . import plots
 from .glossary import METRICS, TERMS
 from .tables import (
@@ -91,7 +91,7 @@ def write_report(folder: Path) -> Path:
     (folder / "figures").mkdir(exist_ok=True)
     page = _template().render(_context(folder, results))
     path = folder / "report.html"
-    write_whole(path, lambda file: file.write(page.encode()))
+    write_text(path, page)
     return path
 
 

@@ -12,7 +12,7 @@ from .cell import measure_cell
 from .grid import Cell, Grid
 from .source import Source
 from .store import Store
-from .subjects import make_subject
+from .subjects import hashes_of
 from .work import Advance, Budget, total_work
 
 
@@ -93,4 +93,4 @@ def _by_source(grid: Grid) -> list[Cell]:
 
 def _hashes(grid: Grid) -> dict[str, dict[str, str]]:
     models = dict.fromkeys(cell.model for cell in grid.cells)
-    return {model: make_subject(model, 1.0).hashes for model in models}
+    return {model: hashes_of(model) for model in models}

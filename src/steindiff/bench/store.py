@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import platform
-import re
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..files import write_whole
+from ..files import digest, sha256, write_whole
+from ..provenance import machine, versions
 from .grid import Cell, Grid
 from .verdicts import FORMAT, cell_file_name
 
@@ -71,16 +68,16 @@ class Store:
             return None, ""
         try:
             found = json.loads(path.read_text())
-            content, digest = found["cell"], found["sha256"]
+            content, expected = found["cell"], found["sha256"]
         except (ValueError, LookupError, TypeError) as error:
             return None, f"{path} is damaged ({type(error).__name__}: {error})"
-        if _digest(content) != digest:
+        if digest(content) != expected:
             return None, f"{path} is damaged (its checksum does not fit)"
         if content.get("id") != cell.id:
             return None, f"{path} is damaged (it holds another cell)"
         if "samples_sha256" in content:
             pictures = self._samples(cell)
-            if not pictures.exists() or _sha256(pictures) != content["samples_sha256"]:
+            if not pictures.exists() or sha256(pictures) != content["samples_sha256"]:
                 return None, f"{pictures} is damaged or missing"
         return content, ""
 
@@ -92,9 +89,9 @@ class Store:
             path = self._samples(cell)
             arrays: dict[str, Any] = dict(pictures)
             write_whole(path, lambda file: np.savez_compressed(file, **arrays))
-            content["samples_sha256"] = _sha256(path)
+            content["samples_sha256"] = sha256(path)
         content = json.loads(json.dumps(content, allow_nan=False))
-        self._write(self._cell(cell), {"sha256": _digest(content), "cell": content})
+        self._write(self._cell(cell), {"sha256": digest(content), "cell": content})
 
     def publish(
         self, cells: list[dict[str, Any]], command: str, preset: str | None, seconds: float
@@ -109,8 +106,8 @@ class Store:
                 "preset": preset,
                 "grid": self.grid.to_dict(),
                 **self.header,
-                "versions": _versions(),
-                "machine": machine(),
+                "versions": versions("steindiff", "torch", "numpy"),
+                "machine": machine(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
                 "interval": f"95%, paired bootstrap over noises, {self.grid.resamples} resamples",
                 "seconds": round(seconds, 1),
                 "cells": cells,
@@ -137,30 +134,6 @@ class Store:
     def _write(self, path: Path, content: dict[str, Any]) -> None:
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         write_whole(path, lambda file: file.write(text.encode()))
-
-
-def machine() -> dict[str, Any]:
-    """The processor, the threads used, and the accelerator if there is one."""
-    info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
-    return {
-        "cpu": found[1] if found else platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-
-
-def _versions() -> dict[str, str]:
-    names = ("steindiff", "torch", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
-
-
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:

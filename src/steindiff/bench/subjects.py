@@ -26,7 +26,6 @@ class Subject(ABC):
         shape: of one sample.
         features: what distances are measured in.
         images: whether samples are images that a report can show.
-        hashes: of the files behind it.
         exact: the exact denoiser where `denoiser` is a perturbed one.
     """
 
@@ -34,7 +33,6 @@ class Subject(ABC):
     shape: tuple[int, ...]
     features: Features
     images = False
-    hashes: dict[str, str]
     exact: Denoiser | None = None
 
     def conditioning(self, seeds: Sequence[int]) -> dict[str, Any]:
@@ -61,7 +59,6 @@ class Network(Subject):
         if guidance != 1:
             none = {"class_labels": net.null_label}
             self.denoiser = ClassifierFreeGuidance(net, guidance, none)
-        self.hashes = {part: MODELS[name][part]["sha256"] for part in ("denoiser", "classifier")}
 
     def conditioning(self, seeds: Sequence[int]) -> dict[str, Any]:
         return {"class_labels": self._labels(seeds).to(self.device)}
@@ -116,7 +113,7 @@ class Mixture(Subject):
     """A Gaussian mixture: the exact denoiser, or the exact one with a smooth error."""
 
     def __init__(self, options: MixtureOptions) -> None:
-        self.shape, self.features, self.hashes = (options.dim,), Pixels(), {}
+        self.shape, self.features = (options.dim,), Pixels()
         generator = torch.Generator().manual_seed(options.seed)
         profile = torch.arange(1, options.dim + 1, dtype=torch.float64) ** -options.spectrum
         profile /= profile.mean()
@@ -163,3 +160,10 @@ def make_subject(spec: str, guidance: float, device: str = "cpu") -> Subject:
     if name == "mixture":
         return Mixture(MixtureOptions(**options))  # type: ignore[arg-type]
     return Network(name, guidance, device)
+
+
+def hashes_of(spec: str) -> dict[str, str]:
+    """SHA-256 of the files behind a model; a mixture has none."""
+    if spec not in MODELS:
+        return {}
+    return {part: MODELS[spec][part]["sha256"] for part in ("denoiser", "classifier")}

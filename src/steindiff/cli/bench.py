@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
 from ..bench.grid import Grid, load_grid, load_preset, presets
+from ..provenance import command_line
 from .overhead import overhead
 
 app = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
@@ -71,7 +70,7 @@ def run(grid: Grid, out: Path, preset: str | None, device: str, overwrite: bool)
         run_bench(
             grid,
             out,
-            command=shlex.join(["steindiff", *sys.argv[1:]]),
+            command=command_line(),
             preset=preset,
             overwrite=overwrite,
             device=place,

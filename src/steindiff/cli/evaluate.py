@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from ..files import write_whole
+from ..files import write_text
 from ..generation import Processes, processes
 from ..generation.measure import measure
 from ..generation.reading import holds_images, open_images
@@ -89,7 +89,7 @@ def evaluate(
         Console().print(_table(figures))
         if json_file is not None:
             text = json.dumps(figures, indent=1)
-            write_whole(json_file, lambda file: file.write(text.encode()))
+            write_text(json_file, text)
 
 
 def _extractor(name: str) -> Features:

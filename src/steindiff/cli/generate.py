@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..errors import unknown_name
+from ..files import sha256
 from ..generation import Processes, Sampler, Setting, processes
 from ..generation import generate as run
 from ..generation.formats import FORMATS
 from ..models import MODELS, load_model
-from ..models.loader import sha256
 from ..specs import make_schedule, parse_coefficient, parse_range, parse_solver
 from .options import SOLVER_HELP, guided
 

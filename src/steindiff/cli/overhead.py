@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,8 +14,9 @@ from rich.table import Table
 
 from ..bench.overhead import check_device, measure_overhead
 from ..bench.verdicts import title
-from ..files import write_whole
+from ..files import write_text
 from ..models import load_model
+from ..provenance import command_line
 from ..solvers import SOLVERS
 from ..specs import parse_solver
 from .options import SOLVER_HELP, check_output
@@ -72,12 +71,12 @@ def overhead(
             started=lambda name: status.update(name),
         )
     found["setting"]["model"] = model
-    found["command"] = shlex.join(["steindiff", *sys.argv[1:]])
+    found["command"] = command_line()
     for table in tables(found):
         Console().print(table)
     if out is not None:
         text = json.dumps(found, indent=1) + "\n"
-        write_whole(out, lambda file: file.write(text.encode()))
+        write_text(out, text)
         typer.echo(f"figures: {out}")
 
 

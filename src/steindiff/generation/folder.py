@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import platform
-import shlex
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from .. import locks
-from ..files import write_whole
+from ..files import digest, write_text
+from ..provenance import command_line, versions
 from . import records
 from .formats import PARTIAL
 
@@ -52,7 +49,7 @@ class Setting:
     @property
     def digest(self) -> str:
         """Of the whole setting, in hexadecimal."""
-        return records.digest(self.to_dict())
+        return digest(self.to_dict())
 
     @property
     def shards(self) -> int:
@@ -75,7 +72,7 @@ def read_setting(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
         setting = content["setting"]
-        if content["sha256"] != records.digest(setting):
+        if content["sha256"] != digest(setting):
             raise ValueError("its SHA-256 is not that of its contents")
     except (ValueError, LookupError, TypeError) as error:
         raise ValueError(
@@ -130,14 +127,11 @@ def _write(path: Path, setting: Setting, model: str) -> None:
         "setting": setting.to_dict(),
         "sha256": setting.digest,
         "model": model,
-        "command": shlex.join(["steindiff", *sys.argv[1:]]),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("steindiff", "torch", "numpy", "pillow")},
-        },
+        "command": command_line(),
+        "versions": versions("steindiff", "torch", "numpy", "pillow"),
     }
     text = json.dumps(content, indent=1)
-    write_whole(path, lambda file: file.write(text.encode()))
+    write_text(path, text)
 
 
 def _clean(folder: Path) -> None:

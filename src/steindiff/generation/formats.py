@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import shutil
@@ -14,6 +13,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
+
+from ..files import sha256
 
 PARTIAL = ".partial"
 FORMATS = {"png": "", "npz": ".npz", "wds": ".tar"}
@@ -119,13 +120,7 @@ _WRITERS: dict[str, Callable[[BinaryIO, Shard], None]] = {"npz": _write_npz, "wd
 def _write_file(path: Path, write: Callable[[BinaryIO], object]) -> dict[str, Any]:
     with path.open("wb") as file:
         write(file)
-    return {"name": path.name, "bytes": path.stat().st_size, "sha256": file_hash(path)}
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file of any size, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def _remove(path: Path) -> None:

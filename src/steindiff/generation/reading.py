@@ -17,9 +17,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
+from ..files import digest
 from .folder import NAME, read_setting
 from .formats import shard_name
-from .records import DamagedError, check_files, digest, read_record
+from .records import DamagedError, check_files, read_record
 
 PART = 500
 """Images of a part, where a stored shard does not set it."""

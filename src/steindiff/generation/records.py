@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..files import write_whole
-from .formats import Shard, file_hash
+from ..files import digest, sha256, write_text
+from .formats import Shard
 
 FOLDER = "shards"
 
@@ -20,11 +20,6 @@ class DamagedError(ValueError):
 def record_path(folder: Path, number: int) -> Path:
     """Where the record of a shard is."""
     return folder / FOLDER / f"{number:06d}.json"
-
-
-def digest(content: Any) -> str:
-    """SHA-256 of something that JSON can hold, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def write_record(folder: Path, setting: str, shard: Shard, files: list[dict[str, Any]]) -> None:
@@ -47,7 +42,7 @@ def write_record(folder: Path, setting: str, shard: Shard, files: list[dict[str,
     }
     path = record_path(folder, shard.number)
     text = json.dumps({"sha256": digest(content), **content})
-    write_whole(path, lambda file: file.write(text.encode()))
+    write_text(path, text)
 
 
 def read_record(folder: Path, number: int, setting: str) -> dict[str, Any]:
@@ -88,5 +83,5 @@ def check_files(folder: Path, record: dict[str, Any], contents: bool = True) -> 
         size = path.stat().st_size
         if size != file["bytes"]:
             raise DamagedError(f"{path} has {size} bytes instead of {file['bytes']}")
-        if contents and file_hash(path) != file["sha256"]:
+        if contents and sha256(path) != file["sha256"]:
             raise DamagedError(f"{path} has another SHA-256 than when it was written")

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ..errors import check_batch, unknown_name
+from ..files import sha256
 from ..models import MODELS, load_classifier
-from ..models.loader import sha256
 
 CHUNK = 500
 """Images that a network sees at a time."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from ..denoisers.network import NetworkConfig, UNetDenoiser
 from ..errors import unknown_name
-from ..files import write_whole
+from ..files import sha256, write_whole
 from .classifier import Classifier
 
 _FOLDER = Path(__file__).parent
@@ -54,11 +53,6 @@ def save_model(path: Path, model: UNetDenoiser | Classifier) -> str:
     content = save(tensors, metadata={"kind": kind, "config": json.dumps(config)})
     write_whole(path, lambda file: file.write(content))
     return sha256(path)
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _load(name_or_path: str | Path, kind: str, build: Callable[[dict[str, Any]], _Model]) -> _Model:
