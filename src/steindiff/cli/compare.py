@@ -13,7 +13,13 @@ from ..bench.verdicts import cell_file_name, read_results, title
 from ..files import write_whole
 from ..models import MODELS
 from . import bench
-from .options import SOLVER_HELP, check_output
+from .options import (
+    GuidanceOption,
+    SigmaMaxOption,
+    SigmaMinOption,
+    SolversOption,
+    check_output,
+)
 from .picture import Row, comparison
 
 SHOWN = 10  # columns of the picture
@@ -24,7 +30,7 @@ def compare(
         "out/compare"
     ),
     model: Annotated[str, typer.Option(help="A shipped model.")] = "fashion-mnist",
-    solver: Annotated[list[str] | None, typer.Option(help=f"Repeatable. {SOLVER_HELP}")] = None,
+    solver: SolversOption = None,
     nfe: Annotated[list[int] | None, typer.Option(help="Model calls a sample; repeatable.")] = None,
     schedule: Annotated[
         list[str] | None, typer.Option(help="Noise schedule, or 'usual' for each; repeatable.")
@@ -32,9 +38,9 @@ def compare(
     coefficient: Annotated[str, typer.Option(help="Coefficient of the relaxation.")] = "energy",
     samples: Annotated[int, typer.Option(min=LEAST, help="Samples, from the same noises.")] = 512,
     first_seed: Annotated[int, typer.Option(min=0, help="Seeds count up from here.")] = 0,
-    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = 1.0,
-    sigma_min: Annotated[float, typer.Option(help="Lowest noise level.")] = 0.002,
-    sigma_max: Annotated[float, typer.Option(help="Noise level of the start.")] = 80.0,
+    guidance: GuidanceOption = 1.0,
+    sigma_min: SigmaMinOption = 0.002,
+    sigma_max: SigmaMaxOption = 80.0,
     resamples: Annotated[int, typer.Option(min=20, help="Bootstrap resamples.")] = 200,
     device: Annotated[str, typer.Option(help="Device of the model, such as cuda.")] = "cpu",
     overwrite: Annotated[bool, typer.Option(help="Replace the results of another run.")] = False,

@@ -18,7 +18,19 @@ from ..generation import generate as run
 from ..generation.formats import FORMATS
 from ..models import MODELS, load_model
 from ..specs import make_schedule, parse_coefficient, parse_range, parse_solver
-from .options import SOLVER_HELP, guided
+from .options import (
+    ClassesOption,
+    CoefficientOption,
+    FinalOption,
+    GuidanceOption,
+    ModelOption,
+    ScheduleOption,
+    SigmaMaxOption,
+    SigmaMinOption,
+    SolverOption,
+    StepsOption,
+    guided,
+)
 
 
 def generate(
@@ -28,24 +40,16 @@ def generate(
     format: Annotated[
         str, typer.Option(help="png (folders), npz (shards) or wds (WebDataset tars).")
     ] = "png",
-    model: Annotated[str, typer.Option(help="Shipped model, or a .safetensors file.")] = (
-        "fashion-mnist"
-    ),
-    solver: Annotated[str, typer.Option(help=SOLVER_HELP)] = "ipndm",
-    coefficient: Annotated[
-        str, typer.Option(help="Coefficient of the relaxation, or 'none'.")
-    ] = "energy",
-    steps: Annotated[int, typer.Option(help="Solver steps.")] = 5,
-    schedule: Annotated[str, typer.Option(help="Noise schedule.")] = "karras",
-    sigma_min: Annotated[float, typer.Option(help="Lowest noise level.")] = 0.002,
-    sigma_max: Annotated[float, typer.Option(help="Noise level of the start.")] = 80.0,
-    final: Annotated[str, typer.Option(help="Where sampling ends: sigma_min or zero.")] = (
-        "sigma_min"
-    ),
-    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = 1.0,
-    classes: Annotated[
-        str | None, typer.Option(help="Class labels, such as 0-9; repeated in turn. Default: all.")
-    ] = None,
+    model: ModelOption = "fashion-mnist",
+    solver: SolverOption = "ipndm",
+    coefficient: CoefficientOption = "energy",
+    steps: StepsOption = 5,
+    schedule: ScheduleOption = "karras",
+    sigma_min: SigmaMinOption = 0.002,
+    sigma_max: SigmaMaxOption = 80.0,
+    final: FinalOption = "sigma_min",
+    guidance: GuidanceOption = 1.0,
+    classes: ClassesOption = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Images a shard.")] = 1000,
     batch: Annotated[
         int, typer.Option(min=1, help="Images at a time; at least 16 are computed.")

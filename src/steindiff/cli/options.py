@@ -1,13 +1,30 @@
-"""Text from the command line -> objects, and the check that a path can be written to."""
+"""Options that commands share, and the check that a path can be written to."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from ..denoisers import ClassifierFreeGuidance, Denoiser, UNetDenoiser
 
 SOLVER_HELP = "NAME, NAME:ORDER or NAME:option=value,... (see `steindiff info`)."
+
+ModelOption = Annotated[str, typer.Option(help="Shipped model, or a .safetensors file.")]
+ClassesOption = Annotated[
+    str | None, typer.Option(help="Class labels, such as 0-9; repeated in turn. Default: all.")
+]
+GuidanceOption = Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")]
+SolverOption = Annotated[str, typer.Option(help=SOLVER_HELP)]
+SolversOption = Annotated[list[str] | None, typer.Option(help=f"Repeatable. {SOLVER_HELP}")]
+CoefficientOption = Annotated[str, typer.Option(help="Coefficient of the relaxation, or 'none'.")]
+StepsOption = Annotated[int, typer.Option(help="Solver steps.")]
+ScheduleOption = Annotated[str, typer.Option(help="Noise schedule.")]
+SigmaMinOption = Annotated[float, typer.Option(help="Lowest noise level.")]
+SigmaMaxOption = Annotated[float, typer.Option(help="Noise level of the start.")]
+FinalOption = Annotated[str, typer.Option(help="Where sampling ends: sigma_min or zero.")]
 
 
 def guided(net: UNetDenoiser, guidance: float) -> Denoiser:

@@ -19,17 +19,19 @@ from ..models import load_model
 from ..provenance import command_line
 from ..solvers import SOLVERS
 from ..specs import parse_solver
-from .options import SOLVER_HELP, check_output
+from .options import (
+    ModelOption,
+    SolversOption,
+    check_output,
+)
 
 PARTS = ("model", "solver", "relaxation")
 
 
 def overhead(
     out: Annotated[Path | None, typer.Option(help="JSON file for all figures.")] = None,
-    model: Annotated[str, typer.Option(help="Shipped model, or a .safetensors file.")] = (
-        "fashion-mnist"
-    ),
-    solver: Annotated[list[str] | None, typer.Option(help=f"Repeatable. {SOLVER_HELP}")] = None,
+    model: ModelOption = "fashion-mnist",
+    solver: SolversOption = None,
     coefficient: Annotated[str, typer.Option(help="Coefficient of the relaxation.")] = "energy",
     batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
     steps: Annotated[int, typer.Option(min=2, help="Solver steps of a sampling.")] = 5,

@@ -14,7 +14,20 @@ from ..files import write_whole
 from ..images import to_uint8
 from ..models import load_model
 from ..specs import make_schedule, parse_coefficient, parse_range, parse_solver
-from .options import SOLVER_HELP, check_output, guided
+from .options import (
+    ClassesOption,
+    CoefficientOption,
+    FinalOption,
+    GuidanceOption,
+    ModelOption,
+    ScheduleOption,
+    SigmaMaxOption,
+    SigmaMinOption,
+    SolverOption,
+    StepsOption,
+    check_output,
+    guided,
+)
 from .picture import image_grid
 
 
@@ -23,25 +36,17 @@ def sample(
     npz: Annotated[
         Path | None, typer.Option(help="NPZ file for images (uint8, N H W C), seeds and labels.")
     ] = None,
-    model: Annotated[str, typer.Option(help="Shipped model, or a .safetensors file.")] = (
-        "fashion-mnist"
-    ),
+    model: ModelOption = "fashion-mnist",
     seeds: Annotated[str, typer.Option(help="One image a seed, such as 0-15,20.")] = "0-29",
-    classes: Annotated[
-        str | None, typer.Option(help="Class labels, such as 0-9; repeated in turn. Default: all.")
-    ] = None,
-    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = 1.0,
-    solver: Annotated[str, typer.Option(help=SOLVER_HELP)] = "ipndm",
-    coefficient: Annotated[
-        str, typer.Option(help="Coefficient of the relaxation, or 'none'.")
-    ] = "energy",
-    steps: Annotated[int, typer.Option(help="Solver steps.")] = 5,
-    schedule: Annotated[str, typer.Option(help="Noise schedule.")] = "karras",
-    sigma_min: Annotated[float, typer.Option(help="Lowest noise level.")] = 0.002,
-    sigma_max: Annotated[float, typer.Option(help="Noise level of the start.")] = 80.0,
-    final: Annotated[str, typer.Option(help="Where sampling ends: sigma_min or zero.")] = (
-        "sigma_min"
-    ),
+    classes: ClassesOption = None,
+    guidance: GuidanceOption = 1.0,
+    solver: SolverOption = "ipndm",
+    coefficient: CoefficientOption = "energy",
+    steps: StepsOption = 5,
+    schedule: ScheduleOption = "karras",
+    sigma_min: SigmaMinOption = 0.002,
+    sigma_max: SigmaMaxOption = 80.0,
+    final: FinalOption = "sigma_min",
     batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 128,
     overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
 ) -> None:
