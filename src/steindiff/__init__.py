@@ -12,7 +12,8 @@ result.x, result.nfe
 
 from importlib.metadata import version
 
-from . import denoisers, levels, metrics, schedules, solvers, stein
+from . import calibration, denoisers, levels, metrics, schedules, solvers, stein
+from .calibration import calibrate, load_calibration, save_calibration
 from .errors import NonFiniteError
 from .models import load_classifier, load_model
 from .sampling import Progress, Record, SampleResult, noise, sample
@@ -25,13 +26,17 @@ __all__ = [
     "Record",
     "SampleResult",
     "__version__",
+    "calibrate",
+    "calibration",
     "denoisers",
     "levels",
+    "load_calibration",
     "load_classifier",
     "load_model",
     "metrics",
     "noise",
     "sample",
+    "save_calibration",
     "schedules",
     "solvers",
     "stein",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from .calibration import load_calibration
 from .errors import unknown_name
 from .schedules import SCHEDULES
-from .solvers import Solver, resolve_solver
+from .solvers import Calibrated, Shared, Solver, resolve_solver
 from .stein import Coefficient, resolve_coefficient
 
 Value = int | float | bool | str
@@ -30,12 +32,48 @@ def parse_spec(text: str, kind: str) -> tuple[str, dict[str, Value]]:
 
 
 def parse_solver(text: str) -> Solver:
-    """ "ipndm", "ipndm:2" (its order) or "unipc:order=2,variant=bh1" -> the solver."""
+    """ "ipndm", "ipndm:2" (its order) or "unipc:order=2,variant=bh1" -> the solver.
+
+    "calibrated:file=PATH" is read from the file; the path may hold anything.
+    """
     name, _, rest = text.partition(":")
+    if name == "calibrated":
+        path = calibration_path(text)
+        if path is None:
+            raise ValueError(
+                f"solver is {text!r}, which needs a file of `steindiff calibrate`: "
+                "calibrated:file=PATH, or --calibration PATH"
+            )
+        return load_calibration(path)
     if rest.isdecimal():
         text = f"{name}:order={rest}"
     name, options = parse_spec(text, "solver")
     return _checked(resolve_solver(name, **options))
+
+
+def calibrated_text(path: str | Path) -> str:
+    """The text that names the solver of a calibration file."""
+    return f"calibrated:file={path}"
+
+
+def calibration_path(text: str) -> Path | None:
+    """The file in a solver's text "calibrated:file=PATH"; None if it is another text."""
+    path = text.removeprefix(calibrated_text(""))
+    return Path(path) if path and path != text else None
+
+
+def check_calibration(
+    solver: Solver, model: str, model_hash: str, guidance: float, sigmas: Tensor
+) -> None:
+    """Refuses a calibrated solver for another network, guidance or levels; others pass.
+
+    Raises:
+        ValueError: names what differs, and both values.
+    """
+    if isinstance(solver, Calibrated) and solver.calibration is not None:
+        solver.calibration.check_use(model, model_hash, guidance)
+    if isinstance(solver, (Calibrated, Shared)):
+        solver.check_levels(sigmas.tolist())
 
 
 def parse_coefficient(text: str) -> Coefficient | None:

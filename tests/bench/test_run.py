@@ -24,13 +24,13 @@ from steindiff.bench.report import write_report
 from steindiff.bench.rules import Oracle, Replay, shuffled
 from steindiff.bench.subjects import Mixture, make_subject
 from steindiff.bench.tables import cells_sheet
-from steindiff.bench.trajectory import FineSolution
 from steindiff.bench.verdicts import Verdict, read_results, verdict
 from steindiff.bench.work import Advance
 from steindiff.metrics import frechet_distance, nearest_mode, paired_bootstrap
 from steindiff.solvers import SOLVERS
 from steindiff.specs import parse_solver
 from steindiff.stein import Constant
+from steindiff.trajectory import FineSolution
 
 RULES = ["base", "energy", "constant", "one", "random", "oracle"]
 SEEDS = range(32)

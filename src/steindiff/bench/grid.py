@@ -12,9 +12,15 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import unknown_name
-from ..specs import make_schedule, parse_coefficient, parse_range, parse_solver
+from ..specs import (
+    check_calibration,
+    make_schedule,
+    parse_coefficient,
+    parse_range,
+    parse_solver,
+)
 from .rules import CONTROLS
-from .subjects import check_subject
+from .subjects import check_subject, hashes_of
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -126,7 +132,10 @@ class Grid:
             check_subject(cell.model, cell.guidance)
             many = len(seeds_of(cell)) >= LEAST
             _check(many, f"seeds is {cell.seeds!r}; {LEAST} at least are needed")
-            sigmas_of(cell, self)
+            hashed = hashes_of(cell.model).get("denoiser", "")
+            check_calibration(
+                parse_solver(cell.solver), cell.model, hashed, cell.guidance, sigmas_of(cell, self)
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, cells included."""

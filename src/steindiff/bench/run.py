@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..files import sha256
 from ..locks import lock_rank
+from ..specs import calibration_path
 from .cell import measure_cell
 from .grid import Cell, Grid
 from .source import Source
@@ -93,4 +95,8 @@ def _by_source(grid: Grid) -> list[Cell]:
 
 def _hashes(grid: Grid) -> dict[str, dict[str, str]]:
     models = dict.fromkeys(cell.model for cell in grid.cells)
-    return {model: hashes_of(model) for model in models}
+    solvers = dict.fromkeys(cell.solver for cell in grid.cells)
+    files = {text: path for text in solvers if (path := calibration_path(text))}
+    return {model: hashes_of(model) for model in models} | {
+        text: {"calibration": sha256(path)} for text, path in files.items()
+    }

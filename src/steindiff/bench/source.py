@@ -14,12 +14,12 @@ from ..errors import NonFiniteError
 from ..sampling import noise, sample
 from ..solvers import Solver
 from ..stein import Coefficient, Relaxed
+from ..trajectory import FineSolution
 from .grid import Cell, Grid, seeds_of
 from .measure import Reference
 from .memo import Memo
 from .rules import Oracle
 from .subjects import make_subject
-from .trajectory import FineSolution
 from .work import Budget, fine_work
 
 BATCH = 100

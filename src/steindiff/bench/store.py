@@ -27,7 +27,7 @@ class Store:
     Args:
         folder: made if it is not there.
         grid: what is asked for now.
-        header: what else a result must agree in: hashes of the models.
+        header: what else a result must agree in: hashes of models and calibrations.
         overwrite: whether cells of another grid may be dropped.
 
     Raises:

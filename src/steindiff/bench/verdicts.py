@@ -111,6 +111,8 @@ def title(spec: str) -> str:
     """The display name of a solver: "ipndm:order=3,lower_order_final=true" -> "iPNDM-3, l.o.f."."""
     name, _, options = spec.partition(":")
     shown = TITLES.get(name, name)
+    if name == "calibrated":  # the text goes on with the path of a file
+        return f"{name} ({Path(options).stem})"
     for option in filter(None, options.split(",")):
         key, _, value = option.rpartition("=")
         if key == "lower_order_final":

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from . import bench, compare, evaluate, generate, info, sample
+from . import bench, calibrate, compare, evaluate, generate, info, sample
 
 app = typer.Typer(
     help="Few-step sampling from diffusion models, relaxed by a Stein coefficient.",
@@ -16,6 +16,7 @@ app = typer.Typer(
 )
 app.command("sample")(sample.sample)
 app.command("compare")(compare.compare)
+app.command("calibrate")(calibrate.calibrate)
 app.add_typer(bench.app, name="bench")
 app.command("generate")(generate.generate)
 app.command("fid-stats")(evaluate.fid_stats)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,9 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
 from ..bench.grid import Grid, load_grid, load_preset, presets
+from ..calibration import About, load_calibration
 from ..provenance import command_line
+from ..specs import calibrated_text
 from .overhead import overhead
 
 app = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
@@ -25,6 +28,13 @@ def bench(
         str | None, typer.Option(help=f"A grid of the package: {', '.join(presets())}.")
     ] = None,
     grid: Annotated[Path | None, typer.Option(help="A grid in a TOML file.")] = None,
+    calibration: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A file of `steindiff calibrate`: measured beside the grid's cells of its model, "
+            "schedule, NFE and guidance; repeatable."
+        ),
+    ] = None,
     compare: Annotated[
         tuple[Path, Path] | None, typer.Option(help="Two result folders: what changed.")
     ] = None,
@@ -47,6 +57,8 @@ def bench(
         return
     name = preset or (grid.stem if grid else "")
     wanted = load_preset(preset) if preset else load_grid(Path(str(grid)))
+    for path in calibration or []:
+        wanted = with_calibrated_cells(wanted, path)
     run(wanted, out or Path("out") / f"bench-{name}", preset, device, overwrite)
 
 
@@ -81,6 +93,29 @@ def run(grid: Grid, out: Path, preset: str | None, device: str, overwrite: bool)
     report = write_report(out)
     Console().print(*terminal_summary(read_results(out)))
     typer.echo(f"report: {report}   figures: {out / 'results.json'}")
+
+
+def with_calibrated_cells(grid: Grid, path: Path) -> Grid:
+    """The grid with cells of a calibrated solver beside those of the same setting.
+
+    Raises:
+        ValueError: the grid has no cell of the calibration's model, schedule, NFE and guidance.
+    """
+    solver = load_calibration(path)
+    about = solver.calibration.about if solver.calibration else About()
+    setting = about.model, about.guidance, about.schedule, len(solver.levels) - 1
+    beside = [
+        cell
+        for cell in grid.cells
+        if (cell.model, cell.guidance, cell.schedule, cell.nfe) == setting
+    ]
+    if not beside:
+        raise ValueError(
+            f"{path} is of model {about.model!r}, guidance {about.guidance:g}, schedule "
+            f"{about.schedule!r}, {setting[-1]} NFE; the grid has no cells of these"
+        )
+    cells = dict.fromkeys(replace(cell, solver=calibrated_text(path)) for cell in beside)
+    return replace(grid, cells=(*grid.cells, *cells))
 
 
 def _sources(*values: object) -> dict[str, object]:

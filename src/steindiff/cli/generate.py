@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..errors import unknown_name
-from ..files import sha256
 from ..generation import Processes, Sampler, Setting, processes
 from ..generation import generate as run
 from ..generation.formats import FORMATS
-from ..models import MODELS, load_model
-from ..specs import make_schedule, parse_coefficient, parse_range, parse_solver
+from ..models import load_model
+from ..specs import check_calibration, make_schedule, parse_coefficient, parse_solver
 from .options import (
+    CalibrationOption,
     ClassesOption,
     CoefficientOption,
     FinalOption,
@@ -29,7 +29,10 @@ from .options import (
     SigmaMinOption,
     SolverOption,
     StepsOption,
+    class_labels,
     guided,
+    model_hash,
+    with_calibration,
 )
 
 
@@ -42,6 +45,7 @@ def generate(
     ] = "png",
     model: ModelOption = "fashion-mnist",
     solver: SolverOption = "ipndm",
+    calibration: CalibrationOption = None,
     coefficient: CoefficientOption = "energy",
     steps: StepsOption = 5,
     schedule: ScheduleOption = "karras",
@@ -72,7 +76,8 @@ def generate(
         with world.together():
             place = world.device(device)
             sampler, labels, hashed = _sampler(
-                model, solver, coefficient, guidance, classes, place, compile,
+                model, with_calibration(solver, calibration), coefficient, guidance, classes,
+                place, compile,
                 (schedule, steps, sigma_min, sigma_max, final),
             )  # fmt: skip
             if format not in FORMATS:
@@ -127,15 +132,12 @@ def _sampler(
     rule = parse_coefficient(coefficient)
     method, sigmas = parse_solver(solver), make_schedule(*levels)
     net = load_model(model, device=device)
-    labels = tuple(parse_range(classes, "classes") if classes else range(net.config.num_classes))
-    if max(labels) >= net.config.num_classes:
-        raise ValueError(
-            f"classes is {classes!r}; this model has the classes 0 to {net.config.num_classes - 1}"
-        )
+    labels = tuple(class_labels(net, classes))
     if compiled:
         net.compile()
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True
-    hashed = MODELS[model]["denoiser"]["sha256"] if model in MODELS else sha256(Path(model))
+    hashed = model_hash(model)
+    check_calibration(method, model, hashed, guidance, sigmas)
     sampler = Sampler(guided(net, guidance), net.sample_shape, sigmas, method, rule, device)
     return sampler, labels, hashed

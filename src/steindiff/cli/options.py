@@ -9,6 +9,9 @@ from typing import Annotated
 import typer
 
 from ..denoisers import ClassifierFreeGuidance, Denoiser, UNetDenoiser
+from ..files import sha256
+from ..models import MODELS
+from ..specs import calibrated_text, parse_range
 
 SOLVER_HELP = "NAME, NAME:ORDER or NAME:option=value,... (see `steindiff info`)."
 
@@ -19,6 +22,10 @@ ClassesOption = Annotated[
 GuidanceOption = Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")]
 SolverOption = Annotated[str, typer.Option(help=SOLVER_HELP)]
 SolversOption = Annotated[list[str] | None, typer.Option(help=f"Repeatable. {SOLVER_HELP}")]
+CalibrationOption = Annotated[
+    Path | None,
+    typer.Option(help="A file of `steindiff calibrate`, for --solver calibrated."),
+]
 CoefficientOption = Annotated[str, typer.Option(help="Coefficient of the relaxation, or 'none'.")]
 StepsOption = Annotated[int, typer.Option(help="Solver steps.")]
 ScheduleOption = Annotated[str, typer.Option(help="Noise schedule.")]
@@ -32,6 +39,31 @@ def guided(net: UNetDenoiser, guidance: float) -> Denoiser:
     if guidance == 1:
         return net
     return ClassifierFreeGuidance(net, guidance, {"class_labels": net.null_label})
+
+
+def class_labels(net: UNetDenoiser, classes: str | None) -> list[int]:
+    """The labels that an option asks for, or all that the network has."""
+    known = net.config.num_classes
+    labels = parse_range(classes, "classes") if classes else list(range(known))
+    if max(labels) >= known:
+        raise ValueError(f"classes is {classes!r}; this model has the classes 0 to {known - 1}")
+    return labels
+
+
+def model_hash(model: str) -> str:
+    """SHA-256 of the weights' file of a model, shipped or not."""
+    return MODELS[model]["denoiser"]["sha256"] if model in MODELS else sha256(Path(model))
+
+
+def with_calibration(solver: str, calibration: Path | None) -> str:
+    """The solver's text with the file of its calibration in it."""
+    if calibration is None:
+        return solver
+    if solver != "calibrated":
+        raise ValueError(
+            f"--calibration {calibration} is for --solver calibrated; the solver is {solver!r}"
+        )
+    return calibrated_text(calibration)
 
 
 def check_output(path: Path, overwrite: bool) -> None:

@@ -13,8 +13,9 @@ from .. import sampling
 from ..files import write_whole
 from ..images import to_uint8
 from ..models import load_model
-from ..specs import make_schedule, parse_coefficient, parse_range, parse_solver
+from ..specs import check_calibration, make_schedule, parse_coefficient, parse_range, parse_solver
 from .options import (
+    CalibrationOption,
     ClassesOption,
     CoefficientOption,
     FinalOption,
@@ -27,6 +28,8 @@ from .options import (
     StepsOption,
     check_output,
     guided,
+    model_hash,
+    with_calibration,
 )
 from .picture import image_grid
 
@@ -41,6 +44,7 @@ def sample(
     classes: ClassesOption = None,
     guidance: GuidanceOption = 1.0,
     solver: SolverOption = "ipndm",
+    calibration: CalibrationOption = None,
     coefficient: CoefficientOption = "energy",
     steps: StepsOption = 5,
     schedule: ScheduleOption = "karras",
@@ -64,10 +68,11 @@ def sample(
     labels = torch.tensor([wanted[i % len(wanted)] for i in range(len(numbers))])
     options: dict[str, Any] = {
         "sigmas": make_schedule(schedule, steps, sigma_min, sigma_max, final),
-        "solver": parse_solver(solver),
+        "solver": parse_solver(with_calibration(solver, calibration)),
         "coefficient": parse_coefficient(coefficient),
         "progress": len(numbers) <= batch,
     }
+    check_calibration(options["solver"], model, model_hash(model), guidance, options["sigmas"])
     denoiser = guided(net, guidance)
     parts, nfe = [], 0
     with typer.progressbar(

@@ -7,6 +7,7 @@ from typing import Any
 from ..errors import check_options, unknown_name
 from .adams import IPNDM
 from .base import BoundDenoiser, History, Solver, Step
+from .calibrated import Calibrated, Shared
 from .deis import DEIS
 from .dpmpp import DPMpp2M, DPMpp3M
 from .euler import Euler
@@ -15,14 +16,17 @@ from .unipc import UniPC
 
 __all__ = [
     "DEIS",
+    "FITTED",
     "IPNDM",
     "SOLVERS",
     "BoundDenoiser",
+    "Calibrated",
     "DPMpp2M",
     "DPMpp3M",
     "Euler",
     "Heun",
     "History",
+    "Shared",
     "Solver",
     "Step",
     "UniPC",
@@ -39,6 +43,9 @@ SOLVERS: dict[str, type[Solver]] = {
     "unipc": UniPC,
 }
 """The solvers that have a name."""
+
+FITTED: dict[str, type[Solver]] = {"prior": Shared}
+"""Solvers by name whose scalars were fitted: they know some levels only."""
 
 
 def resolve_solver(solver: str | Solver, **options: Any) -> Solver:
@@ -58,7 +65,8 @@ def resolve_solver(solver: str | Solver, **options: Any) -> Solver:
         return solver
     if not isinstance(solver, str):
         raise TypeError(f"solver is {solver!r}; a name or a Solver object is needed")
-    if solver not in SOLVERS:
-        raise unknown_name("solver", solver, SOLVERS)
-    check_options("solver", solver, SOLVERS[solver], options)
-    return SOLVERS[solver](**options)
+    known = SOLVERS | FITTED
+    if solver not in known:
+        raise unknown_name("solver", solver, known)
+    check_options("solver", solver, known[solver], options)
+    return known[solver](**options)

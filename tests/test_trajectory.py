@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 import steindiff as sd
-from steindiff.bench.trajectory import FineSolution
 from steindiff.denoisers import Gaussian
+from steindiff.trajectory import FineSolution
 
 LOW, HIGH = 0.002, 80.0
 GAUSSIAN = Gaussian(

@@ -1,0 +1,20 @@
+"""Few-step solvers calibrated to one network: without data, in about a minute."""
+
+from .file import load_calibration, save_calibration
+from .prior import Entry, Prior, load_prior, save_prior
+from .record import About, Calibration
+from .run import PRIORS, SEED, calibrate
+
+__all__ = [
+    "PRIORS",
+    "SEED",
+    "About",
+    "Calibration",
+    "Entry",
+    "Prior",
+    "calibrate",
+    "load_calibration",
+    "load_prior",
+    "save_calibration",
+    "save_prior",
+]
