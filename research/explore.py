@@ -1,0 +1,169 @@
+"""What docs/research.md rests on: the response to noise left behind, and rules on unlike networks.
+
+    python research/explore.py gains     (about 10 minutes on two cores)
+    python research/explore.py rules     (about 30 minutes)
+
+Results go to research/results/NAME.json after every place; started again it goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from families import FAMILIES
+from networks import Bed, Place
+from steindiff.files import write_text
+from steindiff.provenance import versions
+from steindiff.specs import parse_coefficient
+from steindiff.stein import Coefficient, Decision, Proposal
+
+RESULTS = Path(__file__).parent / "results"
+GAINS = (-0.05, -0.02, 0.02, 0.05, 0.1, 0.2)
+RULES = (
+    "energy",
+    "energy:trust=0.05",
+    "energy:trust=0.2",
+    "energy:two_levels=false,shrink=false,last=false,trust=0.2",
+    "constant:value=0.995",
+)
+SHIPPED = "fashion-mnist"
+GAIN_PLACES = (
+    Place(SHIPPED, 1, "karras", 5, "euler"),
+    Place(SHIPPED, 1, "karras", 5, "dpmpp_2m"),
+    Place(SHIPPED, 1, "karras", 5, "ipndm:3"),
+    Place(SHIPPED, 1, "vp_time", 5, "ipndm:3"),
+    Place(SHIPPED, 1, "karras", 8, "ipndm:4"),
+    Place(SHIPPED, 1, "log_snr", 8, "dpmpp_3m"),
+    Place("digits-mixer", 1, "karras", 5, "euler"),
+    Place("mixture:dim=64,modes=10,separation=8", 1, "log_snr", 8, "unipc:2"),
+)
+SOLVERS = (
+    ("karras", 5, "euler"),
+    ("karras", 5, "ipndm:3"),
+    ("karras", 8, "ipndm:4"),
+    ("karras", 9, "heun"),
+    ("log_snr", 5, "dpmpp_2m"),
+    ("log_snr", 5, "unipc:2"),
+    ("log_snr", 8, "unipc:2"),
+    ("log_snr", 8, "dpmpp_3m"),
+    ("vp_time", 5, "ipndm:3"),
+    ("vp_time", 5, "deis:3"),
+    ("linear", 12, "dpmpp_2m"),
+    ("flow_shift", 8, "ipndm:3"),
+)
+GUIDED = (
+    ("karras", 5, "ipndm:3"),
+    ("log_snr", 5, "dpmpp_2m"),
+    ("log_snr", 8, "unipc:2"),
+    ("karras", 5, "euler"),
+)
+
+
+@dataclass(frozen=True)
+class OneStep(Coefficient):
+    """Leaves the relative noise excess `gain` behind in one step, counted from 0."""
+
+    step: int
+    gain: float
+
+    def init(self, x: torch.Tensor) -> int:
+        return 0
+
+    def __call__(self, proposal: Proposal, state: int) -> Decision:
+        r = proposal.ratio
+        gamma = 1 - self.gain * r / (1 - r) if state == self.step else 1.0
+        return Decision(torch.full((len(proposal.x),), gamma), state + 1)
+
+
+def gains(bed: Bed, place: Place) -> dict[str, Any]:
+    """Change of the distance, for each step but the last and each excess left there."""
+    base, levels = bed.distance(place, None), place.levels()
+    steps = [
+        {
+            "sigma": levels[i],
+            "sigma_next": levels[i + 1],
+            "change": {
+                f"{gain:g}": bed.distance(place, OneStep(i, gain)) / base - 1 for gain in GAINS
+            },
+        }
+        for i in range(len(levels) - 2)
+    ]
+    return {"base": base, "steps": steps}
+
+
+def rules(bed: Bed, place: Place) -> dict[str, Any]:
+    """Distance under every rule over that of the solver alone."""
+    base = bed.distance(place, None)
+    ratios = {name: bed.distance(place, parse_coefficient(name)) / base for name in RULES}
+    return {"base": base, "ratios": ratios}
+
+
+def rule_places() -> Iterator[Place]:
+    for network in FAMILIES:
+        for cells, guidance in ((SOLVERS, 1), (GUIDED, 2)):
+            for schedule, nfe, solver in cells:
+                yield Place(network, guidance, schedule, nfe, solver)
+
+
+def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Geometric mean and worst ratio of every rule, by network."""
+    tables: dict[str, Any] = {}
+    for network, group in itertools.groupby(found, key=lambda row: row["place"]["network"]):
+        rows = [row["ratios"] for row in group]
+        tables[network] = {
+            name: {
+                "geometric_mean": math.exp(sum(math.log(row[name]) for row in rows) / len(rows)),
+                "worst": max(row[name] for row in rows),
+                "places": len(rows),
+            }
+            for name in RULES
+        }
+    return tables
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["gains", "rules"])
+    parser.add_argument("--samples", type=int, default=400)
+    parser.add_argument("--first-seed", type=int, default=5000)
+    options = parser.parse_args()
+    places = list(GAIN_PLACES if options.what == "gains" else rule_places())
+    measure = gains if options.what == "gains" else rules
+    path = RESULTS / f"{options.what}.json"
+    seeds = range(options.first_seed, options.first_seed + options.samples)
+    header = {
+        "command": f"python research/explore.py {options.what} --samples {options.samples} "
+        f"--first-seed {options.first_seed}",
+        "versions": versions("steindiff", "torch"),
+    }
+    done: list[dict[str, Any]] = []
+    if path.exists():
+        saved = json.loads(path.read_text())
+        done = saved["places"] if saved["command"] == header["command"] else []
+    finished = [row["place"] for row in done]
+    bed, key = None, None
+    for place in places:
+        if asdict(place) in finished:
+            continue
+        if key != (place.network, place.guidance):
+            key = (place.network, place.guidance)
+            bed = Bed(*key, seeds)
+        assert bed is not None
+        done.append({"place": asdict(place), **measure(bed, place)})
+        print(place, done[-1].get("ratios", ""), flush=True)
+        more = {"summary": summary(done)} if options.what == "rules" else {}
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, json.dumps({**header, **more, "places": done}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
