@@ -71,9 +71,10 @@ def judge_path(name: str, folder: Path = WEIGHTS) -> Path:
 
 def save_weights(path: Path, net: nn.Module) -> None:
     """Writes the state of `net`; in float16 where float32 would take more than 3 MB."""
-    content = save(net.state_dict())
+    state = {key: value.contiguous() for key, value in net.state_dict().items()}
+    content = save(state)
     if len(content) > _LIMIT:
-        content = save({key: _half(value) for key, value in net.state_dict().items()})
+        content = save({key: _half(value) for key, value in state.items()})
     write_whole(path, lambda file: file.write(content))
 
 
