@@ -60,17 +60,30 @@ def test_gamma_of_one_gives_the_base_to_the_bit(solver: str, dtype: torch.dtype)
     assert torch.equal(run(x, solver, Constant(1.0)), run(x, solver, None))
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+# What rounding may cost, relative to the samples. The energy law of two levels is a difference of
+# nearly equal numbers and passes rounding on amplified: Heun, whose corrector rule follows it at
+# every step, by 40 units in the last place of float16; the other solvers by 10.
+ROUNDING = {
+    "heun": {torch.float16: 50, torch.bfloat16: 15, torch.float32: 30},
+    "other": {torch.float16: 15, torch.bfloat16: 5, torch.float32: 30},
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_half_precision_follows_full_precision(solver: str, dtype: torch.dtype) -> None:
+def test_low_precision_follows_float64(solver: str, dtype: torch.dtype) -> None:
     """With a smooth denoiser. |x|^2 at sigma = 80 overflows float16; the sums do not."""
-    x = 80 * torch.randn(8, 2048, generator=torch.Generator().manual_seed(0))
+    x = (80 * torch.randn(8, 2048, generator=torch.Generator().manual_seed(0))).to(dtype)
     levels = sd.schedules.karras(5, 0.05, 80.0)
-    low = sd.sample(Gaussian(variance=0.5), x.to(dtype), levels, solver)
-    full = sd.sample(Gaussian(variance=0.5), x, levels, solver)
+    low = sd.sample(Gaussian(variance=0.5), x, levels, solver, record=True)
+    full = sd.sample(Gaussian(variance=0.5), x.double(), levels, solver)
     assert low.x.dtype == dtype
-    scale = 20 * torch.finfo(dtype).eps
-    assert (low.x.float() - full.x).square().mean().sqrt() < scale * full.x.square().mean().sqrt()
+    assert low.x.isfinite().all()
+    assert low.record is not None
+    assert low.record.gamma.isfinite().all()
+    allowed = ROUNDING["heun" if solver == "heun" else "other"][dtype] * torch.finfo(dtype).eps
+    error = (low.x.double() - full.x).square().mean().sqrt()
+    assert error < allowed * full.x.square().mean().sqrt()
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

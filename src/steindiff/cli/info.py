@@ -9,14 +9,14 @@ from rich.table import Table
 
 from ..models import MODELS
 from ..schedules import SCHEDULES
-from ..solvers import SOLVERS
+from ..solvers import FITTED, SOLVERS
 from ..stein import COEFFICIENTS
 
 
 def info() -> None:
     """Show the solvers, coefficients, schedules and shipped models."""
     console = Console()
-    for title, registry in (("Solvers", SOLVERS), ("Coefficients", COEFFICIENTS)):
+    for title, registry in (("Solvers", SOLVERS | FITTED), ("Coefficients", COEFFICIENTS)):
         table = Table("name", "options (defaults)", "what it is", title=title, title_justify="left")
         for name, kind in registry.items():
             options = ", ".join(f"{field.name}={field.default}" for field in fields(kind))

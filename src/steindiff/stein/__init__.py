@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import check_options, unknown_name
-from . import divergence
-from .base import Coefficient, Decision, Proposal, lost_energy
+from . import divergence, law
+from .base import Coefficient, Decision, Proposal
 from .constant import Constant
 from .coupled import Coupled
 from .energy import Energy
@@ -32,7 +32,7 @@ __all__ = [
     "Relaxed",
     "StepRecord",
     "divergence",
-    "lost_energy",
+    "law",
     "resolve_coefficient",
 ]
 

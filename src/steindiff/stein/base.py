@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ..reductions import inner
-
 
 class Proposal(NamedTuple):
     """A solver's step from `sigma` to `sigma_next`, before it is relaxed. Tensors: (B, *shape).
@@ -21,6 +19,7 @@ class Proposal(NamedTuple):
         candidate: T(x), the solver's proposal at `sigma_next`.
         predictor: the first-order candidate inside a predictor-corrector step, if it is one.
         residual: the map z -> z - T(z) at a fixed history. Calling it calls the model.
+        steps_left: steps still to do, this one included; the last step is not relaxed.
     """
 
     x: Tensor
@@ -30,6 +29,7 @@ class Proposal(NamedTuple):
     sigma: float
     sigma_next: float
     residual: Callable[[Tensor], Tensor]
+    steps_left: int
 
     @property
     def ratio(self) -> float:
@@ -68,12 +68,3 @@ class Coefficient(ABC):
     @abstractmethod
     def __call__(self, proposal: Proposal, state: Any) -> Decision:
         """Decides on one step. Must not wait for the device: no `.item()`, no branch on values."""
-
-
-def lost_energy(x: Tensor, denoised: Tensor, ratio: float) -> Tensor:
-    """(B,): |x|^2 - |x'|^2 along the PF-ODE, by the energy law (docs/method.md, section 3).
-
-    d|x|^2/d ln(sigma) = 2<x, x - D>, and <x, x - D> grows as sigma^2 where D is a posterior mean,
-    so |x|^2 - |x'|^2 = (1 - r^2) <x, x - D>.
-    """
-    return (1 - ratio**2) * inner(x, x - denoised)

@@ -1,4 +1,4 @@
-"""The default coefficient: keep the energy that the exact trajectory would have."""
+"""The default coefficient: the energy of the exact probability flow, free of charge."""
 
 from __future__ import annotations
 
@@ -10,75 +10,142 @@ import torch
 from torch import Tensor
 
 from ..reductions import accumulator_dtype, inner
-from .base import Coefficient, Decision, Proposal, lost_energy
+from . import law
+from .base import Coefficient, Decision, Proposal
 
 
 class EnergyState(NamedTuple):
-    """Energy above the law that the state still carries, (B,)."""
+    """What one step tells the next.
+
+    Attributes:
+        surplus: (B,), energy above the law that the state still carries.
+        sigma: level of the step before; infinite before the first step.
+        q: (B,), <x, x - D> there.
+    """
 
     surplus: Tensor
+    sigma: float
+    q: Tensor
+
+
+class _Energies(NamedTuple):
+    """Of one step, (B,) each: |T|^2, what it should be, and how far that is to be doubted."""
+
+    candidate: Tensor
+    target: Tensor
+    doubt: Tensor
 
 
 @dataclass(frozen=True)
 class Energy(Coefficient):
     """gamma restores the energy |x'|^2 that the exact probability-flow ODE arrives with.
 
-    The target is A = |x|^2 - (1 - r^2)<x, x - D> - S, and gamma the smaller root of
+    The target is A = |x|^2 - loss - S, the loss by the energy law of the last two levels
+    (`law.two_levels`); where the candidate T lacks energy, delta = A - |T|^2 > 0, gamma is the
+    smaller root of
 
-        |x - gamma u|^2 = A,   u = x - T(x),
-        gamma = [<x,u> - sqrt(<x,u>^2 - |u|^2 (|x|^2 - A))] / |u|^2.
-
-    Where no root exists the vertex <x,u>/|u|^2 is nearest to the target.
+        |x - gamma u|^2 = |T|^2 + w delta,   u = x - T(x).
 
     - gamma <= 1: relaxation never extrapolates (Krasnosel'skii-Mann).
-    - Trust region: relaxing leaves (1 - gamma)(1 - r) sigma of the old noise behind. It may not
-      exceed `trust` times the noise sigma' that belongs there: gamma >= 1 - trust r/(1 - r).
-    - Surplus memory: where the cap at 1 leaves a step with more energy than its target, the rest
-      S' = r max(0, |x'|^2 - A) is owed by the next step.
-    - Corrector rule: where a predictor-corrector step (Heun) overshoots the target, its candidate
-      becomes T1 + c(T - T1), c in [0, 1] the root of |.|^2 = A, with T1 its Euler predictor.
+    - Shrinkage: w = delta^2/(delta^2 + doubt), doubt = E^2 + L^2, as a signal is weighed against
+      the variance of what it was read from. E = |T|^2 - |T1|^2 is what a higher order added to
+      Euler's T1, its own estimate of the same lack; L is the difference between the laws of two
+      levels and of one.
+    - First step: one level cannot separate noise from its overlap with the signal: gamma = 1.
+    - Trust region: relaxing leaves (1 - gamma)(1 - r) sigma of the old noise behind, an excess that
+      stays the same share of the noise at all levels below. A step may add `trust` of it at most:
+      gamma >= 1 - trust r/(1 - r).
+    - Last relaxed step: the step after it is of low order, ends nearly without noise and is not
+      relaxed; what it will lose is given in advance, as far as the trust region allows.
+    - Surplus memory: energy above A is owed by the next step, less what the flow itself damps:
+      S' = (1 + r^2)/2 max(0, |T|^2 - A), the decay j + r^2 (1 - j) of the directions that a
+      solver gets wrong, those between noise and signal (j = 1/2).
+    - Corrector rule: where a predictor-corrector step (Heun) overshoots A, its candidate becomes
+      T1 + c(T - T1), c in [0, 1] the root of |.|^2 = A, with T1 its Euler predictor.
 
-    Assumes the denoiser's D to be a posterior mean for the exactness of the law; guided denoisers
-    obey it approximately. Costs no model call. Everything is per sample.
+    Assumes nothing of the data. Costs no model call. Everything is per sample.
 
-    Source: energy law and root are this project's (docs/method.md, sections 3 and 4); relaxation
-    towards a Stein target is Li & Zeng 2026, arXiv 2606.07835.
+    Source: this project (docs/method.md, sections 3 to 5); relaxation towards a Stein target is
+    Li & Zeng 2026, arXiv 2606.07835. The flags leave one part out each, for ablation.
 
     Args:
-        trust: bound of the noise left behind, in units of sigma'; `inf` removes it.
+        trust: bound of the noise that a step leaves behind, in units of sigma'; `inf` removes it.
         memory: whether a surplus is remembered.
+        two_levels: whether the law uses the level before, and so leaves the first step alone.
+        shrink: whether the correction is shrunk by its doubt.
+        last: whether the last relaxed step gives in advance.
+        corrector: whether the corrector rule is used.
 
     Raises:
         ValueError: trust is negative or NaN.
     """
 
-    trust: float = 0.2
+    trust: float = 0.1
     memory: bool = True
+    two_levels: bool = True
+    shrink: bool = True
+    last: bool = True
+    corrector: bool = True
 
     def __post_init__(self) -> None:
         if math.isnan(self.trust) or self.trust < 0:
             raise ValueError(f"trust is {self.trust!r}; a number >= 0 is needed")
 
     def init(self, x: Tensor) -> EnergyState:
-        dtype = accumulator_dtype(x.device)
-        return EnergyState(torch.zeros(len(x), dtype=dtype, device=x.device))
+        zero = torch.zeros(len(x), dtype=accumulator_dtype(x.device), device=x.device)
+        return EnergyState(zero, math.inf, zero)
 
     def __call__(self, proposal: Proposal, state: EnergyState) -> Decision:
-        x, ratio = proposal.x, proposal.ratio
-        energy = inner(x, x)
-        target = energy - lost_energy(x, proposal.denoised, ratio) - state.surplus
-        correction, candidate_energy, overshoots = _keep_of_corrector(proposal, target)
-        u = x - proposal.candidate
-        gamma = _smaller_root(inner(x, u), inner(u, u), energy - target)
-        gamma = gamma.clamp(self.lowest(ratio), 1.0)
-        gamma = torch.where(overshoots, torch.ones_like(gamma), gamma)
-        capped = (gamma >= 1) & (candidate_energy > target)
-        surplus = torch.where(capped, ratio * (candidate_energy - target), 0.0)
-        return Decision(gamma, EnergyState(surplus if self.memory else state.surplus), correction)
+        x, sigma, ratio = proposal.x, proposal.sigma, proposal.ratio
+        noise = proposal.x - proposal.denoised
+        energy, q = inner(x, x), inner(x, noise)
+        found = self._energies(proposal, state, energy, q, inner(noise, noise))
+        correction = None
+        if proposal.predictor is not None and self.corrector:
+            correction, after = _keep_of_corrector(proposal, found.candidate, found.target)
+            found = found._replace(candidate=after)
+        if self.two_levels and state.sigma == math.inf:  # too little is known to relax
+            return Decision(torch.ones_like(q), EnergyState(state.surplus, sigma, q), correction)
+        gamma = self._gamma(proposal, found, energy)
+        if correction is not None:  # the corrected candidate is on its target already
+            gamma = torch.where(correction < 1, torch.ones_like(gamma), gamma)
+        surplus = (1 + ratio**2) / 2 * (found.candidate - found.target).clamp_min(0)
+        following = EnergyState(surplus if self.memory else state.surplus, sigma, q)
+        return Decision(gamma, following, correction)
 
     def lowest(self, ratio: float) -> float:
         """The bound of the trust region for a step of ratio r = sigma_next/sigma."""
         return max(0.0, 1 - self.trust * ratio / (1 - ratio)) if ratio > 0 else 1.0
+
+    def _energies(
+        self, proposal: Proposal, state: EnergyState, energy: Tensor, q: Tensor, noise: Tensor
+    ) -> _Energies:
+        sigma, to, ratio = proposal.sigma, proposal.sigma_next, proposal.ratio
+        candidate = inner(proposal.candidate, proposal.candidate)
+        euler = energy - (1 - ratio) * (2 * q - (1 - ratio) * noise)
+        simple = loss = law.one_level(q, sigma, to)
+        if self.two_levels and state.sigma < math.inf:
+            loss = law.two_levels(q, sigma, state.q, state.sigma, to)
+        doubt = (candidate - euler).square() + (loss - simple).square()
+        return _Energies(candidate, energy - loss - state.surplus, doubt)
+
+    def _gamma(self, proposal: Proposal, found: _Energies, energy: Tensor) -> Tensor:
+        lack = (found.target - found.candidate).clamp_min(0)
+        if self.shrink and proposal.predictor is None:
+            lack = lack * _share(lack.square(), found.doubt)
+        u = proposal.x - proposal.candidate
+        gamma = _smaller_root(inner(proposal.x, u), inner(u, u), energy - found.candidate - lack)
+        lowest = self.lowest(proposal.ratio)
+        gamma = torch.where(lack > 0, gamma, torch.ones_like(gamma)).clamp(lowest, 1.0)
+        if self.last and proposal.steps_left == 2 and math.isfinite(self.trust):
+            gamma = torch.full_like(gamma, lowest)
+        return gamma
+
+
+def _share(signal: Tensor, doubt: Tensor) -> Tensor:
+    """signal/(signal + doubt), 1 where both are 0."""
+    total = signal + doubt
+    return torch.where(total > 0, signal / torch.where(total > 0, total, 1.0), 1.0)
 
 
 def _smaller_root(xu: Tensor, uu: Tensor, loss: Tensor) -> Tensor:
@@ -88,11 +155,9 @@ def _smaller_root(xu: Tensor, uu: Tensor, loss: Tensor) -> Tensor:
     return torch.where(moves, (xu - root) / torch.where(moves, uu, 1.0), 1.0)
 
 
-def _keep_of_corrector(proposal: Proposal, target: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
-    """Corrector rule: (c or None, energy of the resulting candidate, where the rule acted)."""
-    candidate_energy = inner(proposal.candidate, proposal.candidate)
-    if proposal.predictor is None:
-        return None, candidate_energy, torch.zeros_like(candidate_energy, dtype=torch.bool)
+def _keep_of_corrector(proposal: Proposal, energy: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Corrector rule: c, 1 where it does not act, and the energy of the resulting candidate."""
+    assert proposal.predictor is not None
     t1, v = proposal.predictor, proposal.candidate - proposal.predictor
     t1v, vv, room = inner(t1, v), inner(v, v), target - inner(t1, t1)
     root = (t1v**2 + vv * room.clamp_min(0)).sqrt()
@@ -100,7 +165,5 @@ def _keep_of_corrector(proposal: Proposal, target: Tensor) -> tuple[Tensor | Non
     keep = torch.where(moves, (root - t1v) / torch.where(moves, vv, 1.0), 1.0)
     # No room even for the predictor: keep nothing of a corrector that adds to it.
     keep = torch.where(room > 0, keep, 0.0).clamp(0, 1)
-    overshoots = candidate_energy > target
-    keep = torch.where(overshoots, keep, 1.0)
-    energy = candidate_energy + (keep - 1) * (2 * t1v + (keep + 1) * vv)
-    return keep, energy, overshoots
+    keep = torch.where(energy > target, keep, 1.0)
+    return keep, energy + (keep - 1) * (2 * t1v + (keep + 1) * vv)

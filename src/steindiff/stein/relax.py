@@ -92,7 +92,7 @@ class Relaxed(Solver):
             return again.start - again.x
 
         if state.steps_left > 1:
-            proposal = _proposal(base, sigma, sigma_next, residual)
+            proposal = _proposal(base, sigma, sigma_next, residual, state.steps_left)
             decision = self.coefficient(proposal, state.coefficient)
             relaxed = _relax(base, decision)
         else:
@@ -112,10 +112,12 @@ def _working(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _proposal(base: Step, sigma: float, sigma_next: float, residual: Any) -> Proposal:
+def _proposal(
+    base: Step, sigma: float, sigma_next: float, residual: Any, steps_left: int
+) -> Proposal:
     predictor = None if base.predictor is None else _working(base.predictor)
     x, denoised, candidate = map(_working, (base.start, base.denoised, base.x))
-    return Proposal(x, denoised, candidate, predictor, sigma, sigma_next, residual)
+    return Proposal(x, denoised, candidate, predictor, sigma, sigma_next, residual, steps_left)
 
 
 def _relax(base: Step, decision: Decision) -> Tensor:
