@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Whatever pip's own settings say, what is tested is what constraints.txt pins.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test docs paper overhead install clean
+.PHONY: demo test docs paper ablation research overhead install clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -34,6 +34,15 @@ paper: install
 	$(BIN)/steindiff bench --preset paper --out out/paper
 	mkdir -p docs/results/paper
 	cp out/paper/results.json out/paper/report.html out/paper/figures/overview.png docs/results/paper
+
+ablation: install
+	$(BIN)/steindiff bench --preset ablation --out out/ablation
+	mkdir -p docs/results/ablation
+	cp out/ablation/results.json docs/results/ablation
+
+research: install
+	$(BIN)/python research/explore.py gains
+	$(BIN)/python research/explore.py rules
 
 overhead: install
 	$(BIN)/steindiff bench overhead --out docs/results/overhead.json --batch 64 --runs 15 \

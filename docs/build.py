@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and docs/results.md from the committed result files.
+"""Writes the tables of README.md and docs/*.md from the committed result files.
 
     python docs/build.py            (make docs)
 
@@ -29,7 +29,8 @@ from steindiff.bench.verdicts import Cell, Verdict, read_results, schedule_title
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS / "results"
-RULES = ["energy", "constant", "random", "oracle"]
+RESEARCH = DOCS.parent / "research" / "results"
+RULES = ["energy"]
 
 
 def paper(**where: Any) -> list[Cell]:
@@ -103,9 +104,120 @@ def best(usual: bool) -> str:
     return markdown(sheet.headings[1:], [row[1:] for row in sheet.rows])
 
 
-def side_by_side() -> str:
-    sheet = rules_sheet(images(), ["energy", "constant", "one", "random", "oracle"])
+def ablated() -> list[Cell]:
+    return read_results(RESULTS / "ablation")["cells"]
+
+
+def ablation() -> str:
+    """Every rule and control over the cells of the ablation."""
+    cells = ablated()
+    rules = list(dict.fromkeys(rule for cell in cells for rule in cell["rules"] if rule != "base"))
+    sheet = rules_sheet(cells, rules)
     return markdown(sheet.headings, sheet.rows)
+
+
+def ablation_cells() -> str:
+    """The ablation's cells, under the rules that say most."""
+    sheet = cells_sheet(
+        ablated(),
+        ["energy", "energy:two_levels=false", "energy:trust=inf", "constant", "oracle"],
+        ("model", "guidance", "schedule", "nfe"),
+    )
+    return markdown(sheet.headings, sheet.rows)
+
+
+def gains() -> str:
+    """Change of the distance by a noise excess that one step leaves behind."""
+    found = json.loads((RESEARCH / "gains.json").read_text())
+    names = list(found["places"][0]["steps"][0]["change"])
+    rows = []
+    for place in found["places"]:
+        where = place["place"]
+        for i, step in enumerate(place["steps"]):
+            first = (
+                f"{title(where['solver'])}, {where['network']}, "
+                f"{schedule_title(where['schedule'])}, {where['nfe']} NFE"
+            )
+            change = [_percent(1 + step["change"][name]) for name in names]
+            span = f"{figure(step['sigma'])} → {figure(step['sigma_next'])}"
+            rows.append([first if i == 0 else "", span, *change])
+    heading = ["solver", "step", *(f"g = {name}" for name in names)]
+    return f"{markdown(heading, rows)}\n\nCommand: `{found['command']}`"
+
+
+def families() -> str:
+    """Rules on the networks that they were not made with: geometric mean, worst place."""
+    found = json.loads((RESEARCH / "rules.json").read_text())
+    rules = list(next(iter(found["summary"].values())))
+    rows = [
+        [rule]
+        + [
+            f"{_percent(x[rule]['geometric_mean'])} (worst {_percent(x[rule]['worst'])})"
+            for x in found["summary"].values()
+        ]
+        for rule in rules
+    ]
+    count = [f"{name}, {x[rules[0]]['places']} places" for name, x in found["summary"].items()]
+    return f"{markdown(['rule', *count], rows)}\n\nCommand: `{found['command']}`"
+
+
+def family_cells() -> str:
+    """Every place of the families under every rule."""
+    found = json.loads((RESEARCH / "rules.json").read_text())
+    rules = list(found["places"][0]["ratios"])
+    rows = [
+        [
+            where["network"],
+            f"{where['guidance']:g}",
+            title(where["solver"]),
+            schedule_title(where["schedule"]),
+            str(where["nfe"]),
+            figure(place["base"]),
+            *(_percent(place["ratios"][rule]) for rule in rules),
+        ]
+        for place in found["places"]
+        for where in [place["place"]]
+    ]
+    headings = ["network", "guidance", "solver", "schedule", "NFE", "base", *rules]
+    return markdown(headings, rows)
+
+
+def calibrated() -> str:
+    """Calibrated solvers against the best base of the same schedule and NFE."""
+    rows = []
+    for cell in read_results(RESULTS / "calibrated")["cells"]:
+        where = {key: cell[key] for key in ("model", "guidance", "schedule", "nfe")}
+        rivals = {other["solver"]: _distance(other, "base") for other in paper(**where)}
+        best = min(rivals, key=lambda solver: rivals[solver])
+        alone, relaxed = (_distance(cell, rule) for rule in ("base", "energy"))
+        rows.append(
+            [
+                schedule_title(cell["schedule"]),
+                str(cell["nfe"]),
+                f"{title(best)}: {figure(rivals[best])} (of {len(rivals)})",
+                distance_entry(cell, "base").text,
+                _percent(alone / rivals[best]),
+                distance_entry(cell, "energy").text,
+                _percent(relaxed / rivals[best]),
+            ]
+        )
+    headings = [
+        "schedule", "NFE", "best base", "calibrated", "over the best base",
+        "calibrated, relaxed", "over the best base",
+    ]  # fmt: skip
+    command = read_results(RESULTS / "calibrated")["command"]
+    return (
+        f"{markdown(headings, rows)}\n\nCommand: `research/calibrate.sh`, which ends in `{command}`"
+    )
+
+
+def _distance(cell: Cell, rule: str) -> float:
+    return cell["rules"][rule]["metrics"]["fd"]["value"]
+
+
+def _percent(ratio: float) -> str:
+    """A ratio as a change; large ones as a factor."""
+    return f"×{ratio:.3g}" if ratio > 3 else f"{100 * (ratio - 1):+.0f}%"
 
 
 def errors() -> str:
@@ -247,7 +359,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "best": lambda: best(usual=False),
     "best-usual": lambda: best(usual=True),
     "groups": lambda: grouped(paper()),
-    "rules": side_by_side,
+    "ablation": ablation,
+    "ablation-cells": ablation_cells,
+    "gains": gains,
+    "families": families,
+    "family-cells": family_cells,
+    "calibrated": calibrated,
     "others": others,
     "guidance-1": lambda: table(images(1.0), ("schedule", "nfe")),
     "guidance-2": lambda: table(images(2.0), ("schedule", "nfe")),
@@ -260,7 +377,8 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def main() -> None:
-    for page in (DOCS.parent / "README.md", DOCS / "results.md"):
+    names = ("results", "research", "calibration")
+    for page in (DOCS.parent / "README.md", *(DOCS / f"{name}.md" for name in names)):
         text = page.read_text()
         new = re.sub(
             r"<!-- table ([\w-]+) -->.*?<!-- end -->",

@@ -133,7 +133,7 @@ def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["gains", "rules"])
-    parser.add_argument("--samples", type=int, default=400)
+    parser.add_argument("--samples", type=int, default=200)
     parser.add_argument("--first-seed", type=int, default=5000)
     options = parser.parse_args()
     places = list(GAIN_PLACES if options.what == "gains" else rule_places())
