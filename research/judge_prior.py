@@ -32,13 +32,12 @@ from fit_prior import (
     load_network,
     script_command,
 )
-from steindiff.calibration.path import Rows, fine_solution
+from steindiff.calibration.path import Rows, fine_solution, relative_rmse
 from steindiff.calibration.run import SEED, fit_paths, prior_scalars, take_rows
 from steindiff.files import sha256, write_text
 from steindiff.metrics import frechet_distance, paired_bootstrap
 from steindiff.models import MODELS, load_classifier
 from steindiff.provenance import machine, versions
-from steindiff.reductions import inner
 from steindiff.solvers import Calibrated, Solver
 from steindiff.specs import parse_range, parse_solver
 from steindiff.stein import energy
@@ -79,8 +78,7 @@ class Subject:
     def figures(self, solver: Solver, levels: Tensor, coefficient: str | None) -> Judged:
         """How far those samples are from the fine solution."""
         x = self.samples(solver, levels, coefficient)
-        square = inner(x - self.fine, x - self.fine) / inner(self.fine, self.fine)
-        return Judged(self.features(x), float(square.mean().sqrt()))
+        return Judged(self.features(x), relative_rmse(x, self.fine))
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,12 @@ def fine_solution(denoiser: Rows, x: Tensor, levels: Sequence[float], steps: int
     return FineSolution(denoiser, x, {}, steps, lowest, levels[0])
 
 
+def relative_rmse(x: Tensor, fine: Tensor) -> float:
+    """Relative root mean square error of samples (B, *shape): (mean of |x - x*|^2/|x*|^2)^(1/2)."""
+    squares = inner(x - fine, x - fine) / inner(fine, fine)
+    return float(squares.mean().sqrt())
+
+
 class Path:
     """Samples on their way through the levels, with the states that they should have.
 
@@ -108,10 +114,8 @@ class Path:
         self.history = self.history.advance()
 
     def error(self) -> float:
-        """Relative root mean square error of the last state: (mean of |x - x*|^2/|x*|^2)^(1/2)."""
-        fine = self.targets[-1]
-        squares = inner(self.x - fine, self.x - fine) / inner(fine, fine)
-        return float(squares.mean().sqrt())
+        """`relative_rmse` of the last state."""
+        return relative_rmse(self.x, self.targets[-1])
 
     def _place(self) -> tuple[int, float, float]:
         i = len(self.levels) - 1 - self.history.steps_left
