@@ -16,7 +16,8 @@ from . import calibration, denoisers, levels, metrics, schedules, solvers, stein
 from .calibration import calibrate, load_calibration, save_calibration
 from .errors import NonFiniteError
 from .models import load_classifier, load_model
-from .sampling import Progress, Record, SampleResult, noise, sample
+from .sampling import Progress, SampleResult, noise, sample
+from .stein import Record
 
 __version__ = version("steindiff")
 

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +16,15 @@ from .denoisers.base import Denoiser
 from .errors import NonFiniteError, check_batch, non_finite_samples
 from .schedules import check_sigmas
 from .solvers import Solver, resolve_solver
-from .stein import Coefficient, Constant, Relaxed, StepRecord, resolve_coefficient
+from .stein import (
+    Coefficient,
+    Constant,
+    Record,
+    Relaxed,
+    StepRecord,
+    resolve_coefficient,
+    stack_records,
+)
 
 
 class Progress(NamedTuple):
@@ -37,22 +45,6 @@ class Progress(NamedTuple):
     x: Tensor
     denoised: Tensor
     record: StepRecord | None
-
-
-@dataclass(frozen=True)
-class Record:
-    """Measurements of a whole sampling, (steps, B) each; see `StepRecord` for what they are.
-
-    `sigmas` has steps + 1 levels.
-    """
-
-    sigmas: tuple[float, ...]
-    gamma: Tensor
-    correction: Tensor
-    energy: Tensor
-    energy_next: Tensor
-    kappa: Tensor
-    stein_ratio: Tensor
 
 
 @dataclass(frozen=True)
@@ -172,7 +164,8 @@ def sample(
             watch.look("the denoiser's output", step.denoised, i, sigma)
             watch.look("the state after the step", x, i, sigma)
             measured = state.record if isinstance(method, Relaxed) else None
-            records.append(measured)
+            if measured is not None:
+                records.append(measured)
             if return_trajectory:
                 trajectory.append(x)
             if callback is not None:
@@ -183,7 +176,7 @@ def sample(
         x,
         bound.calls,
         tuple(trajectory) if return_trajectory else None,
-        _stack(levels, records) if record else None,
+        stack_records(levels, records) if record else None,
     )
 
 
@@ -245,13 +238,6 @@ class _Watch:
             if bool(bad.any()):
                 raise NonFiniteError(what, step, sigma, bad.nonzero().flatten().tolist())
         self.pending.clear()
-
-
-def _stack(levels: tuple[float, ...], records: Sequence[StepRecord | None]) -> Record:
-    names = [field.name for field in fields(Record) if field.name != "sigmas"]
-    return Record(
-        levels, **{name: torch.stack([getattr(r, name) for r in records]) for name in names}
-    )
 
 
 @contextlib.contextmanager

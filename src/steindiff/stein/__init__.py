@@ -11,7 +11,8 @@ from .constant import Constant
 from .coupled import Coupled
 from .energy import Energy
 from .published import Published
-from .relax import Relaxed, StepRecord
+from .record import Record, StepRecord, stack_records
+from .relax import Relaxed
 
 COEFFICIENTS: dict[str, type[Coefficient]] = {
     "energy": Energy,
@@ -29,11 +30,13 @@ __all__ = [
     "Energy",
     "Proposal",
     "Published",
+    "Record",
     "Relaxed",
     "StepRecord",
     "divergence",
     "law",
     "resolve_coefficient",
+    "stack_records",
 ]
 
 

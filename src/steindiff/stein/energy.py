@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..reductions import accumulator_dtype, inner
+from ..reductions import accumulator_dtype, inners
 from . import law
 from .base import Coefficient, Decision, Proposal
 
@@ -26,6 +26,17 @@ class EnergyState(NamedTuple):
     surplus: Tensor
     sigma: float
     q: Tensor
+
+
+class _Products(NamedTuple):
+    """Inner products of one step, (B,) each: u = x - T, n = x - D."""
+
+    xx: Tensor
+    xn: Tensor
+    nn: Tensor
+    tt: Tensor
+    xu: Tensor
+    uu: Tensor
 
 
 class _Energies(NamedTuple):
@@ -96,17 +107,17 @@ class Energy(Coefficient):
         return EnergyState(zero, math.inf, zero)
 
     def __call__(self, proposal: Proposal, state: EnergyState) -> Decision:
-        x, sigma, ratio = proposal.x, proposal.sigma, proposal.ratio
-        noise = proposal.x - proposal.denoised
-        energy, q = inner(x, x), inner(x, noise)
-        found = self._energies(proposal, state, energy, q, inner(noise, noise))
+        sigma, ratio = proposal.sigma, proposal.ratio
+        products = _products(proposal)
+        q = products.xn
+        found = self._energies(proposal, state, products)
         correction = None
         if proposal.predictor is not None and self.corrector:
             correction, after = _keep_of_corrector(proposal, found.candidate, found.target)
             found = found._replace(candidate=after)
         if self.two_levels and state.sigma == math.inf:  # too little is known to relax
             return Decision(torch.ones_like(q), EnergyState(state.surplus, sigma, q), correction)
-        gamma = self._gamma(proposal, found, energy)
+        gamma = self._gamma(proposal, found, products)
         if correction is not None:  # the corrected candidate is on its target already
             gamma = torch.where(correction < 1, torch.ones_like(gamma), gamma)
         surplus = (1 + ratio**2) / 2 * (found.candidate - found.target).clamp_min(0)
@@ -117,29 +128,32 @@ class Energy(Coefficient):
         """The bound of the trust region for a step of ratio r = sigma_next/sigma."""
         return max(0.0, 1 - self.trust * ratio / (1 - ratio)) if ratio > 0 else 1.0
 
-    def _energies(
-        self, proposal: Proposal, state: EnergyState, energy: Tensor, q: Tensor, noise: Tensor
-    ) -> _Energies:
+    def _energies(self, proposal: Proposal, state: EnergyState, products: _Products) -> _Energies:
         sigma, to, ratio = proposal.sigma, proposal.sigma_next, proposal.ratio
-        candidate = inner(proposal.candidate, proposal.candidate)
-        euler = energy - (1 - ratio) * (2 * q - (1 - ratio) * noise)
+        energy, q, candidate = products.xx, products.xn, products.tt
+        euler = energy - (1 - ratio) * (2 * q - (1 - ratio) * products.nn)
         simple = loss = law.one_level(q, sigma, to)
         if self.two_levels and state.sigma < math.inf:
             loss = law.two_levels(q, sigma, state.q, state.sigma, to)
         doubt = (candidate - euler).square() + (loss - simple).square()
         return _Energies(candidate, energy - loss - state.surplus, doubt)
 
-    def _gamma(self, proposal: Proposal, found: _Energies, energy: Tensor) -> Tensor:
+    def _gamma(self, proposal: Proposal, found: _Energies, products: _Products) -> Tensor:
+        lowest = self.lowest(proposal.ratio)
+        if self.last and proposal.steps_left == 2 and math.isfinite(self.trust):
+            return torch.full_like(found.target, lowest)
         lack = (found.target - found.candidate).clamp_min(0)
         if self.shrink and proposal.predictor is None:
             lack = lack * _share(lack.square(), found.doubt)
-        u = proposal.x - proposal.candidate
-        gamma = _smaller_root(inner(proposal.x, u), inner(u, u), energy - found.candidate - lack)
-        lowest = self.lowest(proposal.ratio)
-        gamma = torch.where(lack > 0, gamma, torch.ones_like(gamma)).clamp(lowest, 1.0)
-        if self.last and proposal.steps_left == 2 and math.isfinite(self.trust):
-            gamma = torch.full_like(gamma, lowest)
-        return gamma
+        gamma = _smaller_root(products.xu, products.uu, products.xx - found.candidate - lack)
+        return torch.where(lack > 0, gamma, torch.ones_like(gamma)).clamp(lowest, 1.0)
+
+
+def _products(proposal: Proposal) -> _Products:
+    x, candidate = proposal.x, proposal.candidate
+    noise, u = x - proposal.denoised, x - candidate
+    pairs = ((x, x), (x, noise), (noise, noise), (candidate, candidate), (x, u), (u, u))
+    return _Products(*inners(*pairs))
 
 
 def _share(signal: Tensor, doubt: Tensor) -> Tensor:
@@ -159,7 +173,8 @@ def _keep_of_corrector(proposal: Proposal, energy: Tensor, target: Tensor) -> tu
     """Corrector rule: c, 1 where it does not act, and the energy of the resulting candidate."""
     assert proposal.predictor is not None
     t1, v = proposal.predictor, proposal.candidate - proposal.predictor
-    t1v, vv, room = inner(t1, v), inner(v, v), target - inner(t1, t1)
+    t1v, vv, t1t1 = inners((t1, v), (v, v), (t1, t1))
+    room = target - t1t1
     root = (t1v**2 + vv * room.clamp_min(0)).sqrt()
     moves = vv > 0
     keep = torch.where(moves, (root - t1v) / torch.where(moves, vv, 1.0), 1.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,26 +12,7 @@ from torch import Tensor
 from ..reductions import inner
 from ..solvers.base import BoundDenoiser, Solver, Step
 from .base import Coefficient, Decision, Proposal
-
-
-class StepRecord(NamedTuple):
-    """Measurements of one step, each (B,) in float64.
-
-    Attributes:
-        gamma: relaxation used; 1 where the step was left as it is.
-        correction: share of the corrector kept in a predictor-corrector step.
-        energy: |x|^2/d of the state that the step departs from.
-        energy_next: |x'|^2/d of the state that it arrives at.
-        kappa: <x, x - D>/(d sigma^2), 1 on the exact marginals (Stein's identity).
-        stein_ratio: j = <D, x - D>/<x, x - D>, the free estimate of (div D)/d.
-    """
-
-    gamma: Tensor
-    correction: Tensor
-    energy: Tensor
-    energy_next: Tensor
-    kappa: Tensor
-    stein_ratio: Tensor
+from .record import StepRecord
 
 
 class RelaxedState(NamedTuple):
@@ -92,9 +73,9 @@ class Relaxed(Solver):
             return again.start - again.x
 
         if state.steps_left > 1:
-            proposal = _proposal(base, sigma, sigma_next, residual, state.steps_left)
+            proposal = propose(base, sigma, sigma_next, state.steps_left, residual)
             decision = self.coefficient(proposal, state.coefficient)
-            relaxed = _relax(base, decision)
+            relaxed = blend(base.start, base, decision)
         else:
             decision = Decision(torch.ones(len(x), device=x.device), state.coefficient)
             relaxed = base.x
@@ -102,39 +83,31 @@ class Relaxed(Solver):
             self.solver.replace(base.state, base.x, relaxed),
             decision.state,
             state.steps_left - 1,
-            _measure(base, relaxed, decision, sigma) if self.record else None,
+            measure(base, relaxed, decision, sigma) if self.record else None,
         )
         return base._replace(x=relaxed, state=following)
 
 
-def _working(x: Tensor) -> Tensor:
+def working(x: Tensor) -> Tensor:
     """`x` in the precision that differences are taken in: float32 at least."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _proposal(
-    base: Step, sigma: float, sigma_next: float, residual: Any, steps_left: int
-) -> Proposal:
-    predictor = None if base.predictor is None else _working(base.predictor)
-    x, denoised, candidate = map(_working, (base.start, base.denoised, base.x))
-    return Proposal(x, denoised, candidate, predictor, sigma, sigma_next, residual, steps_left)
+def blend(start: Tensor, step: Step, decision: Decision) -> Tensor:
+    """(1 - gamma) start + gamma (T1 + correction (T - T1)), in the dtype of the candidate T.
+
+    Weights of 1 give back the very bits of T. `start` is the state that the step departs from,
+    brought to the coordinates of the candidate where these change with the level.
+    """
+    candidate = working(step.x)
+    if decision.correction is not None and step.predictor is not None:
+        candidate = _lerp(working(step.predictor), candidate, decision.correction)
+    return _lerp(working(start), candidate, decision.gamma).to(step.x.dtype)
 
 
-def _relax(base: Step, decision: Decision) -> Tensor:
-    """The relaxed state, in the dtype of the candidate. Weights of 1 give back its very bits."""
-    candidate = _working(base.x)
-    if decision.correction is not None and base.predictor is not None:
-        candidate = _blend(_working(base.predictor), candidate, decision.correction)
-    return _blend(_working(base.start), candidate, decision.gamma).to(base.x.dtype)
-
-
-def _blend(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
-    """(1 - weight) a + weight b, one weight a sample; `lerp` is exact at both ends."""
-    return torch.lerp(a, b, weight.to(a.dtype).reshape(-1, *[1] * (a.ndim - 1)))
-
-
-def _measure(base: Step, relaxed: Tensor, decision: Decision, sigma: float) -> StepRecord:
-    x, denoised = _working(base.start), _working(base.denoised)
+def measure(step: Step, relaxed: Tensor, decision: Decision, sigma: float) -> StepRecord:
+    """What is recorded of a step from `sigma` to `relaxed`; all in VE coordinates."""
+    x, denoised = working(step.start), working(step.denoised)
     size = x[0].numel()
     noise = x - denoised
     along = inner(x, noise)
@@ -148,3 +121,21 @@ def _measure(base: Step, relaxed: Tensor, decision: Decision, sigma: float) -> S
         kappa=along / (size * sigma**2),
         stein_ratio=inner(denoised, noise) / along,
     )
+
+
+def propose(
+    step: Step,
+    sigma: float,
+    sigma_next: float,
+    steps_left: int,
+    residual: Callable[[Tensor], Tensor],
+) -> Proposal:
+    """What a coefficient is shown of a step in VE coordinates."""
+    predictor = None if step.predictor is None else working(step.predictor)
+    x, denoised, candidate = map(working, (step.start, step.denoised, step.x))
+    return Proposal(x, denoised, candidate, predictor, sigma, sigma_next, residual, steps_left)
+
+
+def _lerp(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
+    """(1 - weight) a + weight b, one weight a sample; exact at both ends."""
+    return torch.lerp(a, b, weight.to(a.dtype).reshape(-1, *[1] * (a.ndim - 1)))
