@@ -1,0 +1,1 @@
+"""SteinDiff inside other libraries, each imported only with its own adapter."""

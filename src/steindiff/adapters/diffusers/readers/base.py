@@ -1,0 +1,124 @@
+"""What the adapter has to know of a scheduler's step, and cannot ask it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor
+
+from ....levels import NoiseLevel
+from ...relaxation import Move
+
+
+class Call(NamedTuple):
+    """One call of `scheduler.step`: what went in, and what upstream made of it.
+
+    Attributes:
+        arguments: those of `step`, by name, defaults included.
+        result: upstream's output; result[0] is the sample that it proposes.
+        before: what `Reader.before` saw before upstream moved on.
+    """
+
+    arguments: Mapping[str, Any]
+    result: Any
+    before: Any
+
+    @property
+    def model_output(self) -> Tensor:
+        return self.arguments["model_output"]
+
+    @property
+    def sample(self) -> Tensor:
+        return self.arguments["sample"]
+
+
+class Place(NamedTuple):
+    """Where a call stands among the whole steps of the solver.
+
+    Attributes:
+        opens: a whole step departs from this call's sample, which is at `level`.
+        closes: a whole step arrives with this call's result, which is at `level_next`.
+        level, level_next: as said; None where they are not.
+        steps_left: whole steps still to do, this one included.
+    """
+
+    opens: bool
+    closes: bool
+    level: NoiseLevel | None
+    level_next: NoiseLevel | None
+    steps_left: int
+
+
+class Reader(ABC):
+    """Reads one family of schedulers. Holds nothing: all state is the scheduler's own.
+
+    Attributes:
+        coordinates: in which the family holds its state, for the documentation.
+        predictor: whether the first call of a longer step proposes a first-order candidate for the
+            same level (Heun).
+        noise_arguments: arguments of `step` that add noise unless they are 0 or None.
+    """
+
+    coordinates: ClassVar[str]
+    predictor: ClassVar[bool] = False
+    noise_arguments: ClassVar[tuple[str, ...]] = ()
+
+    def check_config(self, config: Mapping[str, Any]) -> None:
+        """Raises ValueError for settings under which a step is no deterministic ODE step."""
+        return
+
+    def before(self, scheduler: Any) -> Any:
+        """What upstream will have overwritten after its step."""
+        return None
+
+    @abstractmethod
+    def place(self, scheduler: Any, call: Call) -> Place:
+        """Where the call stood; asked after upstream's step."""
+
+    @abstractmethod
+    def denoised(self, scheduler: Any, call: Call, level: NoiseLevel) -> Tensor:
+        """The estimate of x0 that an opening call worked with, (B, *shape)."""
+
+    def start(self, scheduler: Any, call: Call) -> Tensor:
+        """What an opening call departs from: its sample, unless the scheduler corrects it first."""
+        return call.sample
+
+    def replace(self, scheduler: Any, move: Move, accepted: Tensor) -> None:
+        """Tells a scheduler that remembers more than it returns that its candidate was replaced."""
+        return
+
+
+def numbers(scheduler: Any, name: str) -> list[float]:
+    """A tensor attribute of the scheduler, as Python numbers: read once, not at every step.
+
+    Reading from an accelerator waits for it; a tensor that is the same object, unchanged, is not
+    read again.
+    """
+    tensor: Tensor = getattr(scheduler, name)
+    version = 0 if tensor.is_inference() else tensor._version
+    known = scheduler.__dict__.setdefault("_stein_numbers", {})
+    if name not in known or known[name][0] is not tensor or known[name][1] != version:
+        known[name] = (tensor, version, tensor.flatten().tolist())
+    return known[name][2]
+
+
+def timestep_number(scheduler: Any, timestep: Any) -> int:
+    """The integer time step, without waiting where it is an element of `scheduler.timesteps`."""
+    own = scheduler.timesteps
+    if isinstance(timestep, Tensor) and timestep.device.type != "cpu" and timestep.numel() == 1:
+        same = timestep.untyped_storage().data_ptr() == own.untyped_storage().data_ptr()
+        if same:
+            index = (timestep.storage_offset() - own.storage_offset()) // own.stride(0)
+            return int(numbers(scheduler, "timesteps")[index])
+    return int(timestep)
+
+
+def refuse_if(condition: bool, setting: str, instead: str) -> None:
+    """Raises ValueError: the setting makes steps random."""
+    if condition:
+        raise ValueError(
+            f"{setting} adds noise at every step on purpose, which a relaxation would take for "
+            f"error and remove; {instead}"
+        )

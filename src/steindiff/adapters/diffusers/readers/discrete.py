@@ -1,0 +1,54 @@
+"""Schedulers in VE coordinates: Euler, LMS, Heun, DPM2 and Euler of EDM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ....levels import NoiseLevel
+from .base import Call, Place, Reader, numbers
+
+
+class EulerReader(Reader):
+    """One call a step; x0 is returned beside the sample. EulerDiscrete, LMSDiscrete, EDMEuler."""
+
+    coordinates = "VE"
+    noise_arguments = ("s_churn",)
+
+    def place(self, scheduler: Any, call: Call) -> Place:
+        index = scheduler._step_index - 1
+        sigmas = numbers(scheduler, "sigmas")
+        level, level_next = (self.level(scheduler, sigma) for sigma in sigmas[index : index + 2])
+        return Place(True, True, level, level_next, len(scheduler.timesteps) - index)
+
+    def level(self, scheduler: Any, sigma: float) -> NoiseLevel:
+        """The level that the scheduler writes as `sigma`."""
+        return NoiseLevel.ve(sigma)
+
+    def denoised(self, scheduler: Any, call: Call, level: NoiseLevel) -> Tensor:
+        return call.result[1]
+
+
+class HeunReader(EulerReader):
+    """Two calls a step, the last step one: Euler, then the trapezoid. HeunDiscrete."""
+
+    predictor = True
+
+    def before(self, scheduler: Any) -> bool:
+        return scheduler.state_in_first_order
+
+    def place(self, scheduler: Any, call: Call) -> Place:
+        index, first = scheduler._step_index - 1, call.before
+        sigmas = numbers(scheduler, "sigmas")
+        left = len(scheduler.timesteps) - index  # calls
+        if not first:
+            return Place(False, True, None, self.level(scheduler, sigmas[index]), left // 2 + 1)
+        last = self.level(scheduler, sigmas[index + 1]) if left == 1 else None
+        return Place(True, left == 1, self.level(scheduler, sigmas[index]), last, (left + 1) // 2)
+
+
+class DPM2Reader(HeunReader):
+    """Two calls a step: to the middle, then all the way. KDPM2Discrete."""
+
+    predictor = False

@@ -1,0 +1,26 @@
+"""diffusers' iPNDM, which has a parameterisation of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ....levels import NoiseLevel, denoised_from
+from ....stein.relax import working
+from .base import Call, Place, Reader, numbers
+
+
+class IPNDMReader(Reader):
+    """One call a step. Its `betas` are standard deviations, and what it is given is v."""
+
+    coordinates = "VP"
+
+    def place(self, scheduler: Any, call: Call) -> Place:
+        index = scheduler._step_index - 1
+        alphas, sigmas = numbers(scheduler, "alphas"), numbers(scheduler, "betas")
+        level, level_next = (NoiseLevel(alphas[i], sigmas[i]) for i in (index, index + 1))
+        return Place(True, True, level, level_next, len(scheduler.timesteps) - index)
+
+    def denoised(self, scheduler: Any, call: Call, level: NoiseLevel) -> Tensor:
+        return denoised_from(call.model_output, working(call.sample), level, "v")
