@@ -14,10 +14,12 @@ from ..bench.grid import Grid, load_grid, load_preset, presets
 from ..calibration import About, load_calibration
 from ..provenance import command_line
 from ..specs import calibrated_text
+from .diffusers import diffusers
 from .overhead import overhead
 
 app = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
 app.command("overhead")(overhead)
+app.command("diffusers")(diffusers)
 
 
 @app.callback()

@@ -16,12 +16,21 @@ except ImportError as error:
         "steindiff.adapters.diffusers needs diffusers: pip install 'steindiff[diffusers]'"
     ) from error
 
+# Who loads a pipeline looks for the kinds of its parts in the module that a part is named from.
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+
 from .stabilized import generated_class, stabilize, stabilized_class, unstabilize
+from .stein_scheduler import SteinScheduler, SteinSchedulerOutput
 from .support import REFUSED, SUPPORTED
 
 __all__ = [
     "REFUSED",
     "SUPPORTED",
+    "ModelMixin",
+    "SchedulerMixin",
+    "SteinScheduler",
+    "SteinSchedulerOutput",
     "stabilize",
     "stabilized_class",
     "unstabilize",

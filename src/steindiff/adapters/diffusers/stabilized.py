@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -35,7 +35,7 @@ class Stabilized:
         stein_record: measurements of every step of the sampling, when asked for.
     """
 
-    _stein_base: ClassVar[type]
+    _stein_base: ClassVar[type[Any]]
     _stein_reader: ClassVar[Reader]
     _stein_coefficient: Coefficient | None = None
     _stein_relaxation: Relaxation | None = None
@@ -51,6 +51,10 @@ class Stabilized:
                 or an infinity appeared, with its step.
         """
         return self._stein_relaxing().record()
+
+    @classmethod
+    def _get_compatibles(cls) -> Any:
+        return cls._stein_base._get_compatibles()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _restore, (self._stein_base, dict(self.__dict__))
@@ -80,9 +84,7 @@ class Stabilized:
             raise ValueError("step: the solver's step did not begin here; call set_timesteps first")
         opening, level = self._stein_opening
         self._stein_opening = None
-        step = opening._replace(x=candidate)
-        if reader.predictor and not place.opens:
-            step = step._replace(predictor=opening.x)
+        step = opening._replace(x=candidate, predictor=opening.x if place.predicted else None)
         move = Move(step, level, place.level_next, place.steps_left)
         relaxed = self._stein_relaxing()(move)
         reader.replace(self, move, relaxed)
@@ -179,7 +181,10 @@ def generated_class(name: str) -> type:
             f"module {PACKAGE!r} has no attribute {name!r}; a scheduler class of your own is found "
             "here by name once stabilized_class(YourScheduler) was called"
         )
-    return stabilized_class(base)
+    try:
+        return stabilized_class(base)
+    except ValueError as error:
+        raise AttributeError(f"module {PACKAGE!r} has no attribute {name!r}: {error}") from error
 
 
 def _relaxed_step(cls: Any, reader: Reader) -> Callable[..., Any]:
@@ -190,7 +195,7 @@ def _relaxed_step(cls: Any, reader: Reader) -> Callable[..., Any]:
     def step(self: Any, *args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
-        _refuse_noise(reader, bound.arguments)
+        reader.check_arguments(bound.arguments)
         before = reader.before(self)
         result = upstream(self, *args, **kwargs)
         return self._stein_step(Call(bound.arguments, result, before))
@@ -208,15 +213,6 @@ def _fresh_timesteps(cls: Any, reader: Reader) -> Callable[..., Any]:
         return upstream(self, *args, **kwargs)
 
     return set_timesteps
-
-
-def _refuse_noise(reader: Reader, arguments: Mapping[str, Any]) -> None:
-    for name in reader.noise_arguments:
-        if arguments.get(name):
-            raise ValueError(
-                f"{name} is {arguments[name]}, which adds noise at every step on purpose: a "
-                f"relaxation would take it for error and remove it; {name}=0 is needed"
-            )
 
 
 def _refuse_batch_step(self: Any, *args: Any, **kwargs: Any) -> Any:

@@ -34,7 +34,6 @@ class PNDMReader(Reader):
     """
 
     coordinates = "VP"
-    predictor = True
 
     def before(self, scheduler: Any) -> int:
         return scheduler.counter
@@ -46,7 +45,7 @@ class PNDMReader(Reader):
             return self._runge_kutta(scheduler, call.before, timestep)
         left = times_left(scheduler, timestep)
         if warm_up == 0 and call.before == 1:  # the first step again, now with its end known
-            return Place(False, True, None, level_at(scheduler, timestep), left + 1)
+            return Place(False, True, None, level_at(scheduler, timestep), left + 1, predicted=True)
         closes = call.before > 0 or left == 1
         level, level_next = timestep, timestep - stride(scheduler)
         return Place(

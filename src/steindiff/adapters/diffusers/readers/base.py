@@ -42,6 +42,7 @@ class Place(NamedTuple):
         closes: a whole step arrives with this call's result, which is at `level_next`.
         level, level_next: as said; None where they are not.
         steps_left: whole steps still to do, this one included.
+        predicted: of a step of two calls: its first call proposed the first-order candidate (Heun).
     """
 
     opens: bool
@@ -49,6 +50,7 @@ class Place(NamedTuple):
     level: NoiseLevel | None
     level_next: NoiseLevel | None
     steps_left: int
+    predicted: bool = False
 
 
 class Reader(ABC):
@@ -56,18 +58,24 @@ class Reader(ABC):
 
     Attributes:
         coordinates: in which the family holds its state, for the documentation.
-        predictor: whether the first call of a longer step proposes a first-order candidate for the
-            same level (Heun).
         noise_arguments: arguments of `step` that add noise unless they are 0 or None.
     """
 
     coordinates: ClassVar[str]
-    predictor: ClassVar[bool] = False
     noise_arguments: ClassVar[tuple[str, ...]] = ()
 
     def check_config(self, config: Mapping[str, Any]) -> None:
         """Raises ValueError for settings under which a step is no deterministic ODE step."""
         return
+
+    def check_arguments(self, arguments: Mapping[str, Any]) -> None:
+        """Raises ValueError for arguments of `step` under which it is no deterministic ODE step."""
+        for name in self.noise_arguments:
+            if arguments.get(name):
+                raise ValueError(
+                    f"{name} is {arguments[name]}, which adds noise at every step on purpose: a "
+                    f"relaxation would take it for error and remove it; {name}=0 is needed"
+                )
 
     def before(self, scheduler: Any) -> Any:
         """What upstream will have overwritten after its step."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -33,7 +33,8 @@ class EulerReader(Reader):
 class HeunReader(EulerReader):
     """Two calls a step, the last step one: Euler, then the trapezoid. HeunDiscrete."""
 
-    predictor = True
+    predicts: ClassVar[bool] = True
+    """Whether the first call's proposal is Euler's for the end of the step."""
 
     def before(self, scheduler: Any) -> bool:
         return scheduler.state_in_first_order
@@ -43,7 +44,8 @@ class HeunReader(EulerReader):
         sigmas = numbers(scheduler, "sigmas")
         left = len(scheduler.timesteps) - index  # calls
         if not first:
-            return Place(False, True, None, self.level(scheduler, sigmas[index]), left // 2 + 1)
+            end = self.level(scheduler, sigmas[index])
+            return Place(False, True, None, end, left // 2 + 1, self.predicts)
         last = self.level(scheduler, sigmas[index + 1]) if left == 1 else None
         return Place(True, left == 1, self.level(scheduler, sigmas[index]), last, (left + 1) // 2)
 
@@ -51,4 +53,4 @@ class HeunReader(EulerReader):
 class DPM2Reader(HeunReader):
     """Two calls a step: to the middle, then all the way. KDPM2Discrete."""
 
-    predictor = False
+    predicts = False

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ....levels import NoiseLevel, denoised_from
 from ....stein.relax import working
-from .base import Call, Place, refuse_if
+from .base import Call, refuse_if
 from .discrete import EulerReader, HeunReader
 
 
@@ -26,9 +26,13 @@ class FlowEulerReader(EulerReader):
             "set stochastic_sampling=False",
         )
 
-    def place(self, scheduler: Any, call: Call) -> Place:
-        _refuse_per_token(call)
-        return super().place(scheduler, call)
+    def check_arguments(self, arguments: Mapping[str, Any]) -> None:
+        super().check_arguments(arguments)
+        if arguments.get("per_token_timesteps") is not None:
+            raise ValueError(
+                "per_token_timesteps is given: the tokens of one sample are then at different "
+                "noise levels, and such a sample has no energy law; use the plain scheduler"
+            )
 
     def level(self, scheduler: Any, sigma: float) -> NoiseLevel:
         level = NoiseLevel.flow(min(max(sigma, 0.0), 1.0))  # shifting rounds 1 up
@@ -59,11 +63,3 @@ class FlowHeunReader(HeunReader):
 
 def _inverted(scheduler: Any) -> bool:
     return bool(scheduler.config.get("invert_sigmas"))
-
-
-def _refuse_per_token(call: Call) -> None:
-    if call.arguments.get("per_token_timesteps") is not None:
-        raise ValueError(
-            "per_token_timesteps is given: the tokens of one sample are then at different noise "
-            "levels, and there is no energy law for such a sample; use the plain scheduler"
-        )
