@@ -13,6 +13,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt torch
 	$(PIP) install -c constraints.txt -e ".[dev]"
 	$(PIP) install -c constraints.txt --no-deps torch-fidelity  # it asks for torchvision, unused here
+	$(PIP) install -c constraints.txt --no-deps k-diffusion  # only its samplers are looked at
 	@touch $@
 
 install: $(VENV)/installed

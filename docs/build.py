@@ -382,7 +382,62 @@ def alternatives() -> str:
     return markdown(["what", "speed-up", "largest difference", "compiling", "pays after"], rows)
 
 
+def peers(name: str, *nfes: int) -> str:
+    """Schedulers of diffusers, plain and stabilised, side by side for each NFE."""
+    found = json.loads((RESULTS / f"{name}.json").read_text())
+    cells = {(cell["solver"], cell["nfe"]): cell for cell in found["cells"]}
+    rows = []
+    for solver in dict.fromkeys(cell["solver"] for cell in found["cells"]):
+        row: list[str | Entry] = [solver]
+        for nfe in nfes:
+            cell = cells.get((solver, nfe))
+            row += _peer(cell, nfe) if cell else ["—", "—"]
+        rows.append(row)
+    headings = ["scheduler", *(text for nfe in nfes for text in (f"{nfe} NFE", "change [95%]"))]
+    judged = [verdict(cell, "energy") for cell in found["cells"]]
+    better, worse = judged.count(Verdict.BETTER), judged.count(Verdict.WORSE)
+    mean = math.exp(
+        sum(math.log(cell["rules"]["energy"]["ratio"]["value"]) for cell in found["cells"])
+        / len(judged)
+    )
+    setting = found["setting"]
+    note = (
+        f"{len(judged)} cells: better in {better}, worse in {worse}, no significant difference in "
+        f"{len(judged) - better - worse}; geometric mean of the change {_percent(mean)}. "
+        f"n = {setting['samples']}, seeds {setting['seeds']}, guidance {setting['guidance']:g}; "
+        f"reference: {found['reference']}; intervals: {found['interval']}; diffusers "
+        f"{found['versions']['diffusers']}. In parentheses: evaluations where the steps of the "
+        f"scheduler do not make exactly as many. Command:\n\n    {found['command']}"
+    )
+    return f"{markdown(headings, rows)}\n\n{note}"
+
+
+def _peer(cell: Cell, nfe: int) -> list[str | Entry]:
+    base, relaxed = (figure(_distance(cell, rule)) for rule in ("base", "energy"))
+    calls = "" if cell["calls"] == nfe else f" ({cell['calls']})"
+    return [f"{base} → {relaxed}{calls}", change_entry(cell, "energy")]
+
+
+def schedulers() -> str:
+    """What the adapter supports."""
+    from steindiff.adapters.diffusers import SUPPORTED
+
+    rows = [[f"`{name}`", *text.split(": ", 1)] for name, text in SUPPORTED.items()]
+    return markdown(["scheduler", "coordinates", "its step"], rows)
+
+
+def refused() -> str:
+    """What the adapter refuses, and why."""
+    from steindiff.adapters.diffusers import REFUSED
+
+    return markdown(["scheduler", "it"], [[f"`{name}`", why] for name, why in REFUSED.items()])
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "diffusers": lambda: peers("diffusers", 5, 8, 12),
+    "diffusers-guided": lambda: peers("diffusers-guided", 5, 8),
+    "schedulers": schedulers,
+    "refused": refused,
     "short": short,
     "verdicts": verdicts,
     "worse": worse,
@@ -408,7 +463,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def main() -> None:
-    names = ("results", "research", "calibration")
+    names = ("results", "research", "calibration", "diffusers")
     for page in (DOCS.parent / "README.md", *(DOCS / f"{name}.md" for name in names)):
         text = page.read_text()
         new = re.sub(

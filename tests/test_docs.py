@@ -17,7 +17,14 @@ def blocks(page: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("page", "count"),
-    [("docs/extending.md", 4), ("docs/bench.md", 1), ("docs/calibration.md", 1), ("README.md", 1)],
+    [
+        ("docs/extending.md", 4),
+        ("docs/bench.md", 1),
+        ("docs/calibration.md", 1),
+        ("docs/diffusers.md", 4),
+        ("docs/k_diffusion.md", 4),
+        ("README.md", 1),
+    ],
 )
 def test_code_on_the_page_runs(page: str, count: int, capsys: pytest.CaptureFixture[str]) -> None:
     found = blocks(page)
