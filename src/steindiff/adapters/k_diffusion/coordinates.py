@@ -1,0 +1,160 @@
+"""The coordinates that a sampler holds its state in, and the relaxation of flow states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...errors import unknown_name
+from ...levels import NoiseLevel
+from ...schedules import check_sigmas
+from ...solvers import Euler, Heun, Solver, Step
+from ...solvers.base import BoundDenoiser
+from ...stein import Coefficient, Decision, Proposal, Relaxed
+from ...stein.relax import RelaxedState, working
+from ..relaxation import PURE_NOISE
+
+COORDINATES = ("ve", "flow")
+"""x = x0 + sigma eps, or x = (1 - sigma) x0 + sigma eps with sigma from 0 to 1."""
+
+
+def check_levels(sigmas: Tensor | Sequence[float], coordinates: str) -> tuple[float, ...]:
+    """The levels of a sampling as Python floats. Reads `sigmas` from its device, once.
+
+    Raises:
+        ValueError: unknown coordinates, what `schedules.check_sigmas` refuses, or a flow's level
+            above 1.
+    """
+    if coordinates not in COORDINATES:
+        raise unknown_name("coordinates", coordinates, COORDINATES)
+    levels = check_sigmas(sigmas)
+    if coordinates == "flow" and levels[0] > 1:
+        raise ValueError(
+            f"sigmas[0] is {levels[0]}; with coordinates='flow' levels go from 1, pure noise, to 0"
+        )
+    return levels
+
+
+def level_of(sigma: float, coordinates: str) -> NoiseLevel:
+    """Signal and noise at `sigma`."""
+    return NoiseLevel.flow(sigma) if coordinates == "flow" else NoiseLevel.ve(sigma)
+
+
+@dataclass(frozen=True)
+class FlowRelaxed(Relaxed):
+    """`Relaxed` for a state, levels and a model in flow coordinates; it computes in VE ones.
+
+    Of pure noise (sigma = 1) no VE state exists. There its place is taken by D + S x at a large
+    level S, from which x' = sigma' x + (1 - sigma') D, the exact step of a constant D, follows for
+    every solver, whatever S is. That step is not relaxed, and Heun's is Euler's: the trapezium
+    has no meaning on an infinite step.
+    """
+
+    @classmethod
+    def of(cls, solver: Solver, coefficient: Coefficient) -> FlowRelaxed:
+        """With what has to be different from pure noise."""
+        steady = _HeunAfterNoise() if isinstance(solver, Heun) else solver
+        return cls(steady, _AfterNoise(coefficient))
+
+    def init(self, x: Tensor, sigmas: Sequence[float]) -> RelaxedState:
+        top, *rest = sigmas
+        levels = [_ve_sigma(top, rest[0]), *(_ve_sigma(sigma, 0.0) for sigma in rest)]
+        return super().init(working(x), levels)
+
+    def step(
+        self,
+        denoiser: BoundDenoiser,
+        x: Tensor,
+        sigma: float,
+        sigma_next: float,
+        state: RelaxedState,
+    ) -> Step:
+        ve, ve_next = _ve_sigma(sigma, sigma_next), _ve_sigma(sigma_next, 0.0)
+        model = _InVE(denoiser, {ve: sigma, ve_next: sigma_next}, x.dtype)
+        start = model.open_noise(x, ve) if sigma == 1 else working(x) / (1 - sigma)
+        step = super().step(model, start, ve, ve_next, state)
+        return _in_flow(step, sigma, sigma_next, x.dtype)
+
+
+class _InVE:
+    """A flow's denoiser, called in VE coordinates.
+
+    Args:
+        denoiser: D in flow coordinates.
+        flow: VE level -> the level that the denoiser knows, to the last bit.
+        dtype: what the denoiser is called in.
+    """
+
+    def __init__(
+        self, denoiser: BoundDenoiser, flow: dict[float, float], dtype: torch.dtype
+    ) -> None:
+        self.denoiser, self.flow, self.dtype = denoiser, flow, dtype
+        self.opening: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, z: Tensor, ve: float) -> Tensor:
+        if self.opening is not None and z is self.opening[0]:
+            return self.opening[1]
+        native = (z / (1 + ve)).to(self.dtype)
+        return working(self.denoiser(native, self.flow.get(ve, ve / (1 + ve))))
+
+    def open_noise(self, x: Tensor, ve: float) -> Tensor:
+        """The VE state that stands for pure noise `x`; D of it is known with it."""
+        denoised = working(self.denoiser(x, 1.0))
+        start = denoised + ve * working(x)
+        self.opening = start, denoised
+        return start
+
+
+@dataclass(frozen=True)
+class _HeunAfterNoise(Heun):
+    """Heun, but Euler from pure noise."""
+
+    def step(
+        self, denoiser: BoundDenoiser, x: Tensor, sigma: float, sigma_next: float, state: None
+    ) -> Step:
+        if sigma >= PURE_NOISE:
+            return Euler().step(denoiser, x, sigma, sigma_next, state)
+        return super().step(denoiser, x, sigma, sigma_next, state)
+
+
+@dataclass(frozen=True)
+class _AfterNoise(Coefficient):
+    """A coefficient that leaves steps from pure noise alone: at no scale may noise be kept."""
+
+    coefficient: Coefficient
+
+    @property
+    def extra_calls(self) -> int:
+        return self.coefficient.extra_calls
+
+    def init(self, x: Tensor) -> Any:
+        return self.coefficient.init(x)
+
+    def __call__(self, proposal: Proposal, state: Any) -> Decision:
+        decision = self.coefficient(proposal, state)
+        if proposal.sigma < PURE_NOISE:
+            return decision
+        return Decision(torch.ones_like(decision.gamma), decision.state)
+
+
+def _ve_sigma(sigma: float, below: float) -> float:
+    """The VE level of a flow's `sigma`; for pure noise a large one, above the level `below`."""
+    if sigma < 1:
+        return sigma / (1 - sigma)
+    return max(PURE_NOISE, 2 * _ve_sigma(below, 0.0))
+
+
+def _in_flow(step: Step, sigma: float, sigma_next: float, dtype: torch.dtype) -> Step:
+    """A step in VE coordinates, its state left as it is."""
+    ahead = 1 - sigma_next
+    return Step(
+        x=(step.x * ahead).to(dtype),
+        denoised=step.denoised.to(dtype),
+        state=step.state,
+        start=(step.start * (1 - sigma)).to(dtype),
+        predictor=None if step.predictor is None else (step.predictor * ahead).to(dtype),
+    )

@@ -1,0 +1,159 @@
+"""Relaxes a k-diffusion sampler of someone else's, through its calls of the model."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ...errors import check_batch
+from ...levels import NoiseLevel
+from ...solvers import Step
+from ...stein import Coefficient, resolve_coefficient
+from ..relaxation import Move, Relaxation
+from .calls import ModelCalls, refusal
+from .coordinates import check_levels, level_of
+from .probe import check_sampler
+
+_PROTOCOL = ("sigmas", "extra_args", "callback", "disable")
+
+
+def relax(
+    sampler: Callable[..., Tensor],
+    coefficient: str | Coefficient = "energy",
+    coordinates: Literal["ve", "flow"] = "ve",
+    **options: Any,
+) -> Callable[..., Tensor]:
+    """`sampler` with its steps relaxed: a k-diffusion sampler that takes what `sampler` takes.
+
+    At each call of the model but the first, the state that the sampler passes is what its last step
+    proposes. It is relaxed in place before the model sees it, and the sampler goes on from there.
+    The last step is not relaxed. It makes no further model call.
+
+    This needs a sampler that calls the model once at each level and goes on from the very tensor
+    that it passes. Before every run, each sampler is put to the test, with the levels and arguments
+    of the run but on a few numbers and without the model (`probe.check_sampler`): nothing is
+    assumed from a name. The sampler's own callback is left as it is.
+
+    Args:
+        sampler: (model, x, sigmas, extra_args=None, callback=None, disable=None, **its options).
+        coefficient: a name of `steindiff.stein.COEFFICIENTS`, or a `Coefficient`; none that calls
+            the model.
+        coordinates: those of the state, "ve" or "flow", as for `sample_stein_euler`.
+        **options: of a coefficient that is named, such as trust=0.2.
+
+    Returns:
+        The relaxed sampler. It raises ValueError, before the model is called, for a sampler that
+        calls the model several times a step (Heun), beside its levels (DPM-Solver-2), adds noise
+        (ancestral, SDE, s_churn > 0) or corrects from a state of its own (UniPC), and names what to
+        use instead. It raises NonFiniteError, on the CPU, for a NaN or an infinity.
+
+    Raises:
+        TypeError: not a function, or not a coefficient.
+        ValueError: a sampler of another protocol, or one that is relaxed already; an unknown name
+            or option; a coefficient that calls the model.
+    """
+    rule = resolve_coefficient(coefficient, **options)
+    if rule is None:
+        raise TypeError("coefficient is None; the plain sampler needs no relax")
+    Relaxation(rule)  # refuses what cannot be used here
+    check_levels((1.0, 0.0), coordinates)
+    name = _check_protocol(sampler)
+
+    @functools.wraps(sampler)
+    def sample(
+        model: Any,
+        x: Tensor,
+        sigmas: Tensor | Sequence[float],
+        extra_args: Mapping[str, Any] | None = None,
+        callback: Callable[[dict[str, Any]], object] | None = None,
+        disable: bool | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        check_batch(x)
+        if len(sigmas) == 1:
+            return x
+        levels = check_levels(sigmas, coordinates)
+        kwargs["extra_args"] = extra_args
+        with torch.no_grad():
+            quiet = {**kwargs, "callback": None, "disable": True}
+            check_sampler(sampler, name, model, x, sigmas, levels, quiet)
+            places = [level_of(sigma, coordinates) for sigma in levels]
+            calls = _RelaxingCalls(name, model, x, levels, places, Relaxation(rule))
+            end = sampler(calls, x.clone(), sigmas, callback=callback, disable=disable, **kwargs)
+            return calls.close(end)
+
+    vars(sample)["relaxes_itself"] = True
+    return sample
+
+
+class _RelaxingCalls(ModelCalls):
+    """The model, called on relaxed states."""
+
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        x: Tensor,
+        levels: Sequence[float],
+        places: Sequence[NoiseLevel],
+        relaxation: Relaxation,
+    ) -> None:
+        super().__init__(name, model, x.shape, levels, wait=x.device.type == "cpu")
+        self.places, self.relaxation = places, relaxation
+        self.opening: tuple[Tensor, Tensor] | None = None
+
+    def respond(self, x: Tensor, sigma: Any, kwargs: dict[str, Any]) -> Tensor:
+        if self.opening is not None:
+            x.copy_(self._relaxed(x, self.calls - 2))
+        denoised = _checked(self.model(x, sigma, **kwargs), x)
+        # Copies: what the sampler does with its own tensors later is its own matter.
+        self.opening = x.clone(), denoised.clone()
+        return denoised
+
+    def close(self, end: Tensor) -> Tensor:
+        """The sampler's result, when all calls were as they have to be."""
+        self.finish(end)
+        return self._relaxed(end, self.steps - 1)
+
+    def _relaxed(self, candidate: Tensor, index: int) -> Tensor:
+        """What takes the place of the candidate that step `index` arrived at."""
+        assert self.opening is not None
+        # A sampler may go on in a wider dtype than it began in, that of its levels.
+        start, denoised = (tensor.to(candidate.dtype) for tensor in self.opening)
+        step = Step(candidate, denoised, None, start)
+        level, after = self.places[index : index + 2]
+        return self.relaxation(Move(step, level, after, self.steps - index))
+
+
+def _check_protocol(sampler: Any) -> str:
+    """The sampler's name, if it takes what a k-diffusion sampler takes and is plain."""
+    if not callable(sampler):
+        raise TypeError(f"sampler is {sampler!r}; a k-diffusion sampler function is needed")
+    plain = getattr(sampler, "func", sampler)  # of a functools.partial
+    name = getattr(plain, "__name__", type(plain).__name__)
+    if getattr(plain, "relaxes_itself", False):
+        raise ValueError(f"{name} relaxes its own steps; set its coefficient instead")
+    parameters = inspect.signature(sampler).parameters
+    missing = [argument for argument in _PROTOCOL if argument not in parameters]
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        missing = [argument for argument in missing if argument == "sigmas"]
+    if missing:
+        raise refusal(name, f"has no argument {missing[0]!r}, which a sampler relaxed here needs")
+    return name
+
+
+def _checked(denoised: Any, x: Tensor) -> Tensor:
+    """The model's output in the dtype of `x`, if it is of its shape."""
+    if not isinstance(denoised, Tensor):
+        raise TypeError(f"the model returned a {type(denoised).__name__}; a tensor is needed")
+    if denoised.shape != x.shape:
+        raise ValueError(
+            f"the model's output has shape {tuple(denoised.shape)}; {tuple(x.shape)}, that of x, "
+            "is needed"
+        )
+    return denoised.to(x.dtype)

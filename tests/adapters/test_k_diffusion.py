@@ -1,0 +1,464 @@
+"""The k-diffusion samplers: against k-diffusion's own, against the core, and their protocol."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from k_diffusion_runs import (
+    ABOVE_ZERO,
+    EASED_IN,
+    FLOW,
+    TO_ZERO,
+    Counted,
+    denoise,
+    denoise_flow,
+    gaussian_flow,
+    k_diffusion,
+    levels,
+    start,
+)
+from torch import Tensor
+
+import steindiff as sd
+from steindiff.adapters import k_diffusion as adapter
+from steindiff.adapters.k_diffusion import SAMPLERS, Sampler, sample_stein_dpmpp_2m
+from steindiff.solvers import SOLVERS, resolve_solver
+from steindiff.stein import Constant
+
+TOLERANCE = 1e-5
+
+every_sampler = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS.keys())
+
+
+def solver_of(sampler: Sampler) -> str:
+    return sampler.__name__.removeprefix("sample_stein_")
+
+
+def close(a: Tensor, b: Tensor, tolerance: float = TOLERANCE) -> None:
+    torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+# --- against k-diffusion ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A sampler of ours and the one of k-diffusion that makes the same steps."""
+
+    ours: str
+    theirs: str
+    sigmas: tuple[float, ...] = TO_ZERO
+    options: dict[str, Any] = field(default_factory=dict)
+    their_options: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.ours}-{self.theirs}-{self.sigmas[-1]}-{self.their_options.get('order', '')}"
+
+
+def no_noise(sigma: Tensor, sigma_next: Tensor) -> Tensor:
+    raise AssertionError("noise was asked for")
+
+
+FULL = {"lower_order_final": False}
+QUIET_SDE = {"eta": 0.0, "noise_sampler": no_noise}
+TWINS = [
+    Twin("euler", "sample_euler"),
+    Twin("euler", "sample_euler", ABOVE_ZERO),
+    Twin("heun", "sample_heun"),
+    Twin("heun", "sample_heun", ABOVE_ZERO),
+    Twin("dpmpp_2m", "sample_dpmpp_2m"),
+    Twin("dpmpp_2m", "sample_dpmpp_2m", ABOVE_ZERO, FULL),
+    Twin("dpmpp_2m", "sample_dpmpp_2m_sde", TO_ZERO, {}, QUIET_SDE),
+    Twin("dpmpp_3m", "sample_dpmpp_3m_sde", EASED_IN, FULL, QUIET_SDE),
+    Twin("deis", "sample_lms", ABOVE_ZERO, {"order": 4}, {"order": 4}),
+    Twin("deis", "sample_lms", ABOVE_ZERO, {"order": 2}, {"order": 2}),
+    Twin("ipndm", "sample_euler", TO_ZERO, {"order": 1}),
+    Twin("unipc", "sample_euler", TO_ZERO, {"order": 1, "corrector": False}),
+]
+
+
+@pytest.mark.parametrize("twin", TWINS, ids=str)
+@pytest.mark.parametrize("coefficient", [None, Constant(1.0)], ids=["none", "one"])
+def test_the_plain_sampler_is_k_diffusions(twin: Twin, coefficient: Any) -> None:
+    theirs, ours = [], []
+    arguments: dict[str, Any] = {"extra_args": {"shift": 0.3}, "disable": True}
+    x, sigmas = start(twin.sigmas[0]), levels(twin.sigmas)
+    expected = getattr(k_diffusion(), twin.theirs)(
+        denoise, x, sigmas, callback=theirs.append, **arguments, **twin.their_options
+    )
+    sampler = SAMPLERS[f"sample_stein_{twin.ours}"]
+    arguments |= {"coefficient": coefficient, **twin.options}
+    close(sampler(denoise, x, sigmas, callback=ours.append, **arguments), expected)
+    assert len(ours) == len(theirs) == len(sigmas) - 1
+    for mine, own in zip(ours, theirs, strict=True):
+        assert set(mine) == {*own, "gamma"}
+        assert bool((mine["gamma"] == 1).all())
+        for key in own:
+            close(torch.as_tensor(mine[key]), torch.as_tensor(own[key]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_flow_sampled_by_euler_is_k_diffusions(dtype: torch.dtype) -> None:
+    """Euler is the same in all coordinates, so that k-diffusion's is right for a flow too."""
+    theirs, ours = [], []
+    x, sigmas = start(1.0, dtype=dtype), levels(FLOW, dtype)
+    expected = k_diffusion().sample_euler(
+        denoise_flow, x, sigmas, callback=theirs.append, disable=True
+    )
+    found = adapter.sample_stein_euler(
+        denoise_flow,
+        x,
+        sigmas,
+        callback=ours.append,
+        disable=True,
+        coefficient=None,
+        coordinates="flow",
+    )
+    close(found, expected)
+    for mine, own in zip(ours, theirs, strict=True):
+        for key in own:
+            close(torch.as_tensor(mine[key]), torch.as_tensor(own[key]))
+
+
+# --- against the core ------------------------------------------------------------------------
+
+
+@every_sampler
+def test_samples_of_the_shipped_network_are_the_cores(sampler: Sampler) -> None:
+    net = sd.load_model("fashion-mnist")
+    x = sd.noise((1, 28, 28), sigma=80.0, seeds=range(2))
+    labels, sigmas = torch.tensor([3, 7]), sd.schedules.karras(5, 0.01, 80.0)
+    core = sd.sample(
+        net, x, sigmas, solver_of(sampler), conditioning={"class_labels": labels}, record=True
+    )
+    model, steps = Counted(net), []
+    found = sampler(model, x, sigmas, {"class_labels": labels}, steps.append, True)
+    close(found, core.x)
+    assert len(model.sigmas) == core.nfe
+    assert core.record is not None
+    close(torch.stack([step["gamma"] for step in steps]), core.record.gamma)
+    acted = (core.record.gamma < 1) | (core.record.correction < 1)
+    assert bool(acted.any()), "nothing was relaxed; the test says nothing"
+
+
+@every_sampler
+@pytest.mark.parametrize("final", [0.0, 0.02])
+def test_a_flow_is_the_core_in_other_coordinates(sampler: Sampler, final: float) -> None:
+    flow = levels((*FLOW[1:-1], final))
+    ve = flow / (1 - flow)
+    x = start(float(ve[0]))
+    core = sd.sample(denoise, x, ve, solver_of(sampler), record=True)
+    seen: list[dict[str, Any]] = []
+    found = sampler(
+        denoise_flow,
+        x * (1 - flow[0]),
+        flow,
+        callback=seen.append,
+        disable=True,
+        coordinates="flow",
+    )
+    close(found, core.x * (1 - final))
+    assert core.record is not None
+    close(torch.stack([step["gamma"] for step in seen]), core.record.gamma)
+
+
+# --- flows from pure noise -------------------------------------------------------------------
+
+
+@every_sampler
+@pytest.mark.parametrize("coefficient", [None, "energy", Constant(0.9)], ids=str)
+def test_the_first_step_from_pure_noise_is_exact(sampler: Sampler, coefficient: Any) -> None:
+    x, steps = start(1.0, dtype=torch.float32), []
+    sampler(
+        denoise_flow,
+        x,
+        levels(FLOW, torch.float32),
+        callback=steps.append,
+        disable=True,
+        coefficient=coefficient,
+        coordinates="flow",
+    )
+    first, second = steps[:2]
+    assert first["x"] is x
+    close(second["x"], FLOW[1] * x + (1 - FLOW[1]) * first["denoised"])
+    assert bool((first["gamma"] == 1).all())
+
+
+@every_sampler
+def test_a_flow_from_pure_noise_ends_in_the_data(sampler: Sampler) -> None:
+    """Of N(0, c^2) the exact flow turns pure noise eps into c eps."""
+    x = start(1.0)
+    found = sampler(
+        gaussian_flow(0.5),
+        x,
+        torch.linspace(1, 0, 101, dtype=torch.float64),
+        disable=True,
+        coefficient=None,
+        coordinates="flow",
+    )
+    assert float((found - 0.5 * x).abs().max()) < 0.04
+
+
+@every_sampler
+def test_a_flow_is_called_at_the_very_levels(sampler: Sampler) -> None:
+    model = Counted(denoise_flow)
+    sigmas = torch.linspace(1, 0, 41, dtype=torch.float64)
+    sampler(model, start(1.0), sigmas, disable=True, coordinates="flow")
+    called = torch.stack(model.sigmas)[:, 0].tolist()
+    assert called[0] == 1.0
+    assert set(called) == set(sigmas[:-1].tolist())
+
+
+@every_sampler
+@pytest.mark.parametrize("near", [4096 / 4097, 0.9999])
+def test_a_flow_may_linger_near_pure_noise(sampler: Sampler, near: float) -> None:
+    """At the level that stands for pure noise, and above it."""
+    x, rest = start(1.0), torch.linspace(0.999, 0, 101, dtype=torch.float64)
+    found = sampler(
+        gaussian_flow(0.5),
+        x,
+        torch.cat([levels((1.0, near)), rest]),
+        disable=True,
+        coefficient=None,
+        coordinates="flow",
+    )
+    assert float((found - 0.5 * x).abs().max()) < 0.04
+
+
+def test_one_step_from_pure_noise_is_the_denoised() -> None:
+    x = start(1.0)
+    found = sample_stein_dpmpp_2m(
+        denoise_flow, x, levels((1.0, 0.0)), disable=True, coordinates="flow"
+    )
+    close(found, denoise_flow(x, torch.ones(len(x), dtype=x.dtype)))
+
+
+def test_probes_of_a_coefficient_work_on_flows() -> None:
+    found = adapter.sample_stein_euler(
+        denoise_flow,
+        start(1.0),
+        levels(FLOW),
+        disable=True,
+        coefficient="published",
+        coordinates="flow",
+    )
+    assert bool(found.isfinite().all())
+
+
+# --- the protocol ----------------------------------------------------------------------------
+
+
+@every_sampler
+def test_each_sampler_is_a_function_of_its_own(sampler: Sampler) -> None:
+    assert getattr(adapter, sampler.__name__) is sampler
+    cls = SOLVERS[solver_of(sampler)]
+    parameters = inspect.signature(sampler).parameters
+    assert list(parameters)[:6] == ["model", "x", "sigmas", "extra_args", "callback", "disable"]
+    options = list(parameters)[9:]
+    assert {name: parameters[name].default for name in options} == vars(resolve_solver(cls()))
+    assert all(f"{name}=" in (sampler.__doc__ or "") for name in options)
+    assert cls.__name__ in (sampler.__doc__ or "")
+
+
+def test_there_are_as_many_samplers_as_solvers() -> None:
+    assert {solver_of(sampler) for sampler in SAMPLERS.values()} == set(SOLVERS)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"order": 5}, "order is 5; IPNDM has orders 1 to 4"),
+        ({"eta": 1.0}, "option 'eta' does not exist for solver 'ipndm'; it has order"),
+        ({"coefficient": "enrgy"}, "Did you mean 'energy'"),
+        ({"coefficient_options": {"trst": 1}}, "option 'trst' does not exist"),
+        ({"coordinates": "vp"}, "coordinates 'vp' is unknown.*flow, ve"),
+        ({"coordinates": "flow"}, r"sigmas\[0\] is 60.0; with coordinates='flow'"),
+        ({"sigmas": levels((1.0, 2.0))}, "levels must strictly decrease"),
+        ({"sigmas": levels(())}, r"sigmas has 0 level\(s\)"),
+        ({"model": lambda x, sigma: x[:, :1]}, "output at step 0 has shape"),
+    ],
+)
+def test_bad_input_is_named(options: dict[str, Any], message: str) -> None:
+    arguments = {"model": denoise, "x": start(60.0), "sigmas": levels(), "disable": True} | options
+    with pytest.raises(ValueError, match=message):
+        adapter.sample_stein_ipndm(**arguments)
+
+
+def test_options_reach_solver_and_coefficient() -> None:
+    x, sigmas = start(60.0), levels()
+    solver = resolve_solver("unipc", order=2, variant="bh1")
+    core = sd.sample(denoise, x, sigmas, solver, sd.stein.Energy(trust=0.4)).x
+    options: dict[str, Any] = {"order": 2, "variant": "bh1", "coefficient_options": {"trust": 0.4}}
+    found = adapter.sample_stein_unipc(denoise, x, sigmas, disable=True, **options)
+    assert torch.equal(found, core)
+
+
+def test_one_level_is_no_step() -> None:
+    x, model = start(60.0), Counted()
+    assert torch.equal(sample_stein_dpmpp_2m(model, x, levels((60.0,)), disable=True), x)
+    assert not model.sigmas
+
+
+@every_sampler
+@pytest.mark.parametrize("coordinates", ["ve", "flow"])
+def test_the_start_is_left_as_it_is(sampler: Sampler, coordinates: Any) -> None:
+    flow = coordinates == "flow"
+    x, sigmas = (start(1.0), levels(FLOW)) if flow else (start(60.0), levels())
+    before = x.clone()
+    sampler(denoise_flow if flow else denoise, x, sigmas, disable=True, coordinates=coordinates)
+    assert torch.equal(x, before)
+
+
+@every_sampler
+@pytest.mark.parametrize("coordinates", ["ve", "flow"])
+def test_a_sample_does_not_depend_on_its_batch(sampler: Sampler, coordinates: Any) -> None:
+    flow = coordinates == "flow"
+    x, sigmas = (start(1.0), levels(FLOW)) if flow else (start(60.0), levels())
+    run = partial(sampler, denoise_flow if flow else denoise, sigmas=sigmas, disable=True)
+    together = run(x=x, coordinates=coordinates)
+    assert torch.equal(together[2:3], run(x=x[2:3].clone(), coordinates=coordinates))
+
+
+# --- half precision --------------------------------------------------------------------------
+
+
+class Strict:
+    """A network that takes one dtype, as one loaded in half precision does."""
+
+    def __init__(self, dtype: torch.dtype, model: Any, answer: torch.dtype | None = None) -> None:
+        self.dtype, self.model, self.answer = dtype, model, answer or dtype
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        scaled = x / (1 + sigma**2).sqrt().reshape(-1, 1, 1, 1)
+        assert scaled.dtype == self.dtype
+        return self.model(x.double(), sigma.double()).to(self.answer)
+
+
+@every_sampler
+@pytest.mark.parametrize("answer", [torch.float16, torch.float32], ids=str)
+@pytest.mark.parametrize("coordinates", ["ve", "flow"])
+def test_half_precision(sampler: Sampler, answer: torch.dtype, coordinates: Any) -> None:
+    flow = coordinates == "flow"
+    x, sigmas = (start(1.0), levels(FLOW)) if flow else (start(60.0), levels())
+    model = denoise_flow if flow else denoise
+    exact = sampler(model, x, sigmas, disable=True, coordinates=coordinates)
+    strict = Strict(torch.float16, model, answer)
+    half = sampler(strict, x.half(), sigmas.float(), disable=True, coordinates=coordinates)
+    assert half.dtype == torch.float16
+    assert float((half - exact).abs().mean() / exact.abs().mean()) < 0.05
+
+
+# --- masks, interrupts, values that are not finite ---------------------------------------------
+
+
+@every_sampler
+@pytest.mark.parametrize("coordinates", ["ve", "flow"])
+def test_a_mask_keeps_the_known_pixels(sampler: Sampler, coordinates: Any) -> None:
+    """The model wrapper of an inpainting: known pixels are put into the state and the answer."""
+    flow = coordinates == "flow"
+    top, sigmas = (1.0, levels(FLOW)) if flow else (60.0, levels())
+    x, noise, image = start(top), start(1.0).flip(0), start(1.0).flip(1).tanh()
+    known = torch.zeros_like(image)
+    known[..., :2] = 1
+
+    def wrapped(z: Tensor, sigma: Tensor) -> Tensor:
+        level = sigma.reshape(-1, 1, 1, 1)
+        noisy = (image * (1 - level) if flow else image) + level * noise
+        inside = noisy * known + z * (1 - known)
+        answer = denoise_flow(inside, sigma) if flow else denoise(inside, sigma)
+        return image * known + answer * (1 - known)
+
+    free = sampler(
+        denoise_flow if flow else denoise, x, sigmas, disable=True, coordinates=coordinates
+    )
+    found = sampler(wrapped, x, sigmas, disable=True, coordinates=coordinates)
+    close(found * known, image * known)
+    unknown = (found - free) * (1 - known)
+    assert 1e-3 < float(unknown.abs().max()) < 10
+
+
+class InterruptError(Exception):
+    pass
+
+
+@every_sampler
+def test_an_interrupt_comes_through(sampler: Sampler) -> None:
+    def callback(step: dict[str, Any]) -> None:
+        if step["i"] == 2:
+            raise InterruptError("stop")
+
+    model = Counted()
+    with pytest.raises(InterruptError, match="stop"):
+        sampler(model, start(60.0), levels(), None, callback, True)
+    per_step = 2 if solver_of(sampler) == "heun" else 1
+    assert len(model.sigmas) == 3 * per_step
+
+
+@every_sampler
+@pytest.mark.parametrize("coordinates", ["ve", "flow"])
+def test_a_nan_is_named_with_its_step(sampler: Sampler, coordinates: Any) -> None:
+    flow = coordinates == "flow"
+    x, sigmas = (start(1.0), levels(FLOW)) if flow else (start(60.0), levels())
+
+    def model(z: Tensor, sigma: Tensor) -> Tensor:
+        denoised = (denoise_flow if flow else denoise)(z, sigma)
+        if float(sigma[0]) <= float(sigmas[3]):
+            denoised[1, 0, 0, 0] = float("nan")
+        return denoised
+
+    with pytest.raises(sd.NonFiniteError) as caught:
+        sampler(model, x, sigmas, disable=True, coordinates=coordinates)
+    # Heun sees the level one step ahead.
+    first = {"ve": 2, "flow": 2}[coordinates] if solver_of(sampler) == "heun" else 3
+    assert caught.value.step == first
+    assert caught.value.samples == [1]
+    assert f"sigma = {float(sigmas[first]):g})" in str(caught.value)
+
+
+@every_sampler
+@pytest.mark.parametrize("coordinates", ["ve", "flow"])
+def test_no_step_waits_for_the_device(sampler: Sampler, coordinates: Any) -> None:
+    """A tensor on the meta device has no values: reading one is an error, here made at the end."""
+    flow = coordinates == "flow"
+    sigmas, steps, calls = levels(FLOW if flow else TO_ZERO), [], Counted(lambda x, sigma: x * 0.5)
+    with pytest.raises(Exception, match=r"(?i)meta"):
+        sampler(
+            calls,
+            start(1.0).to("meta"),
+            sigmas,
+            callback=steps.append,
+            disable=True,
+            coordinates=coordinates,
+        )
+    assert [step["i"] for step in steps] == list(range(len(sigmas) - 1))
+
+
+# --- the progress bar ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("disable", "shown"), [(True, False), (None, False), (False, True)])
+def test_the_bar(disable: bool | None, shown: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    sample_stein_dpmpp_2m(denoise, start(60.0), levels(), disable=disable)
+    assert ("8/8" in capfd.readouterr().err) == shown
+
+
+def test_a_missing_tqdm_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    with pytest.raises(ImportError, match=r"steindiff\[k-diffusion\].*disable=True"):
+        sample_stein_dpmpp_2m(denoise, start(60.0), levels())
+    sample_stein_dpmpp_2m(denoise, start(60.0), levels(), disable=True)
+
+
+def test_levels_may_be_plain_numbers() -> None:
+    x, seen = start(60.0), []
+    found = sample_stein_dpmpp_2m(denoise, x, TO_ZERO, None, seen.append, True)
+    assert torch.equal(found, sample_stein_dpmpp_2m(denoise, x, levels(), disable=True))
+    assert [step["sigma"] for step in seen] == list(TO_ZERO[:-1])
+    assert all(a > b for a, b in pairwise(step["sigma"] for step in seen))
