@@ -1,0 +1,176 @@
+"""The function that ComfyUI's KSAMPLER calls, and the sampler around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from steindiff.adapters import k_diffusion
+from steindiff.errors import unknown_name
+from steindiff.solvers import resolve_solver
+from steindiff.stein import resolve_coefficient
+
+from .journal import Journal
+from .lazy import comfy
+from .regions import Everything, region_of
+
+
+class Rule(NamedTuple):
+    """What a node's inputs say of the relaxation.
+
+    Attributes:
+        coefficient: its name; None leaves the solver plain.
+        options: of the coefficient.
+        record: whether a sampling is measured.
+    """
+
+    coefficient: str | None
+    options: dict[str, float]
+    record: bool
+
+    @classmethod
+    def of(cls, coefficient: str, trust: float, value: float, record: bool) -> Rule:
+        """The rule of a node's inputs; an option that its coefficient does not have is left out.
+
+        Raises:
+            ValueError: an unknown name, or a value that the coefficient refuses.
+        """
+        options = {"energy": {"trust": trust}, "constant": {"value": value}, "none": {}}
+        if coefficient not in options:
+            raise unknown_name("coefficient", coefficient, options)
+        name = None if coefficient == "none" else coefficient
+        resolve_coefficient(name, **options[coefficient])
+        return cls(name, options[coefficient], record)
+
+
+class SteinFunction:
+    """What KSAMPLER calls as its sampler_function, in k-diffusion's protocol.
+
+    Args:
+        solver: a name of `steindiff.solvers.SOLVERS`.
+        rule: the relaxation.
+        options: of the solver.
+
+    Attributes:
+        journal: what the last sampling measured, None before one and without `rule.record`.
+
+    Raises:
+        ValueError: an unknown solver, or an option that it does not have or refuses.
+    """
+
+    def __init__(self, solver: str, rule: Rule, options: Mapping[str, Any] | None = None) -> None:
+        self.solver, self.rule, self.options = solver, rule, dict(options or {})
+        resolve_solver(solver, **self.options)
+        self.__name__ = f"sample_stein_{solver}"  # ComfyUI and other nodes ask for it
+        self.journal: Journal | None = None
+
+    def __call__(
+        self,
+        model: Any,
+        x: Tensor,
+        sigmas: Tensor,
+        extra_args: dict[str, Any] | None = None,
+        callback: Callable[[dict[str, Any]], object] | None = None,
+        disable: bool | None = None,
+    ) -> Tensor:
+        """Samples from `x` (B, *shape) at sigmas[0] down to sigmas[-1], in the model's coordinates.
+
+        Args:
+            model: D(x, sigma (B,), **extra_args), ComfyUI's KSamplerX0Inpaint.
+            x: the start. sigmas: (steps + 1,), decreasing. With fewer than two, x is returned.
+            extra_args: for the model; its "denoise_mask" tells what is sampled.
+            callback: gets k-diffusion's dictionary of every step.
+            disable: whether the progress bar is hidden.
+
+        Raises:
+            ValueError: levels that do not decrease, or a mask that changes while sampling.
+            NonFiniteError: a NaN or an infinity, on the CPU.
+        """
+        self.journal = None
+        if len(sigmas) < 2:
+            return x
+        coordinates = coordinates_of(model)
+        levels = sigmas.tolist()
+        region = region_of(model, x, levels[0], extra_args or {}, self.rule.coefficient is not None)
+        journal = Journal(self._title(), coordinates, levels) if self.rule.record else None
+        samples = getattr(k_diffusion, self.__name__)(
+            region,
+            region.start,
+            sigmas,
+            extra_args=extra_args,
+            callback=_reporter(callback, region, levels, journal),
+            disable=disable,
+            coefficient=self.rule.coefficient,
+            coefficient_options=self.rule.options or None,
+            coordinates=coordinates,
+            **self.options,
+        )
+        self.journal = journal
+        return region.whole(samples, levels[-1])
+
+    def _title(self) -> str:
+        options = "".join(f", {name} {value}" for name, value in self.options.items())
+        return f"{self.solver}{options}; coefficient {self.rule.coefficient or 'none'}"
+
+
+def make_sampler(function: SteinFunction, inpaint_options: Mapping[str, Any] | None = None) -> Any:
+    """ComfyUI's SAMPLER around the function."""
+    return comfy("samplers").KSAMPLER(function, {}, dict(inpaint_options or {}))
+
+
+def journal_of(sampler: Any) -> Journal:
+    """What the last sampling of a sampler measured.
+
+    Raises:
+        ValueError: not a sampler of these nodes, not recorded, or not sampled with yet.
+    """
+    function = getattr(sampler, "sampler_function", None)
+    if not isinstance(function, SteinFunction):
+        raise ValueError(
+            f"sampler is a {getattr(function, '__name__', type(sampler).__name__)}, of which "
+            "nothing is recorded; connect a Stein Sampler or a Stein Relaxation"
+        )
+    if not function.rule.record:
+        raise ValueError("record is off in the Stein node that made the sampler; switch it on")
+    if function.journal is None:
+        raise ValueError(
+            "nothing was sampled with this sampler yet; connect as latent what the sampling gives, "
+            "so that the report comes after it"
+        )
+    return function.journal
+
+
+def coordinates_of(model: Any) -> str:
+    """ "flow" for x = (1 - sigma) x0 + sigma eps (ComfyUI's CONST), "ve" for x0 + sigma eps.
+
+    Raises:
+        TypeError: no ComfyUI model that tells its model_sampling.
+    """
+    try:
+        sampling = model.inner_model.inner_model.model_sampling
+    except AttributeError as error:
+        raise TypeError(
+            f"model is a {type(model).__name__} without inner_model.inner_model.model_sampling, "
+            "which tells its coordinates; a model as KSAMPLER hands it on is needed"
+        ) from error
+    return "flow" if isinstance(sampling, comfy("model_sampling").CONST) else "ve"
+
+
+def _reporter(
+    callback: Callable[[dict[str, Any]], object] | None,
+    region: Everything,
+    levels: list[float],
+    journal: Journal | None,
+) -> Callable[[dict[str, Any]], None]:
+    """Notes a step, and shows it to ComfyUI as if the whole image had been sampled."""
+
+    def report(step: dict[str, Any]) -> None:
+        if journal is not None:
+            journal.note(step, region.size)
+        if callback is not None:
+            x = region.whole(step["x"], levels[step["i"]])
+            callback({**step, "x": x, "denoised": region.whole(step["denoised"], 0.0)})
+
+    return report

@@ -1,0 +1,623 @@
+"""The nodes sample as SteinDiff does, in ComfyUI's coordinates, masks and callbacks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import comfyui_standin as standin
+import pytest
+import torch
+from torch import Tensor
+
+import steindiff as sd
+from steindiff.adapters.relaxation import PURE_NOISE
+from steindiff.denoisers.analytic import GaussianMixture
+from steindiff.solvers import DEIS, IPNDM, SOLVERS, DPMpp2M, Euler, Heun, Solver, UniPC
+from steindiff.stein import Energy
+
+REAL = pytest.mark.skipif(
+    "STEINDIFF_COMFYUI" not in os.environ, reason="needs a ComfyUI (STEINDIFF_COMFYUI=its path)"
+)
+SHAPE = (2, 4, 6)
+DEFAULTS = {"coefficient": "energy", "trust": 0.1, "value": 0.98, "record": False}
+VE = torch.tensor([14.6, 6.0, 2.5, 1.0, 0.3, 0.0])
+FLOW = torch.tensor([1.0, 0.9, 0.7, 0.45, 0.2, 0.0])
+
+Denoise = Callable[[Tensor, Tensor], Tensor]
+
+
+@pytest.fixture(scope="module")
+def comfy() -> Iterator[Any]:
+    with standin.installed() as module:
+        yield module
+
+
+@pytest.fixture(scope="module")
+def nodes(comfy: Any) -> Any:
+    return standin.load_package().NODE_CLASS_MAPPINGS
+
+
+@pytest.fixture(scope="module")
+def fashion() -> Denoise:
+    """The shipped network at class 3."""
+    net = sd.load_model("fashion-mnist")
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        with torch.no_grad():
+            return net(x, sigma, class_labels=torch.full((len(x),), 3))
+
+    return denoise
+
+
+def mixture(shape: tuple[int, ...] = SHAPE, seed: int = 0) -> GaussianMixture:
+    means = torch.randn(5, *shape, generator=torch.Generator().manual_seed(seed))
+    return GaussianMixture(means, 0.2)
+
+
+def noise(batch: int = 3, shape: tuple[int, ...] = SHAPE) -> Tensor:
+    return sd.noise(shape, 1.0, range(batch))
+
+
+def in_flow(denoise: Denoise) -> Denoise:
+    """A denoiser in VE coordinates, in those of a flow; at 1 as at a very large level."""
+
+    def flow(x: Tensor, t: Tensor) -> Tensor:
+        ve = (t / (1 - t)).clamp_max(1e4)
+        return denoise(x * (1 + ve).reshape(-1, *[1] * (x.ndim - 1)), ve)
+
+    return flow
+
+
+def guider(comfy: Any, kind: str, denoise: Denoise) -> standin.Guider:
+    top = 1.0 if kind == "CONST" else float(VE[0])
+    return standin.Guider(standin.Model(standin.model_sampling(comfy, kind, top), denoise))
+
+
+def stein(nodes: Any, solver: str, order: int = 0, **inputs: Any) -> Any:
+    """What Stein Sampler gives."""
+    (sampler,) = nodes["SteinSampler"]().make(solver, order, **{**DEFAULTS, **inputs})
+    return sampler
+
+
+def relaxed(nodes: Any, sampler: Any, **inputs: Any) -> Any:
+    """What Stein Relaxation gives."""
+    return nodes["SteinRelaxation"]().relax(sampler, **{**DEFAULTS, **inputs})[0]
+
+
+def run(sampler: Any, guide: Any, sigmas: Tensor, start: Tensor, **options: Any) -> Tensor:
+    """As CFGGuider calls a sampler: on noise, from an empty latent unless there is one."""
+    latent = options.pop("latent", torch.zeros_like(start))
+    callback, mask = options.pop("callback", None), options.pop("mask", None)
+    extra = {"model_options": options.pop("model_options", {}), "seed": 0}
+    assert not options
+    return sampler.sample(guide, sigmas.clone(), extra, callback, start.clone(), latent, mask, True)
+
+
+def in_core(denoise: Denoise, noise: Tensor, sigmas: Tensor, **options: Any) -> sd.SampleResult:
+    """SteinDiff's own sampling of the same; ComfyUI starts at sqrt(1 + sigma^2)."""
+    return sd.sample(denoise, noise * (1 + sigmas[0] ** 2).sqrt(), sigmas, **options)
+
+
+def in_core_flow(flow: Denoise, noise: Tensor, sigmas: Tensor, **options: Any) -> sd.SampleResult:
+    """The same of a flow that starts at 1, computed in VE coordinates.
+
+    VE knows no pure noise: it starts at a large level, at a state whose Euler step is the flow's
+    exact first step, D + level * noise, of which D is known. In float64, which holds both.
+    """
+    opening, top = flow(noise, noise.new_ones(len(noise))).double(), PURE_NOISE
+    ve = [top, *(sigmas[1:].double() / (1 - sigmas[1:].double())).tolist()]
+
+    def denoise(z: Tensor, level: Tensor) -> Tensor:
+        if float(level[0]) == top:
+            return opening
+        native = z / (1 + level).reshape(-1, *[1] * (z.ndim - 1))
+        return flow(native.float(), (level / (1 + level)).float()).double()
+
+    return sd.sample(denoise, opening + top * noise, ve, **options)
+
+
+def assert_close(found: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
+    """Relative to the largest element."""
+    scale = expected.abs().max().clamp_min(1)
+    assert float((found - expected).abs().max() / scale) < tolerance
+
+
+# --- the same samples as the core
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_eps_gives_the_core_s_samples(comfy: Any, nodes: Any, fashion: Denoise, solver: str):
+    start = noise(2, (1, 28, 28))
+    found = run(stein(nodes, solver), guider(comfy, "EPS", fashion), VE, start)
+    expected = in_core(fashion, start, VE, solver=solver)
+    plain = in_core(fashion, start, VE, solver=solver, coefficient=None)
+    assert_close(found, expected.x)
+    assert float((found - plain.x).abs().max()) > 1e-2  # relaxing did something
+
+
+@pytest.mark.parametrize("solver", [name for name in SOLVERS if name != "heun"])
+def test_const_gives_the_core_s_samples(comfy: Any, nodes: Any, fashion: Denoise, solver: str):
+    start, flow = noise(2, (1, 28, 28)), in_flow(fashion)
+    found = run(stein(nodes, solver), guider(comfy, "CONST", flow), FLOW, start)
+    assert_close(found, in_core_flow(flow, start, FLOW, solver=solver).x)
+
+
+def test_const_from_an_image(comfy: Any, nodes: Any) -> None:
+    """Image to image starts below 1, where VE coordinates exist: Heun too, and the end above 0."""
+    flow, start, latent = in_flow(mixture()), noise(), noise(3) * 0.5
+    sigmas = FLOW[1:-1]
+    found = run(stein(nodes, "heun"), guider(comfy, "CONST", flow), sigmas, start, latent=latent)
+    ve = (sigmas / (1 - sigmas)).double()
+    expected = sd.sample(mixture(), latent + ve[0].float() * start, ve, solver="heun").x
+    assert_close(found, expected)  # KSAMPLER divides by 1 - sigma at the end, as VE does
+
+
+@pytest.mark.parametrize("solver", ["dpmpp_2m", "unipc"])
+def test_v_prediction_gives_what_eps_gives(comfy: Any, nodes: Any, solver: str) -> None:
+    found = [
+        run(stein(nodes, solver), guider(comfy, kind, mixture()), VE, noise())
+        for kind in ("V_PREDICTION", "EPS")
+    ]
+    assert_close(found[0], found[1])
+    assert_close(found[0], in_core(mixture(), noise(), VE, solver=solver).x)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "coefficient"),
+    [
+        ({"trust": 0.02}, Energy(trust=0.02)),
+        ({"coefficient": "constant", "value": 0.9}, sd.stein.Constant(0.9)),
+        ({"coefficient": "none"}, None),
+    ],
+)
+def test_the_coefficient_is_the_one_of_the_inputs(
+    comfy: Any, nodes: Any, inputs: dict[str, Any], coefficient: Any
+) -> None:
+    expected = in_core(mixture(), noise(), VE, solver="euler", coefficient=coefficient).x
+    found = run(stein(nodes, "euler", **inputs), guider(comfy, "EPS", mixture()), VE, noise())
+    assert_close(found, expected)
+    default = run(stein(nodes, "euler"), guider(comfy, "EPS", mixture()), VE, noise())
+    assert float((found - default).abs().max()) > 1e-3
+
+
+def test_the_order_is_the_one_of_the_input(comfy: Any, nodes: Any) -> None:
+    solvers = {"ipndm": IPNDM(order=2), "deis": DEIS(order=4), "unipc": UniPC(order=1)}
+    for name, solver in solvers.items():
+        sampler = stein(nodes, name, solver.order)
+        found = run(sampler, guider(comfy, "EPS", mixture()), VE, noise())
+        assert_close(found, in_core(mixture(), noise(), VE, solver=solver).x)
+
+
+@pytest.mark.parametrize(
+    ("solver", "order", "message"), [("unipc", 4, "orders 1 to 3"), ("euler", 2, "'order'")]
+)
+def test_an_order_that_a_solver_lacks_is_refused(nodes, solver, order, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        stein(nodes, solver, order)
+
+
+def test_no_steps_return_the_latent(comfy: Any, nodes: Any) -> None:
+    guide = guider(comfy, "EPS", mixture())
+    expected = noise() * 2.5
+    for mask in (None, left_mask()):
+        found = run(stein(nodes, "dpmpp_2m"), guide, VE[2:3], noise(), mask=mask)
+        assert torch.equal(found, expected)
+    assert not guide.levels
+
+
+def test_levels_that_rise_are_refused(comfy: Any, nodes: Any) -> None:
+    with pytest.raises(ValueError, match="decrease"):
+        run(stein(nodes, "euler"), guider(comfy, "EPS", mixture()), VE[:-1].flip(0), noise())
+
+
+def test_a_model_that_hides_its_sampling_is_refused(nodes: Any) -> None:
+    function = stein(nodes, "euler").sampler_function
+    with pytest.raises(TypeError, match="model_sampling"):
+        function(lambda x, sigma: x, noise(), VE, {})
+
+
+# --- Stein Relaxation
+
+
+@pytest.mark.parametrize("name", ["euler", "heun", "dpmpp_2m", "ipndm"])
+@pytest.mark.parametrize("sigmas", [VE, VE[:-1]], ids=["to zero", "above zero"])
+def test_without_relaxing_it_is_comfyui_s_sampler(
+    comfy: Any, nodes: Any, name: str, sigmas: Tensor
+) -> None:
+    theirs = comfy.samplers.sampler_object(name)
+    ours = relaxed(nodes, theirs, trust=0.0, coefficient="none")
+    found, expected = (
+        run(sampler, guider(comfy, "EPS", mixture()), sigmas, noise()) for sampler in (ours, theirs)
+    )
+    assert_close(found, expected)
+
+
+def test_euler_of_a_flow_is_comfyui_s(comfy: Any, nodes: Any) -> None:
+    theirs = comfy.samplers.sampler_object("euler")
+    ours = relaxed(nodes, theirs, coefficient="none")
+    guide = guider(comfy, "CONST", in_flow(mixture()))
+    assert_close(run(ours, guide, FLOW, noise()), run(theirs, guide, FLOW, noise()))
+
+
+@REAL
+@pytest.mark.parametrize("name", ["uni_pc", "uni_pc_bh2"])
+@pytest.mark.parametrize("steps", [3, 4, 5])
+def test_unipc_is_comfyui_s_up_to_its_end(comfy: Any, nodes: Any, name: str, steps: int) -> None:
+    """ComfyUI ends at 0.001 instead of 0; above zero the two are the same."""
+    theirs = comfy.samplers.sampler_object(name)
+    ours = relaxed(nodes, theirs, coefficient="none")
+    guide = guider(comfy, "EPS", mixture())
+    above = [run(s, guide, VE[:steps], noise()) for s in (ours, theirs)]
+    assert_close(above[0], above[1])
+    ended = [run(s, guide, VE[-steps:], noise()) for s in (ours, theirs)]
+    assert_close(ended[0], ended[1], 1e-2)
+
+
+@REAL
+def test_deis_is_comfyui_s_with_exact_polynomials(comfy: Any, nodes: Any) -> None:
+    theirs = comfy.samplers.ksampler("deis", {"max_order": 2})
+    ours = relaxed(nodes, theirs, coefficient="none")
+    guide = guider(comfy, "EPS", mixture())
+    fine = VE[0] * torch.linspace(1, 0.05, 60) ** 3
+    assert_close(run(ours, guide, fine, noise()), run(theirs, guide, fine, noise()), 2e-2)
+
+
+@pytest.mark.parametrize(
+    ("name", "solver"),
+    [
+        ("euler", Euler()),
+        ("heun", Heun()),
+        ("dpmpp_2m", DPMpp2M(lower_order_final=False)),
+        ("ipndm", IPNDM(order=4)),
+        ("deis", DEIS(order=3)),
+        ("uni_pc", UniPC(order=3, variant="bh1")),
+        ("uni_pc_bh2", UniPC(order=3, variant="bh2")),
+    ],
+)
+def test_relaxing_a_sampler_relaxes_its_steps(
+    comfy: Any, nodes: Any, name: str, solver: Solver
+) -> None:
+    sampler, sigmas = relaxed(nodes, comfy.samplers.sampler_object(name)), VE[:-1]
+    found = run(sampler, guider(comfy, "EPS", mixture()), sigmas, noise())
+    assert_close(found, in_core(mixture(), noise(), sigmas, solver=solver).x)
+
+
+def test_every_sampler_of_comfyui_is_relaxed_or_refused_with_its_reason(
+    comfy: Any, nodes: Any
+) -> None:
+    done, refused = [], {}
+    for name in standin.SAMPLER_NAMES:
+        try:
+            relaxed(nodes, comfy.samplers.sampler_object(name))
+            done.append(name)
+        except ValueError as refusal:
+            refused[name] = str(refusal)
+    assert [name for name, why in refused.items() if "relaxed: it" not in why] == []
+    assert [name for name, why in refused.items() if "Use " not in why] == []
+    assert done == ["euler", "heun", "dpmpp_2m", "ipndm", "deis", "ddim", "uni_pc", "uni_pc_bh2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("euler_ancestral", "adds noise"),
+        ("dpmpp_3m_sde", "Stein Sampler with dpmpp_3m"),
+        ("euler_cfg_pp", "unconditional"),
+        ("euler_ancestral_cfg_pp", "unconditional"),
+        ("dpm_adaptive", "its own steps"),
+        ("lms", "deis, order 4"),
+    ],
+)
+def test_refusals_say_why(comfy: Any, nodes: Any, name: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        relaxed(nodes, comfy.samplers.sampler_object(name))
+
+
+def with_options(comfy: Any, name: str, **options: Any) -> Any:
+    sampler = comfy.samplers.sampler_object(name)
+    return comfy.samplers.KSAMPLER(sampler.sampler_function, options, {})
+
+
+def test_options_that_change_the_method_are_refused(comfy: Any, nodes: Any) -> None:
+    with pytest.raises(ValueError, match=r"s_churn is 0\.5"):
+        relaxed(nodes, with_options(comfy, "heun", s_churn=0.5))
+    with pytest.raises(ValueError, match="cleverness"):
+        relaxed(nodes, with_options(comfy, "euler", cleverness=2))
+    relaxed(nodes, with_options(comfy, "euler", s_churn=0.0, s_noise=1.1))
+
+
+def test_options_that_have_a_twin_are_taken_over(comfy: Any, nodes: Any) -> None:
+    sampler = relaxed(nodes, with_options(comfy, "ipndm", max_order=2))
+    found = run(sampler, guider(comfy, "EPS", mixture()), VE, noise())
+    assert_close(found, in_core(mixture(), noise(), VE, solver=IPNDM(order=2)).x)
+    variant = relaxed(nodes, with_options(comfy, "uni_pc", variant="bh2"))
+    assert variant.sampler_function.options["variant"] == "bh2"
+
+
+def test_samplers_of_others_are_refused(comfy: Any, nodes: Any) -> None:
+    def sample_euler(model: Any, x: Tensor, sigmas: Tensor) -> Tensor:
+        raise AssertionError
+
+    class Own(comfy.samplers.KSAMPLER):
+        pass
+
+    theirs = comfy.samplers.sampler_object("euler").sampler_function
+    for sampler, reason in [
+        (comfy.samplers.KSAMPLER(sample_euler), "not from ComfyUI"),
+        (Own(theirs), "sampling of its own"),
+        (stein(nodes, "euler"), "relaxed already"),
+        (theirs, "KSAMPLER"),
+    ]:
+        with pytest.raises(ValueError, match=reason):
+            relaxed(nodes, sampler)
+
+
+def test_ddim_keeps_its_own_noise_for_masks(comfy: Any, nodes: Any) -> None:
+    sampler = relaxed(nodes, comfy.samplers.sampler_object("ddim"))
+    assert sampler.inpaint_options == {"random": True}
+    assert relaxed(nodes, comfy.samplers.sampler_object("euler")).inpaint_options == {}
+
+
+# --- masks
+
+LEFT = (2, 4, 3)
+
+
+def halves(denoise_left: Denoise) -> Denoise:
+    """A denoiser whose left half depends on the left half only."""
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        return torch.cat([denoise_left(x[..., :3], sigma), 0.3 * x[..., 3:]], dim=-1)
+
+    return denoise
+
+
+def left_mask(batch: int = 1) -> Tensor:
+    mask = torch.zeros(batch, 1, *SHAPE[1:])
+    mask[..., :3] = 1
+    return mask
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun", "ipndm", "unipc"])
+@pytest.mark.parametrize("kind", ["EPS", "CONST"])
+def test_the_free_region_is_relaxed_as_if_it_were_alone(
+    comfy: Any, nodes: Any, solver: str, kind: str
+) -> None:
+    """Bit by bit the same decisions: what is known neither counts nor takes part."""
+    left, latent, start = mixture(LEFT, seed=1), 2 * noise(3), noise() + 0.1
+    denoise, sigmas = left, VE[1:]
+    if kind == "CONST":
+        denoise, sigmas = in_flow(left), FLOW[1:]
+    guide = guider(comfy, kind, halves(denoise))
+    found = run(stein(nodes, solver), guide, sigmas, start, latent=latent, mask=left_mask())
+    alone = guider(comfy, kind, denoise)
+    expected = run(
+        stein(nodes, solver), alone, sigmas, start[..., :3], latent=latent[..., :3].contiguous()
+    )
+    assert_close(found[..., :3], expected)
+    assert torch.equal(found[..., 3:], latent[..., 3:])
+    other = run(stein(nodes, solver), guide, sigmas, start, latent=latent)
+    assert float((other[..., :3] - expected).abs().max()) > 1e-4  # counted, it would matter
+
+
+@pytest.mark.parametrize("kind", ["EPS", "CONST"])
+def test_above_zero_the_known_region_keeps_its_noise(comfy: Any, nodes: Any, kind: str) -> None:
+    """What a second sampler goes on from is at its level, no more noisy."""
+    sigmas, start, latent = (VE if kind == "EPS" else FLOW)[1:-1], noise(), 2 * noise(3)
+    denoise = mixture(LEFT) if kind == "EPS" else in_flow(mixture(LEFT))
+    guide = guider(comfy, kind, halves(denoise))
+    found = run(stein(nodes, "euler"), guide, sigmas, start, latent=latent, mask=left_mask())
+    end = float(sigmas[-1])
+    # KSAMPLER undoes alpha.
+    expected = latent + end / (1 - end if kind == "CONST" else 1) * start
+    assert_close(found[..., 3:], expected[..., 3:])
+
+
+def test_previews_show_the_whole_image(comfy: Any, nodes: Any) -> None:
+    seen, start, latent = [], noise(), 2 * noise(3)
+    run(
+        stein(nodes, "heun"),
+        guider(comfy, "EPS", halves(mixture(LEFT))),
+        VE[1:],
+        start,
+        latent=latent,
+        mask=left_mask(),
+        callback=lambda i, clean, x, steps: seen.append((i, clean, x, steps)),
+    )
+    for i, clean, x, _ in seen:
+        assert_close(clean[..., 3:], latent[..., 3:])
+        assert_close(x[..., 3:], (latent + VE[1 + i] * start)[..., 3:])
+    assert len(seen) == 4
+
+
+def test_one_mask_a_sample(comfy: Any, nodes: Any) -> None:
+    """Free, masked and known samples of one batch do not touch each other."""
+    mask = torch.cat([torch.ones_like(left_mask()), left_mask(), torch.zeros_like(left_mask())])
+    guide, latent = guider(comfy, "EPS", halves(mixture(LEFT))), 2 * noise(3)
+    found = run(stein(nodes, "ipndm"), guide, VE[1:], noise(), latent=latent, mask=mask)
+    for k in range(3):
+        one = slice(k, k + 1)
+        alone = run(
+            stein(nodes, "ipndm"), guide, VE[1:], noise()[one], latent=latent[one], mask=mask[one]
+        )
+        assert_close(found[one], alone)
+    assert torch.equal(found[2], latent[2])
+
+
+def test_soft_masks_are_comfyui_s(comfy: Any, nodes: Any) -> None:
+    theirs = comfy.samplers.sampler_object("ipndm")
+    ours = relaxed(nodes, theirs, coefficient="none")
+    mask = left_mask() * 0.6
+    latent, guide = noise(3), guider(comfy, "EPS", mixture())
+    found, expected = (
+        run(sampler, guide, VE[1:], noise(), latent=latent, mask=mask) for sampler in (ours, theirs)
+    )
+    assert_close(found, expected)
+
+
+def test_a_mask_that_changes_is_refused_but_where_nothing_is_relaxed(
+    comfy: Any, nodes: Any
+) -> None:
+    def later(sigma: Tensor, mask: Tensor, extra_options: Any) -> Tensor:
+        return (mask >= (float(sigma[0]) / 6)).to(mask)
+
+    latent, guide = noise(3), guider(comfy, "EPS", mixture())
+    ramp = torch.linspace(0, 1, SHAPE[-1]).expand(1, 1, *SHAPE[1:])
+    options = {"latent": latent, "mask": ramp, "model_options": {"denoise_mask_function": later}}
+    with pytest.raises(ValueError, match="Differential Diffusion"):
+        run(stein(nodes, "euler"), guide, VE[1:], noise(), **options)
+    assert not guide.levels
+    plain = stein(nodes, "euler", coefficient="none")
+    found = run(plain, guide, VE[1:], noise(), **dict(options))
+    theirs = run(comfy.samplers.sampler_object("euler"), guide, VE[1:], noise(), **options)
+    assert_close(found, theirs)
+
+
+# --- previews and interrupts
+
+
+def test_previews_come_once_a_step_with_the_denoised_image(comfy: Any, nodes: Any) -> None:
+    seen = []
+    run(
+        stein(nodes, "dpmpp_2m"),
+        guider(comfy, "EPS", mixture()),
+        VE,
+        noise(),
+        callback=lambda i, clean, x, steps: seen.append((i, clean, x, steps)),
+    )
+    assert [(i, steps) for i, _, _, steps in seen] == [(i, 5) for i in range(5)]
+    for i, clean, x, _ in seen:
+        assert_close(clean, mixture()(x, VE[i]))
+
+
+def test_an_error_in_the_preview_passes(comfy: Any, nodes: Any) -> None:
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    def callback(i: int, *_: Any) -> None:
+        if i == 2:
+            raise Stop
+
+    sampler, guide = stein(nodes, "euler", record=True), guider(comfy, "EPS", mixture())
+    run(sampler, guide, VE, noise())
+    guide.levels.clear()
+    with pytest.raises(Stop):
+        run(sampler, guide, VE, noise(), callback=callback)
+    assert len(guide.levels) == 3
+    with pytest.raises(ValueError, match="nothing was sampled"):
+        nodes["SteinReport"]().report(sampler, {})
+
+
+def test_an_interrupt_stops_before_the_next_model_call(comfy: Any, nodes: Any) -> None:
+    management, guide = comfy.model_management, guider(comfy, "EPS", mixture())
+
+    def callback(i: int, *_: Any) -> None:
+        if i == 1:
+            management.interrupt_current_processing()
+
+    with pytest.raises(management.InterruptProcessingException):
+        run(stein(nodes, "heun"), guide, VE, noise(), callback=callback)
+    assert len(guide.levels) == 4
+    run(stein(nodes, "heun"), guide, VE, noise())  # the flag was taken down
+
+
+def test_it_samples_in_inference_mode(comfy: Any, nodes: Any) -> None:
+    """As ComfyUI runs its nodes, masks and records included."""
+    sampler, guide = stein(nodes, "ipndm", record=True), guider(comfy, "EPS", mixture())
+    expected = run(sampler, guide, VE[1:], noise(), latent=noise(), mask=left_mask())
+    with torch.inference_mode():
+        found = run(sampler, guide, VE[1:], noise(), latent=noise(), mask=left_mask())
+        nodes["SteinReport"]().report(sampler, {})
+    assert torch.equal(found, expected)
+
+
+def test_a_sampler_remembers_nothing(comfy: Any, nodes: Any) -> None:
+    sampler, guide = stein(nodes, "unipc"), guider(comfy, "EPS", mixture())
+    first = run(sampler, guide, VE, noise())
+    run(sampler, guide, VE[1:], noise(5))
+    assert torch.equal(run(sampler, guide, VE, noise()), first)
+
+
+# --- Stein Report
+
+
+@pytest.mark.parametrize("kind", ["EPS", "CONST"])
+def test_the_journal_holds_what_the_core_records(comfy: Any, nodes: Any, kind: str) -> None:
+    sampler = stein(nodes, "dpmpp_2m", record=True)
+    if kind == "EPS":
+        run(sampler, guider(comfy, kind, mixture()), VE, noise())
+        record = in_core(mixture(), noise(), VE, solver="dpmpp_2m", record=True).record
+    else:
+        flow = in_flow(mixture())
+        run(sampler, guider(comfy, kind, flow), FLOW, noise())
+        record = in_core_flow(flow, noise(), FLOW, solver="dpmpp_2m", record=True).record
+    assert record is not None
+    journal = sampler.sampler_function.journal
+    torch.testing.assert_close(torch.stack(journal.gamma), record.gamma, atol=1e-4, rtol=0)
+    assert float(record.gamma.min()) < 0.99
+    # The core reads pure noise as D + noise, the journal as it is: the same but for 1/level.
+    torch.testing.assert_close(torch.stack(journal.kappa), record.kappa, atol=1e-3, rtol=0)
+
+
+def test_kappa_is_that_of_the_free_region(comfy: Any, nodes: Any) -> None:
+    sampler = stein(nodes, "euler", record=True)
+    guide, latent = guider(comfy, "EPS", halves(mixture(LEFT))), 2 * noise(3)
+    run(sampler, guide, VE[1:], noise(), latent=latent, mask=left_mask())
+    alone = stein(nodes, "euler", record=True)
+    left = (noise()[..., :3].contiguous(), latent[..., :3].contiguous())
+    run(alone, guider(comfy, "EPS", mixture(LEFT)), VE[1:], left[0], latent=left[1])
+    found, expected = (torch.stack(s.sampler_function.journal.kappa) for s in (sampler, alone))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_the_report_is_an_image_of_the_last_sampling(comfy: Any, nodes: Any) -> None:
+    sampler = stein(nodes, "euler", record=True)
+    pictures = []
+    for sigmas in (VE, VE, VE[1:]):
+        run(sampler, guider(comfy, "EPS", mixture()), sigmas, noise())
+        latent = {"samples": torch.zeros(1)}
+        picture, passed = nodes["SteinReport"]().report(sampler, latent)
+        assert passed is latent
+        pictures.append(picture)
+    assert pictures[0].dtype == torch.float32
+    assert pictures[0].ndim == 4
+    assert pictures[0].shape[0] == 1
+    assert pictures[0].shape[3] == 3
+    assert float(pictures[0].min()) >= 0
+    assert float(pictures[0].max()) == 1
+    assert torch.equal(pictures[0], pictures[1])
+    assert not torch.equal(pictures[0], pictures[2])
+
+
+def test_the_report_draws_gamma_and_kappa(comfy: Any, nodes: Any) -> None:
+    """Another journal, another picture: each of the two is in it."""
+    sampler = stein(nodes, "euler", record=True)
+    run(sampler, guider(comfy, "EPS", mixture()), VE, noise())
+    report, journal = nodes["SteinReport"]().report, sampler.sampler_function.journal
+    before = report(sampler, {})[0]
+    for measured in (journal.gamma, journal.kappa):
+        measured[1] = measured[1] - 0.5
+        after = report(sampler, {})[0]
+        assert not torch.equal(before, after)
+        before = after
+
+
+def test_there_is_no_report_without_a_record(comfy: Any, nodes: Any) -> None:
+    silent, fresh = stein(nodes, "euler"), stein(nodes, "euler", record=True)
+    run(silent, guider(comfy, "EPS", mixture()), VE, noise())
+    for sampler, reason in [
+        (silent, "record is off"),
+        (fresh, "nothing was sampled"),
+        (comfy.samplers.sampler_object("euler"), "sample_euler"),
+    ]:
+        with pytest.raises(ValueError, match=reason):
+            nodes["SteinReport"]().report(sampler, {})
+
+
+def test_many_steps_and_a_large_batch_are_drawn(comfy: Any, nodes: Any) -> None:
+    sampler = stein(nodes, "euler", record=True)
+    sigmas = torch.linspace(14, 0, 41)
+    run(sampler, guider(comfy, "EPS", mixture()), sigmas, noise(20))
+    assert nodes["SteinReport"]().report(sampler, {})[0].shape[0] == 1
