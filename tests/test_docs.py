@@ -23,6 +23,7 @@ def blocks(page: str) -> list[str]:
         ("docs/calibration.md", 1),
         ("docs/diffusers.md", 4),
         ("docs/k_diffusion.md", 4),
+        ("docs/edm.md", 5),
         ("README.md", 1),
     ],
 )

@@ -10,10 +10,11 @@ import torch
 import typer
 
 from .. import sampling
+from ..denoisers import UNetDenoiser
 from ..files import write_whole
 from ..images import to_uint8
-from ..models import load_model
-from ..specs import check_calibration, make_schedule, parse_coefficient, parse_range, parse_solver
+from ..specs import check_calibration, parse_coefficient, parse_range, parse_solver
+from .edm import EdmOption, TrustOption, load_network, make_levels, number_of_classes
 from .options import (
     CalibrationOption,
     ClassesOption,
@@ -40,6 +41,8 @@ def sample(
         Path | None, typer.Option(help="NPZ file for images (uint8, N H W C), seeds and labels.")
     ] = None,
     model: ModelOption = "fashion-mnist",
+    edm: EdmOption = None,
+    trust: TrustOption = False,
     seeds: Annotated[str, typer.Option(help="One image a seed, such as 0-15,20.")] = "0-29",
     classes: ClassesOption = None,
     guidance: GuidanceOption = 1.0,
@@ -62,28 +65,30 @@ def sample(
         raise ValueError(f"--out and --npz are both {out}; two paths are needed")
     for path in outputs:
         check_output(path, overwrite)
-    net = load_model(model)
+    net = load_network(model, edm, trust, guidance)
+    source = model if edm is None else str(edm)
     numbers = parse_range(seeds, "seeds")
-    wanted = parse_range(classes, "classes") if classes else list(range(net.config.num_classes))
-    labels = torch.tensor([wanted[i % len(wanted)] for i in range(len(numbers))])
+    wanted = parse_range(classes, "classes") if classes else list(range(number_of_classes(net)))
+    labels = torch.tensor([wanted[i % len(wanted)] for i in range(len(numbers)) if wanted])
     options: dict[str, Any] = {
-        "sigmas": make_schedule(schedule, steps, sigma_min, sigma_max, final),
+        "sigmas": make_levels(net, schedule, steps, sigma_min, sigma_max, final),
         "solver": parse_solver(with_calibration(solver, calibration)),
         "coefficient": parse_coefficient(coefficient),
         "progress": len(numbers) <= batch,
     }
-    check_calibration(options["solver"], model, model_hash(model), guidance, options["sigmas"])
-    denoiser = guided(net, guidance)
+    check_calibration(options["solver"], source, model_hash(source), guidance, options["sigmas"])
+    denoiser = guided(net, guidance) if isinstance(net, UNetDenoiser) else net
+    shape, start = net.sample_shape, float(options["sigmas"][0])
+    assert shape is not None  # load_network looked
     parts, nfe = [], 0
     with typer.progressbar(
         length=len(numbers), label="images", hidden=len(numbers) <= batch
     ) as bar:
         for begin in range(0, len(numbers), batch):
             part = slice(begin, begin + batch)
-            x = sampling.noise(net.sample_shape, sigma_max, numbers[part])
-            result = sampling.sample(
-                denoiser, x, conditioning={"class_labels": labels[part]}, **options
-            )
+            x = sampling.noise(shape, start, numbers[part])
+            conditioning = {"class_labels": labels[part]} if wanted else {}
+            result = sampling.sample(denoiser, x, conditioning=conditioning, **options)
             parts.append(to_uint8(result.x))
             nfe = result.nfe
             bar.update(len(x))
@@ -91,6 +96,8 @@ def sample(
     if out is not None:
         write_whole(out, lambda file: image_grid(images, columns=10).save(file, "PNG"))
     if npz is not None:
-        arrays = {"images": images, "seeds": np.array(numbers), "labels": labels.numpy()}
+        arrays = {"images": images, "seeds": np.array(numbers)}
+        if wanted:
+            arrays["labels"] = labels.numpy()
         write_whole(npz, lambda file: np.savez(file, **arrays))
     typer.echo(f"{len(images)} images, {nfe} NFE each: {', '.join(map(str, outputs))}")
