@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Whatever pip's own settings say, what is tested is what constraints.txt pins.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test docs paper ablation research overhead install clean
+.PHONY: demo test docs paper ablation research overhead diffusers install clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -49,6 +49,11 @@ overhead: install
 	$(BIN)/steindiff bench overhead --out docs/results/overhead.json --batch 64 --runs 15 \
 		--solver euler --solver dpmpp_2m --solver ipndm --solver unipc --solver heun --solver deis \
 		--model-seconds 0.05 --model-seconds 1 --compile --overwrite
+
+diffusers: install
+	$(BIN)/steindiff bench diffusers --out docs/results/diffusers.json
+	$(BIN)/steindiff bench diffusers --out docs/results/diffusers-guided.json --guidance 4 \
+		--nfe 5 --nfe 8 --count 500 --only Karras --only trailing --only log-SNR
 
 clean:
 	rm -rf $(VENV) out

@@ -76,7 +76,6 @@ PEERS: tuple[Peer, ...] = (
         {**TRAILING, "clip_sample": False, "snr_shift_scale": 1.0, "beta_schedule": "linear"},
     ),
     Peer("PNDM, PLMS", "PNDMScheduler", {"skip_prk_steps": True, "steps_offset": 1}),
-    Peer("PNDM, Runge-Kutta", "PNDMScheduler", {"steps_offset": 1}),
     Peer("Euler, Karras", "EulerDiscreteScheduler", KARRAS),
     Peer("Euler, trailing", "EulerDiscreteScheduler", TRAILING),
     Peer("LMS, Karras", "LMSDiscreteScheduler", KARRAS),

@@ -28,7 +28,7 @@ yaml = pytest.importorskip("yaml")
 
 from diffusers.configuration_utils import register_to_config  # noqa: E402
 
-from steindiff.adapters.diffusers import stabilize  # noqa: E402
+from steindiff.adapters.diffusers import SteinScheduler, stabilize  # noqa: E402
 from steindiff.adapters.diffusers.shipped import (  # noqa: E402
     FashionMNISTDenoiser,
     FashionMNISTPipeline,
@@ -227,6 +227,7 @@ def angles() -> list[float]:
     return [math.sin(math.atan(level)) for level in levels]
 
 
+TIMES = np.linspace(START / (1 + START), 0.01, STEPS)  # of a flow that starts where the others do
 VP = {**BETAS, "timestep_spacing": "trailing"}
 FINE: dict[str, tuple[Any, dict[str, Any]]] = {
     "DDIM": (diffusers.DDIMScheduler(**VP, clip_sample=False), {}),
@@ -238,9 +239,13 @@ FINE: dict[str, tuple[Any, dict[str, Any]]] = {
     "EDM DPM++": (diffusers.EDMDPMSolverMultistepScheduler(sigma_max=START), {}),
     "flow Euler": (
         diffusers.FlowMatchEulerDiscreteScheduler(),
-        {"sigmas": np.linspace(START / (1 + START), 0.01, STEPS)},
+        {"sigmas": TIMES},
     ),
     "IPNDM": (diffusers.IPNDMScheduler(trained_betas=angles()), {}),
+    "MiniMax Euler": (diffusers.MiniMaxH3Scheduler(), {"sigmas": [*TIMES.tolist(), 0.0]}),
+    "Stein vp": (SteinScheduler(**BETAS, coefficient=None), {}),
+    "Stein edm": (SteinScheduler("edm", sigma_max=START, sigma_data=0.7, coefficient=None), {}),
+    "Stein flow": (SteinScheduler("flow", coefficient=None), {"sigmas": TIMES}),
 }
 
 

@@ -28,6 +28,7 @@ from diffusers import (
 from torch import Tensor
 
 from ....errors import unknown_name
+from ..stein_scheduler import SteinScheduler
 
 _FLOW = (FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler)
 _EDM = (EDMEulerScheduler, EDMDPMSolverMultistepScheduler)
@@ -122,11 +123,12 @@ def convention_of(scheduler: SchedulerMixin) -> Convention:
         return Direct(_angle_level, "v_prediction")
     if isinstance(scheduler, MiniMaxH3Scheduler):
         return Direct(_data_ward_level, "data_ward")
-    if isinstance(scheduler, _EDM):
+    kind = config.get("model") if isinstance(scheduler, SteinScheduler) else None
+    if isinstance(scheduler, _EDM) or kind == "edm":
         return Preconditioned(config.sigma_data, -1 if prediction == "v_prediction" else 1)
     if isinstance(scheduler, _FLOW):
         prediction = "flow_prediction"
-    if isinstance(scheduler, _FLOW) or config.get("use_flow_sigmas"):
+    if isinstance(scheduler, _FLOW) or config.get("use_flow_sigmas") or kind == "flow":
         return Direct(partial(_flow_level, steps=config.num_train_timesteps), prediction)
     if config.get("timestep_type") == "continuous" and prediction == "v_prediction":
         return Direct(lambda timestep: _vp(4 * timestep), prediction)  # of EulerDiscrete

@@ -22,7 +22,7 @@ from ....errors import NonFiniteError, check_batch, non_finite_samples
 from ....solvers import Calibrated, Euler, Solver
 from ....stein import Record
 from .levels import Call, Levels, check_schedule, plan
-from .models import make_model
+from .models import VP, make_model
 from .replay import Replay, make_solver, relax
 from .source import options_of
 
@@ -128,6 +128,8 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
         self._method = relax(self._solver, coefficient, coefficient_options or {}, record)
         self.order = self._solver.calls_per_step
         self._model = make_model(self.config, self.order)
+        if isinstance(self._model, VP):
+            self.alphas_cumprod = self._model.alphas_cumprod  # read by some pipelines
         check_schedule(self._model, schedule, schedule_options or {}, final_sigmas_type)
         if isinstance(self._solver, Calibrated):
             if schedule is not None:
