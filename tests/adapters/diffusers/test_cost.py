@@ -1,4 +1,5 @@
 """What relaxing adds to a step of diffusers: no wait for the device, next to no time."""
+# pyright: reportPrivateImportUsage=false
 
 import statistics
 import time

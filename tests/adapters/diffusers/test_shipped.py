@@ -37,7 +37,7 @@ from steindiff.adapters.diffusers.shipped import (  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # numpy's, in diffusers
 
-BETAS = {"beta_start": 1e-4, "beta_end": 0.0175}
+BETAS: dict[str, Any] = {"beta_start": 1e-4, "beta_end": 0.0175}
 LABELS = [0, 5, 9]
 SHAPE = (len(LABELS), 1, 28, 28)
 
