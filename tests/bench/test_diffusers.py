@@ -1,4 +1,5 @@
 """The bench of diffusers' schedulers."""
+# pyright: reportPrivateImportUsage=false
 
 import json
 from pathlib import Path
