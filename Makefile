@@ -53,7 +53,9 @@ overhead: install
 diffusers: install
 	$(BIN)/steindiff bench diffusers --out docs/results/diffusers.json
 	$(BIN)/steindiff bench diffusers --out docs/results/diffusers-guided.json --guidance 4 \
-		--nfe 5 --nfe 8 --count 500 --only Karras --only trailing --only log-SNR
+		--nfe 5 --nfe 8 --count 500 --only "DDIM, trailing" --only "PNDM, PLMS" \
+		--only "Euler, Karras" --only "DPM++ 2M, Karras" --only "DPM++ 2M, trailing" \
+		--only "DEIS-3, trailing" --only "UniPC-2, trailing" --only "flow Euler, shift 3"
 
 clean:
 	rm -rf $(VENV) out
