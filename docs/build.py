@@ -402,7 +402,8 @@ def peers(name: str, *nfes: int) -> str:
     )
     setting = found["setting"]
     note = (
-        f"{len(judged)} cells: better in {better}, worse in {worse}, no significant difference in "
+        f"{_best_peers(found['cells'], nfes)} {len(judged)} cells: better in {better}, worse in "
+        f"{worse}, no significant difference in "
         f"{len(judged) - better - worse}; geometric mean of the change {_percent(mean)}. "
         f"n = {setting['samples']}, seeds {setting['seeds']}, guidance {setting['guidance']:g}; "
         f"reference: {found['reference']}; intervals: {found['interval']}; diffusers "
@@ -410,6 +411,20 @@ def peers(name: str, *nfes: int) -> str:
         f"scheduler do not make exactly as many. Command:\n\n    {found['command']}"
     )
     return f"{markdown(headings, rows)}\n\n{note}"
+
+
+def _best_peers(cells: Sequence[Cell], nfes: Sequence[int]) -> str:
+    """The best plain and the best stabilised scheduler of each NFE."""
+    parts = []
+    for nfe in nfes:
+        peers = [cell for cell in cells if cell["nfe"] == nfe]
+        best = [min(peers, key=lambda cell: _distance(cell, rule)) for rule in ("base", "energy")]
+        plain, relaxed = (_distance(c, r) for c, r in zip(best, ("base", "energy"), strict=True))
+        parts.append(
+            f"{nfe} NFE: {figure(plain)} ({best[0]['solver']}), stabilised {figure(relaxed)} "
+            f"({best[1]['solver']}), {_percent(relaxed / plain)}"
+        )
+    return f"Best against best, {'; '.join(parts)}."
 
 
 def _peer(cell: Cell, nfe: int) -> list[str | Entry]:
