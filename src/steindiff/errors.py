@@ -64,3 +64,9 @@ def check_batch(x: object, name: str = "x") -> Tensor:
 def non_finite_samples(x: Tensor) -> Tensor:
     """(B,) bool: which samples of `x` hold a NaN or an infinity. Does not wait for the device."""
     return ~torch.isfinite(x).flatten(1).all(dim=1)
+
+
+def require_finite(what: str, bad: Tensor, step: int, sigma: float) -> None:
+    """Raises NonFiniteError where `bad` (B,) of `non_finite_samples` says so. Waits for it."""
+    if bool(bad.any()):
+        raise NonFiniteError(what, step, sigma, bad.nonzero().flatten().tolist())

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .denoisers.base import Denoiser
-from .errors import NonFiniteError, check_batch, non_finite_samples
+from .errors import check_batch, non_finite_samples, require_finite
 from .schedules import check_sigmas
 from .solvers import Solver, resolve_solver
 from .stein import (
@@ -235,8 +235,7 @@ class _Watch:
 
     def report(self) -> None:
         for what, bad, step, sigma in self.pending:
-            if bool(bad.any()):
-                raise NonFiniteError(what, step, sigma, bad.nonzero().flatten().tolist())
+            require_finite(what, bad, step, sigma)
         self.pending.clear()
 
 

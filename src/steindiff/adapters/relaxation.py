@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import NonFiniteError, non_finite_samples
+from ..errors import non_finite_samples, require_finite
 from ..levels import NoiseLevel
 from ..solvers.base import Step
 from ..stein import Coefficient, Decision, Record, StepRecord, stack_records
@@ -16,6 +16,9 @@ from ..stein.relax import blend, measure, propose, working
 
 PURE_NOISE = 4096.0
 """sigma/alpha above which a state counts as pure noise: signal is below the rounding of float16."""
+
+
+_AFTER = "the state after the step"
 
 
 class Move(NamedTuple):
@@ -90,7 +93,7 @@ class Relaxation:
         if not self._records:
             raise ValueError("no step was made yet; there is nothing to report")
         for index, (sigma, bad) in enumerate(zip(self._levels, self._bad, strict=False)):
-            _check_finite(bad, index, sigma)
+            require_finite(_AFTER, bad, index, sigma)
         return stack_records(self._levels, self._records)
 
     def _restart(self) -> None:
@@ -110,10 +113,7 @@ class Relaxation:
         decision = self.coefficient(
             propose(step, sigma, sigma_next, move.steps_left, _no_model), self._state
         )
-        if sigma < PURE_NOISE:
-            return decision
-        # Of pure noise nothing may be kept: there is no scale alpha'/alpha to keep it at.
-        return Decision(torch.ones_like(decision.gamma), decision.state)
+        return spare_noise(decision, sigma)
 
     def _note(
         self,
@@ -125,13 +125,20 @@ class Relaxation:
         sigma_next: float,
     ) -> None:
         if relaxed.device.type == "cpu":
-            _check_finite(non_finite_samples(relaxed), self._count, sigma)
+            require_finite(_AFTER, non_finite_samples(relaxed), self._count, sigma)
         self._count += 1
         if self.recording:
             arrived = working(relaxed) / move.level_next.alpha
             self._levels = [*self._levels[:-1], sigma, sigma_next]
             self._records.append(measure(step, arrived, decision, sigma))
             self._bad.append(non_finite_samples(relaxed))
+
+
+def spare_noise(decision: Decision, sigma: float) -> Decision:
+    """gamma = 1 at pure noise: there is no scale alpha'/alpha that it could be kept at."""
+    if sigma < PURE_NOISE:
+        return decision
+    return Decision(torch.ones_like(decision.gamma), decision.state)
 
 
 def _ve_sigma(level: NoiseLevel) -> float:
@@ -149,12 +156,6 @@ def _in_ve(move: Move, sigma: float) -> Step:
         start=working(native.start) / alpha,
         predictor=None if predictor is None else working(predictor) / alpha_next,
     )
-
-
-def _check_finite(bad: Tensor, index: int, sigma: float) -> None:
-    if bool(bad.any()):
-        samples = bad.nonzero().flatten().tolist()
-        raise NonFiniteError("the state after the step", index, sigma, samples)
 
 
 def _no_model(z: Tensor) -> Tensor:

@@ -170,10 +170,10 @@ class _Judge:
     def cell(self, peer: Peer, nfe: int, coefficient: str) -> Result:
         """Plain and stabilised, from the same noises."""
         began = time.perf_counter()
-        plain = peer.make()
+        plain, steps = peer.make(), _steps(peer, nfe)
         samples = {
-            "base": self._sample(peer, nfe, plain),
-            coefficient: self._sample(peer, nfe, stabilize(plain, coefficient)),
+            "base": self._sample(steps, plain),
+            coefficient: self._sample(steps, stabilize(plain, coefficient)),
         }
         features = {rule: self.subject.features.features(x) for rule, x in samples.items()}
         paired = paired_bootstrap(features, self.features, baseline="base", resamples=RESAMPLES)
@@ -193,19 +193,19 @@ class _Judge:
             "model": MODEL,
             "schedule": peer.scheduler,
             "nfe": nfe,
-            "calls": _calls(peer, _steps(peer, nfe)),
+            "calls": _calls(peer, steps),
             "solver": peer.title,
             "options": peer.options,
             "rules": rules,
             "seconds": round(time.perf_counter() - began, 1),
         }
 
-    def _sample(self, peer: Peer, nfe: int, scheduler: Any) -> Tensor:
+    def _sample(self, steps: int, scheduler: Any) -> Tensor:
         self.pipe.scheduler = scheduler
         parts = [
             self.pipe(
                 self.labels[part],
-                _steps(peer, nfe),
+                steps,
                 self.guidance,
                 latents=self.noise[part],
                 output_type="latent",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..denoisers.base import Denoiser
-from ..errors import NonFiniteError, non_finite_samples
+from ..errors import non_finite_samples, require_finite
 from ..reductions import inner
 from ..solvers.base import History
 from ..solvers.calibrated import KEEP, combine, differences
@@ -97,10 +97,7 @@ class Path:
         i, sigma, sigma_next = self._place()
         level = torch.full((len(self.x),), sigma, dtype=self.x.dtype, device=self.x.device)
         denoised = self.denoiser(self.x, level)
-        affected = non_finite_samples(denoised)
-        if bool(affected.any()):
-            samples = affected.nonzero().flatten().tolist()
-            raise NonFiniteError("the denoiser's output", i, sigma, samples)
+        require_finite("the denoiser's output", non_finite_samples(denoised), i, sigma)
         self.history = self.history.push(sigma, denoised, KEEP)
         missing = self.targets[i] - euler_candidate(self.x, denoised, sigma, sigma_next)
         return normal_equations(missing, differences(self.history, self.x, sigma_next))

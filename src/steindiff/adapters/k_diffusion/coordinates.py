@@ -16,7 +16,7 @@ from ...solvers import Euler, Heun, Solver, Step
 from ...solvers.base import BoundDenoiser
 from ...stein import Coefficient, Decision, Proposal, Relaxed
 from ...stein.relax import RelaxedState, working
-from ..relaxation import PURE_NOISE
+from ..relaxation import PURE_NOISE, spare_noise
 
 COORDINATES = ("ve", "flow")
 """x = x0 + sigma eps, or x = (1 - sigma) x0 + sigma eps with sigma from 0 to 1."""
@@ -135,10 +135,7 @@ class _AfterNoise(Coefficient):
         return self.coefficient.init(x)
 
     def __call__(self, proposal: Proposal, state: Any) -> Decision:
-        decision = self.coefficient(proposal, state)
-        if proposal.sigma < PURE_NOISE:
-            return decision
-        return Decision(torch.ones_like(decision.gamma), decision.state)
+        return spare_noise(self.coefficient(proposal, state), proposal.sigma)
 
 
 def _ve_sigma(sigma: float, below: float) -> float:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ....levels import NoiseLevel
 from ...relaxation import Move
+from ..timesteps import index_in_memory
 
 
 class Call(NamedTuple):
@@ -98,6 +99,25 @@ class Reader(ABC):
         return
 
 
+class IndexedReader(Reader):
+    """One call a step, counted in `_step_index`, between the levels written in `sigmas`."""
+
+    def place(self, scheduler: Any, call: Call) -> Place:
+        index = scheduler._step_index - 1
+        sigmas = numbers(scheduler, "sigmas")
+        level, level_next = (self.level(scheduler, sigma) for sigma in sigmas[index : index + 2])
+        return Place(True, True, level, level_next, len(scheduler.timesteps) - index)
+
+    @abstractmethod
+    def level(self, scheduler: Any, sigma: float) -> NoiseLevel:
+        """The level that the scheduler writes as `sigma`."""
+
+
+def flow_level(sigma: float) -> NoiseLevel:
+    """Of a flow's `sigma`, which shifting may have rounded past its ends."""
+    return NoiseLevel.flow(min(max(sigma, 0.0), 1.0))
+
+
 def numbers(scheduler: Any, name: str) -> list[float]:
     """A tensor attribute of the scheduler, as Python numbers: read once, not at every step.
 
@@ -114,13 +134,8 @@ def numbers(scheduler: Any, name: str) -> list[float]:
 
 def timestep_number(scheduler: Any, timestep: Any) -> int:
     """The integer time step, without waiting where it is an element of `scheduler.timesteps`."""
-    own = scheduler.timesteps
-    if isinstance(timestep, Tensor) and timestep.device.type != "cpu" and timestep.numel() == 1:
-        same = timestep.untyped_storage().data_ptr() == own.untyped_storage().data_ptr()
-        if same:
-            index = (timestep.storage_offset() - own.storage_offset()) // own.stride(0)
-            return int(numbers(scheduler, "timesteps")[index])
-    return int(timestep)
+    index = index_in_memory(timestep, scheduler.timesteps)
+    return int(timestep if index is None else numbers(scheduler, "timesteps")[index])
 
 
 def refuse_if(condition: bool, setting: str, instead: str) -> None:

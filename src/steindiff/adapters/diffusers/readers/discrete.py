@@ -7,23 +7,16 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ....levels import NoiseLevel
-from .base import Call, Place, Reader, numbers
+from .base import Call, IndexedReader, Place, numbers
 
 
-class EulerReader(Reader):
+class EulerReader(IndexedReader):
     """One call a step; x0 is returned beside the sample. EulerDiscrete, LMSDiscrete, EDMEuler."""
 
     coordinates = "VE"
     noise_arguments = ("s_churn",)
 
-    def place(self, scheduler: Any, call: Call) -> Place:
-        index = scheduler._step_index - 1
-        sigmas = numbers(scheduler, "sigmas")
-        level, level_next = (self.level(scheduler, sigma) for sigma in sigmas[index : index + 2])
-        return Place(True, True, level, level_next, len(scheduler.timesteps) - index)
-
     def level(self, scheduler: Any, sigma: float) -> NoiseLevel:
-        """The level that the scheduler writes as `sigma`."""
         return NoiseLevel.ve(sigma)
 
     def denoised(self, scheduler: Any, call: Call, level: NoiseLevel) -> Tensor:

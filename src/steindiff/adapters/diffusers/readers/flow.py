@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ....levels import NoiseLevel, denoised_from
 from ....stein.relax import working
-from .base import Call, refuse_if
+from .base import Call, flow_level, refuse_if
 from .discrete import EulerReader, HeunReader
 
 
@@ -35,7 +35,7 @@ class FlowEulerReader(EulerReader):
             )
 
     def level(self, scheduler: Any, sigma: float) -> NoiseLevel:
-        level = NoiseLevel.flow(min(max(sigma, 0.0), 1.0))  # shifting rounds 1 up
+        level = flow_level(sigma)
         return NoiseLevel(level.sigma, level.alpha) if _inverted(scheduler) else level
 
     def denoised(self, scheduler: Any, call: Call, level: NoiseLevel) -> Tensor:

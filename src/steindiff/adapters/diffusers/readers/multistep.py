@@ -11,10 +11,10 @@ from torch import Tensor
 from ....levels import NoiseLevel, denoised_from
 from ....stein.relax import working
 from ...relaxation import Move
-from .base import Call, Place, Reader, numbers, refuse_if
+from .base import Call, IndexedReader, Place, flow_level, numbers, refuse_if
 
 
-class MultistepReader(Reader):
+class MultistepReader(IndexedReader):
     """One call a step; the converted output is the newest of `model_outputs`.
 
     `converts_to` is what it is converted to; None asks the config. DPMSolverMultistep,
@@ -28,16 +28,9 @@ class MultistepReader(Reader):
         algorithm = str(config.get("algorithm_type"))
         refuse_if(algorithm.startswith("sde"), f"algorithm_type={algorithm!r}", 'use "dpmsolver++"')
 
-    def place(self, scheduler: Any, call: Call) -> Place:
-        index = scheduler._step_index - 1
-        sigmas = numbers(scheduler, "sigmas")
-        level, level_next = (self.level(scheduler, sigma) for sigma in sigmas[index : index + 2])
-        return Place(True, True, level, level_next, len(scheduler.timesteps) - index)
-
     def level(self, scheduler: Any, sigma: float) -> NoiseLevel:
-        """The level that the scheduler writes as `sigma`."""
         if scheduler.config.get("use_flow_sigmas"):
-            return NoiseLevel.flow(min(max(sigma, 0.0), 1.0))
+            return flow_level(sigma)
         return NoiseLevel.vp_from_ve(sigma)
 
     def denoised(self, scheduler: Any, call: Call, level: NoiseLevel) -> Tensor:

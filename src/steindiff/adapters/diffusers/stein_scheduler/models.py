@@ -14,11 +14,10 @@ from torch import Tensor
 from ....errors import unknown_name
 from ....levels import NoiseLevel, denoised_from
 from ....schedules import SPACINGS, check_sigmas, from_alphas_cumprod
+from ...relaxation import PURE_NOISE
 from .levels import Call, Levels, Model
 
 MODELS = ("vp", "edm", "flow")
-PURE_NOISE = 4096.0
-"""Stands for the infinite VE level of a flow's t = 1; see `Flow.stand_in`."""
 
 
 class VP(Model):

@@ -18,9 +18,10 @@ from diffusers.utils.outputs import BaseOutput
 from torch import Tensor
 
 from ....calibration import load_calibration
-from ....errors import NonFiniteError, check_batch, non_finite_samples
+from ....errors import check_batch, non_finite_samples, require_finite
 from ....solvers import Calibrated, Euler, Solver
 from ....stein import Record
+from ..timesteps import index_in_memory
 from .levels import Call, Levels, check_schedule, plan
 from .models import VP, make_model
 from .replay import Replay, make_solver, relax
@@ -304,9 +305,9 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
         Raises:
             ValueError: no step opens there.
         """
-        own = self.timesteps
-        if isinstance(timestep, Tensor) and timestep.ndim == 0 and _share_memory(timestep, own):
-            return int(timestep.storage_offset() - own.storage_offset())
+        known = index_in_memory(timestep, self.timesteps)
+        if known is not None:
+            return known
         value = float(np.float32(float(timestep)))
         for index, (call, told) in enumerate(zip(self._calls, self._told, strict=True)):
             if call.opens and told == value:
@@ -403,10 +404,6 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
         return self.config["num_train_timesteps"]
 
 
-def _share_memory(a: Tensor, b: Tensor) -> bool:
-    return a.dtype == b.dtype and a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
-
-
 def _count(steps: Any) -> int | None:
     try:
         found = None if steps is None else operator.index(steps)
@@ -424,6 +421,4 @@ def _floats(values: Any) -> list[float] | None:
 def _check_finite(what: str, x: Tensor, call: Call) -> None:
     if x.device.type != "cpu":
         return
-    bad = non_finite_samples(x)
-    if bool(bad.any()):
-        raise NonFiniteError(what, call.step, call.sigma, bad.nonzero().flatten().tolist())
+    require_finite(what, non_finite_samples(x), call.step, call.sigma)
