@@ -150,7 +150,7 @@ def sample(
         raise TypeError(f"denoiser is a {type(denoiser).__name__}; a callable is needed")
     levels = check_sigmas(sigmas)
     method = _compose(solver, coefficient, record)
-    bound = _Bound(denoiser, check_batch(x, "x"), dict(conditioning or {}))
+    bound = Bound(denoiser, check_batch(x, "x"), dict(conditioning or {}))
     watch = _Watch(x.device)
     watch.look("x", x, 0, levels[0])
     steps = len(levels) - 1
@@ -191,8 +191,13 @@ def _compose(solver: str | Solver, coefficient: str | Coefficient | None, record
     return Relaxed(base, rule or Constant(1.0), record)
 
 
-class _Bound:
-    """The denoiser with its conditioning; counts its calls and checks what it returns."""
+class Bound:
+    """The denoiser with its conditioning; counts its calls and checks what it returns.
+
+    Attributes:
+        calls: how often it was called.
+        step: index of the step that errors name.
+    """
 
     def __init__(self, denoiser: Denoiser, x: Tensor, conditioning: dict[str, Any]) -> None:
         self.denoiser, self.conditioning = denoiser, conditioning

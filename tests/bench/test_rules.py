@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 import steindiff as sd
-from steindiff.bench.rules import CONTROLS, Oracle, Replay, shuffled
+from steindiff.bench.rules import CONTROLS, Replay, shuffled
 from steindiff.denoisers import GaussianMixture
 from steindiff.solvers import SOLVERS, resolve_solver
-from steindiff.stein import Coefficient, Decision, Proposal, Relaxed
+from steindiff.stein import Coefficient, Decision, Oracle, Proposal, Relaxed
 from steindiff.trajectory import FineSolution
 
 STEPS, COUNT, DIM = 5, 7, 6

@@ -21,7 +21,7 @@ from steindiff.bench.difference import Move, compare_results
 from steindiff.bench.grid import sigmas_of
 from steindiff.bench.measure import distances, spread
 from steindiff.bench.report import write_report
-from steindiff.bench.rules import Oracle, Replay, shuffled
+from steindiff.bench.rules import Replay, shuffled
 from steindiff.bench.subjects import Mixture, make_subject
 from steindiff.bench.tables import cells_sheet
 from steindiff.bench.verdicts import Verdict, read_results, verdict
@@ -29,7 +29,7 @@ from steindiff.bench.work import Advance
 from steindiff.metrics import frechet_distance, nearest_mode, paired_bootstrap
 from steindiff.solvers import SOLVERS
 from steindiff.specs import parse_solver
-from steindiff.stein import Constant
+from steindiff.stein import Constant, Oracle
 from steindiff.trajectory import FineSolution
 
 RULES = ["base", "energy", "constant", "one", "random", "oracle"]

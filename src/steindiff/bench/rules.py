@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..reductions import inner
 from ..stein import Coefficient, Decision, Proposal
 
 CONTROLS = {
@@ -30,31 +29,6 @@ class Replay(Coefficient):
 
     def __call__(self, proposal: Proposal, state: int) -> Decision:
         return Decision(self.gammas[state].to(proposal.x.device), state + 1)
-
-
-@dataclass(frozen=True)
-class Oracle(Coefficient):
-    """gamma = <u, x - x*>/|u|^2, x* the fine trajectory's state at the end of the step.
-
-    It needs the fine trajectory, so it is no method but the most that a scalar could do in the
-    next state (not in the last one, nor in distribution: it is greedy).
-
-    Args:
-        targets: states of the fine trajectory, (B, *shape) after every step.
-    """
-
-    targets: tuple[Tensor, ...] = field(compare=False)
-
-    def init(self, x: Tensor) -> int:
-        return 0
-
-    def __call__(self, proposal: Proposal, state: int) -> Decision:
-        u = proposal.x - proposal.candidate
-        uu = inner(u, u)
-        moves = uu > 0
-        along = inner(u, proposal.x - self.targets[state].to(proposal.x))
-        gamma = torch.where(moves, along / torch.where(moves, uu, 1.0), 1.0)
-        return Decision(gamma, state + 1)
 
 
 def shuffled(gammas: Tensor, seed: int = 0) -> Tensor:

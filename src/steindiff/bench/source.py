@@ -13,12 +13,11 @@ from ..denoisers import Denoiser
 from ..errors import NonFiniteError
 from ..sampling import noise, sample
 from ..solvers import Solver
-from ..stein import Coefficient, Relaxed
+from ..stein import Coefficient, Oracle, Relaxed
 from ..trajectory import FineSolution
 from .grid import Cell, Grid, seeds_of
 from .measure import Reference
 from .memo import Memo
-from .rules import Oracle
 from .subjects import make_subject
 from .work import Budget, fine_work
 

@@ -10,6 +10,7 @@ from .base import Coefficient, Decision, Proposal
 from .constant import Constant
 from .coupled import Coupled
 from .energy import Energy
+from .oracle import Oracle
 from .published import Published
 from .record import Record, StepRecord, stack_records
 from .relax import Relaxed
@@ -28,6 +29,7 @@ __all__ = [
     "Coupled",
     "Decision",
     "Energy",
+    "Oracle",
     "Proposal",
     "Published",
     "Record",

@@ -13,18 +13,15 @@ if the caller records them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from ..errors import check_batch, unknown_name
+from ..jacobian import Jacobian, Map
 from ..reductions import accumulator_dtype, inner, pairwise_sum
 
 PROBES = ("gaussian", "rademacher")
-
-Map = Callable[[Tensor], Tensor]
 
 
 def ratio(x: Tensor, denoised: Tensor) -> Tensor:
@@ -158,10 +155,9 @@ def hutchinson(
     """
     directions = _probes(check_batch(x), probes, kind, generator, shared_probes)
     total = torch.zeros(len(x), dtype=accumulator_dtype(x.device), device=x.device)
-    with _differentiable(x) as leaf:
-        output = _differentiable_output(f, leaf)
-        for z in directions:
-            total = total + inner(z.expand_as(x), _vjp(output, leaf, z.expand_as(x)))
+    jacobian = Jacobian(f, x)
+    for z in directions:
+        total = total + inner(z.expand_as(x), jacobian.transposed_times(z.expand_as(x)))
     return total / probes
 
 
@@ -182,36 +178,13 @@ def exact(f: Map, x: Tensor) -> Tensor:
     check_batch(x)
     size = math.prod(x.shape[1:])
     diagonal = []
-    with _differentiable(x) as leaf:
-        output = _differentiable_output(f, leaf)
-        for index in range(size):
-            unit = torch.zeros(len(x), size, dtype=x.dtype, device=x.device)
-            unit[:, index] = 1
-            row = _vjp(output, leaf, unit.reshape(x.shape))
-            diagonal.append(row.reshape(len(x), size)[:, index])
+    jacobian = Jacobian(f, x)
+    for index in range(size):
+        unit = torch.zeros(len(x), size, dtype=x.dtype, device=x.device)
+        unit[:, index] = 1
+        row = jacobian.transposed_times(unit.reshape(x.shape))
+        diagonal.append(row.reshape(len(x), size)[:, index])
     return pairwise_sum(torch.stack(diagonal, dim=1).to(accumulator_dtype(x.device)))
-
-
-@contextmanager
-def _differentiable(x: Tensor) -> Iterator[Tensor]:
-    """A leaf with the values of `x`, with gradients on whatever the caller has switched off."""
-    with torch.inference_mode(False), torch.enable_grad():
-        yield x.clone().detach().requires_grad_()
-
-
-def _differentiable_output(f: Map, leaf: Tensor) -> Tensor:
-    output = _check_output(f(leaf), leaf, "f(x)")
-    if not output.requires_grad:
-        raise ValueError(
-            "f(x) is not connected to x by autograd (does f run under no_grad, or detach?); "
-            "use finite_difference for such a map"
-        )
-    return output
-
-
-def _vjp(output: Tensor, leaf: Tensor, cotangent: Tensor) -> Tensor:
-    cotangent = cotangent.to(output.dtype)
-    return torch.autograd.grad(output, leaf, cotangent, retain_graph=True)[0]
 
 
 def _probes(
