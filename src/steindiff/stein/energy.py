@@ -164,7 +164,9 @@ def _share(signal: Tensor, doubt: Tensor) -> Tensor:
 
 def _smaller_root(xu: Tensor, uu: Tensor, loss: Tensor) -> Tensor:
     """Smaller root of uu g^2 - 2 xu g + loss = 0, its vertex where there is none; 1 at u = 0."""
-    root = (xu**2 - uu * loss).clamp_min(0).sqrt()
+    # Not clamped at 0, where a root has no derivative; as small as its second one can be taken.
+    least = torch.finfo(xu.dtype).tiny ** (1 / 3)
+    root = (xu**2 - uu * loss).clamp_min(least).sqrt()
     moves = uu > 0
     return torch.where(moves, (xu - root) / torch.where(moves, uu, 1.0), 1.0)
 

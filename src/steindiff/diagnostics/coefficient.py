@@ -1,0 +1,150 @@
+"""Every rule's gamma beside the oracle's, at the same steps.
+
+With a target x* the best scalar is gamma* = <u, x - x*>/|u|^2. It leaves the share 1 - rho of the
+squared error E = |x - x*|^2, rho = <u, x - x*>^2/(|u|^2 |x - x*|^2), and any other gamma
+
+    E' = E (1 - rho (1 - (1 - gamma/gamma*)^2)).
+
+This is the projection of x - x* on u: an identity, for one step and one target. The published
+error decay E' = (1 - rho) E is its case gamma = gamma*; its x* is the clean sample, ours is the
+state of the fine trajectory at sigma', where a sampler should be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..denoisers import Denoiser
+from ..reductions import inner, inners
+from ..solvers import Solver
+from ..stein import Coefficient
+from ..stein.relax import blend, working
+from .steps import OpenStep, open_steps
+
+
+class Projection(NamedTuple):
+    """A step against its target, (B,) each.
+
+    Attributes:
+        gamma: gamma*, the best scalar; 1 where the step does not move.
+        rho: the share of E that it takes away; 0 where the step does not move.
+        before: E = |x - x*|^2.
+    """
+
+    gamma: Tensor
+    rho: Tensor
+    before: Tensor
+
+    def after(self, gamma: Tensor) -> Tensor:
+        """E' = |x' - x*|^2 of another gamma, by the identity."""
+        return self.before * (1 - self.rho * (1 - (1 - gamma / self.gamma) ** 2))
+
+
+class RuleAtStep(NamedTuple):
+    """What a rule did at one step, (B,) each.
+
+    Attributes:
+        gamma: its coefficient.
+        after: E' = |x' - x*|^2.
+    """
+
+    gamma: Tensor
+    after: Tensor
+
+
+class ComparedStep(NamedTuple):
+    """All rules at one step.
+
+    Attributes:
+        sigma, sigma_next: levels of the step.
+        projection: of the target on the step.
+        plain: (B,), |T - x*|^2, E' of gamma = 1.
+        rules: by name.
+    """
+
+    sigma: float
+    sigma_next: float
+    projection: Projection
+    plain: Tensor
+    rules: dict[str, RuleAtStep]
+
+
+def project(x: Tensor, candidate: Tensor, target: Tensor) -> Projection:
+    """The best scalar between `x` and `candidate` for `target`, all (B, *shape) of one shape.
+
+    Raises:
+        ValueError: different shapes.
+    """
+    u, error = x - candidate, x - target
+    uu, along, before = inners((u, u), (u, error), (error, error))
+    moves = (uu > 0) & (before > 0)
+    safe = torch.where(moves, uu, 1.0)
+    gamma = torch.where(moves, along / safe, 1.0)
+    rho = torch.where(moves, along**2 / (safe * torch.where(moves, before, 1.0)), 0.0)
+    return Projection(gamma, rho, before)
+
+
+def compare_rules(
+    denoiser: Denoiser,
+    x: Tensor,
+    sigmas: Sequence[float],
+    solver: Solver,
+    rules: Mapping[str, Coefficient],
+    targets: Sequence[Tensor],
+    *,
+    conditioning: Mapping[str, Any] | None = None,
+) -> list[ComparedStep]:
+    """Each rule's gamma at the steps of the plain solver, the last, never relaxed, left out.
+
+    All rules see the same proposals and each keeps its own memory of them, so that their gammas
+    can be set side by side. Rules that estimate a divergence may call the model.
+
+    Args:
+        denoiser, x, sigmas, conditioning: as for `sample`.
+        solver: not relaxed.
+        rules: by name.
+        targets: x* at the end of each step, (B, *shape), such as states of a `FineSolution`.
+
+    Raises:
+        ValueError: fewer targets than steps to relax; and as `sample` raises.
+    """
+    levels = [float(sigma) for sigma in sigmas]
+    if len(targets) < len(levels) - 2:
+        raise ValueError(f"targets holds {len(targets)}; {len(levels) - 2} are needed, one a step")
+    memory = {name: rule.init(x) for name, rule in rules.items()}
+    found = []
+    for step in open_steps(denoiser, x, levels, solver, None, conditioning=conditioning):
+        if step.proposal.steps_left == 1:
+            break
+        target = working(targets[step.index]).to(step.x.device)
+        answers = {}
+        for name, rule in rules.items():
+            answers[name], memory[name] = _answer(step, rule, memory[name], target)
+        found.append(
+            ComparedStep(
+                step.sigma,
+                step.sigma_next,
+                project(step.proposal.x, step.proposal.candidate, target),
+                _squared(step.proposal.candidate - target),
+                answers,
+            )
+        )
+    return found
+
+
+def _answer(
+    step: OpenStep, rule: Coefficient, memory: Any, target: Tensor
+) -> tuple[RuleAtStep, Any]:
+    proposal = step.proposal
+    with torch.no_grad():
+        decision = rule(proposal, memory)
+    relaxed = blend(proposal.x, step.plain, decision)
+    return RuleAtStep(decision.gamma.double(), _squared(relaxed - target)), decision.state
+
+
+def _squared(x: Tensor) -> Tensor:
+    return inner(x, x)
