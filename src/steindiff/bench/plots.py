@@ -20,6 +20,7 @@ from matplotlib.ticker import (
 )
 from PIL import Image, ImageDraw, ImageFont
 
+from ..page.look import BLACK, BLUE, FAINT, GREEN, GREY, ORANGE, PURPLE, SKY, tidy
 from .tables import mean_text
 from .verdicts import (
     BASE,
@@ -39,11 +40,6 @@ from .verdicts import (
     verdict,
 )
 
-# Okabe & Ito 2008: apart from each other for every common kind of colour vision.
-BLUE, ORANGE, GREEN, PURPLE, SKY, BLACK = (
-    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#222222",
-)  # fmt: skip
-GREY, FAINT = "#767676", "#d9d9d9"
 RULE_COLOURS = {BASE: GREY, PRODUCT: BLUE, "constant": ORANGE, "random": PURPLE, "oracle": GREEN}
 OTHER_COLOURS = (SKY, BLACK, "#e69f00")
 LOOKS = {
@@ -251,7 +247,7 @@ def _curves(cells: Sequence[Cell], panel: str, rule: str) -> Figure:
         axes.tick_params(labelbottom=lowest)
         axes.set_xlabel("NFE" if lowest else "", fontsize=8)
         _log_distance(axes, "y", own, rule)
-        _tidy(axes)
+        tidy(axes)
     grid[0, 0].set_xticks(sorted({cell["nfe"] for cell in cells}))
     figure.suptitle(panel, fontsize=10)
     figure.supylabel("Fréchet distance", fontsize=9)
@@ -335,7 +331,7 @@ def _dumbbells(cells: Sequence[Cell], panel: str, rule: str) -> Figure:
     axes.set_ylim(len(cells) - 0.5, -0.5)
     _log_distance(axes, "x", cells, rule)
     axes.set_xlabel("Fréchet distance", fontsize=9)
-    _tidy(axes)
+    tidy(axes)
     figure.suptitle(f"{panel}, {cells[0]['nfe']} NFE", fontsize=10)
     figure.legend(handles=_curve_legend([], rule)[:2], loc="outside lower center", ncols=2,
                   fontsize=8, frameon=False)  # fmt: skip
@@ -354,14 +350,6 @@ def _log_distance(axes: Axes, which: str, cells: Sequence[Cell], rule: str) -> N
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
-
-
-def _tidy(axes: Axes) -> None:
-    axes.grid(color="#ececec", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8, length=2)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
 
 
 ENERGIES = {
@@ -399,7 +387,7 @@ def gamma_and_energy(cell: Cell, rules: Sequence[str] | None = None) -> Figure:
         axes.set_title(label, fontsize=9, loc="left")
         axes.set_xlabel("step", fontsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _tidy(axes)
+        tidy(axes)
     handles = [
         Line2D([], [], color=_rule_colour(rule, list(steps)), label=rule_title(rule),
                linestyle="--" if rule == BASE else "-")

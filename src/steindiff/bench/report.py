@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from matplotlib.figure import Figure
-from PIL import Image
 
-from ..files import write_text, write_whole
+from ..files import write_text
+from ..page import Picture, inline, make_template, saved, written
 from . import plots
 from .glossary import METRICS, TERMS
 from .tables import (
@@ -64,16 +59,6 @@ SECTIONS = (
 )
 
 
-@dataclass(frozen=True)
-class Picture:
-    """An image inside the page; sizes in pixels of the screen."""
-
-    uri: str
-    alt: str
-    width: int
-    height: int
-
-
 def write_report(folder: Path) -> Path:
     """Writes `report.html` and `figures/` from the `results.json` and `samples/` in `folder`.
 
@@ -89,22 +74,10 @@ def write_report(folder: Path) -> Path:
     """
     results = read_results(folder)
     (folder / "figures").mkdir(exist_ok=True)
-    page = _template().render(_context(folder, results))
+    page = make_template("steindiff.bench", "report.html").render(_context(folder, results))
     path = folder / "report.html"
     write_text(path, page)
     return path
-
-
-def _template() -> Any:
-    loader = PackageLoader("steindiff.bench", "templates")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    template = environment.get_template("report.html")
-    for name, file in (("style", "report.css"), ("script", "report.js")):
-        # Ours, and not to be escaped: neither is made of what a result holds.
-        template.globals[name] = Markup(loader.get_source(environment, file)[0])
-    return template
 
 
 def _context(folder: Path, results: Results) -> dict[str, Any]:
@@ -258,7 +231,7 @@ def _samples(folder: Path, cell: Cell) -> dict[str, Any] | None:
     }  # fmt: skip
     rules = [rule for rule in (BASE, PRODUCT, "fine") if rule in arrays]
     if rules:
-        _write(folder, f"samples__{cell['id']}", plots.sample_grid(arrays, rules))
+        written(_figure_path(folder, f"samples__{cell['id']}"), plots.sample_grid(arrays, rules))
         shown["strips"] = [_strip(cell, rule, arrays[rule]) for rule in rules]
     if any(f"points:{rule}" in arrays for rule in (BASE, PRODUCT, "fine")):
         figure = plots.sample_points(arrays)
@@ -283,27 +256,12 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 def _strip(cell: Cell, rule: str, images: np.ndarray) -> dict[str, Any]:
     name = "fine solution" if rule == "fine" else rule_title(rule)
     strip = plots.image_strip(images)
-    return {"name": name, "image": _inline(strip, f"{name}, {cell_title(cell)}", scale=3)}
+    return {"name": name, "image": inline(strip, f"{name}, {cell_title(cell)}", scale=3)}
 
 
 def _saved(folder: Path, name: str, figure: Figure, alt: str) -> Picture:
-    """Writes a figure as a file, and returns it for the page."""
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png")
-    picture = Image.open(stream)
-    # A palette: a quarter of the size, and no colour of a plot is lost that matters.
-    picture = picture.convert("RGB").quantize(128, dither=Image.Dither.NONE)
-    _write(folder, name, picture)
-    return _inline(picture, alt)
+    return saved(_figure_path(folder, name), figure, alt)
 
 
-def _write(folder: Path, name: str, picture: Image.Image) -> None:
-    path = folder / "figures" / f"{cell_file_name(name)}.png"
-    write_whole(path, lambda file: picture.save(file, format="png"))
-
-
-def _inline(picture: Image.Image, alt: str, scale: int = 1) -> Picture:
-    stream = io.BytesIO()
-    picture.save(stream, format="png", optimize=True)
-    uri = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
-    return Picture(uri, alt, picture.width * scale, picture.height * scale)
+def _figure_path(folder: Path, name: str) -> Path:
+    return folder / "figures" / f"{cell_file_name(name)}.png"

@@ -24,6 +24,7 @@ from ..errors import check_batch
 from ..reductions import inners
 from ..sampling import Bound
 from ..stein import divergence
+from .probes import study_probes
 
 
 class Identity(NamedTuple):
@@ -34,6 +35,7 @@ class Identity(NamedTuple):
         second_order: |x - D|^2/(d sigma^2) - 1 + div D/d, 0 in the mean.
         ratio: j = <D, x - D>/<x, x - D>, the free estimate of (div D)/d.
         trace: (div D)/d by probes, or exactly.
+        frobenius: |J_D|_F^2/d by the same probes; NaN beside the exact trace.
         denoised: (B, *shape), D.
     """
 
@@ -41,6 +43,7 @@ class Identity(NamedTuple):
     second_order: Tensor
     ratio: Tensor
     trace: Tensor
+    frobenius: Tensor
     denoised: Tensor
 
 
@@ -79,15 +82,16 @@ def stein_identity(
 
     with torch.no_grad():
         denoised = at_level(x)
+    size = x[0].numel()
     if exact:
-        trace = divergence.exact(at_level, x)
+        trace = divergence.exact(at_level, x) / size
+        frobenius = torch.full_like(trace, math.nan)
     else:
-        generator = torch.Generator().manual_seed(seed)
-        trace = divergence.hutchinson(at_level, x, probes, generator=generator, shared_probes=False)
+        study = study_probes(at_level, x, probes=probes, seed=seed)
+        trace, frobenius = study.trace / size, study.frobenius / size
     noise = x - denoised
     along, across, left = inners((x, noise), (denoised, noise), (noise, noise))
-    size = x[0].numel()
     scale = size * sigma**2
     return Identity(
-        along / scale, left / scale - 1 + trace / size, across / along, trace / size, denoised
+        along / scale, left / scale - 1 + trace, across / along, trace, frobenius, denoised
     )

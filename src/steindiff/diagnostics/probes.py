@@ -59,11 +59,11 @@ def study_probes(f: Map, x: Tensor, *, probes: int = 256, seed: int = 0) -> Prob
     """Draws `probes` Gaussian probes for each sample; one call of f and as many products.
 
     Raises:
-        TypeError, ValueError: `x` is no batch of samples, probes < 2, or f as `Jacobian` refuses.
+        TypeError, ValueError: `x` is no batch of samples, probes < 1, or f as `Jacobian` refuses.
     """
     check_batch(x)
-    if probes < 2:
-        raise ValueError(f"probes is {probes}; at least 2 are needed for a variance")
+    if probes < 1:
+        raise ValueError(f"probes is {probes}; at least 1 is needed")
     jacobian = Jacobian(f, x)
     generator = torch.Generator().manual_seed(seed)
     singles, squares = [], []
