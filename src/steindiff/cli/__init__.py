@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from . import bench, calibrate, compare, evaluate, generate, info, sample
+from . import bench, calibrate, compare, diagnose, evaluate, generate, info, sample
 
 app = typer.Typer(
     help="Few-step sampling from diffusion models, relaxed by a Stein coefficient.",
@@ -18,6 +18,7 @@ app.command("sample")(sample.sample)
 app.command("compare")(compare.compare)
 app.command("calibrate")(calibrate.calibrate)
 app.add_typer(bench.app, name="bench")
+app.command("diagnose")(diagnose.diagnose)
 app.command("generate")(generate.generate)
 app.command("fid-stats")(evaluate.fid_stats)
 app.command("evaluate")(evaluate.evaluate)

@@ -229,6 +229,21 @@ class GaussianMixture(_Exact):
         self._variances = _component_variances(variances, means)
         self._weights = _component_weights(weights, means)
 
+    @property
+    def means(self) -> Tensor:
+        """(K, *shape)."""
+        return self._means.reshape(len(self._means), *(self.sample_shape or ()))
+
+    @property
+    def variances(self) -> Tensor:
+        """(K, *shape), also where they were given as fewer numbers."""
+        return self._variances.expand_as(self._means).reshape(self.means.shape)
+
+    @property
+    def weights(self) -> Tensor:
+        """(K,), summing to 1."""
+        return self._weights
+
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """`count` clean samples, (count, *shape), in the dtype of `means`."""
         weights = self._weights.to(generator.device)

@@ -11,7 +11,7 @@ for step in open_steps(denoiser, x, sigmas, solver, coefficient):
 from .animation import Paths, animate, ring, still, trace_paths
 from .certificate import Certificate, Weights, certify, step_weights
 from .coefficient import ComparedStep, Projection, RuleAtStep, compare_rules, project
-from .decay import Propagation, propagate_errors, relative_error
+from .decay import Propagation, propagate_errors, rms_error
 from .discrepancy import (
     CoefficientError,
     coefficient_error,
@@ -71,8 +71,8 @@ __all__ = [
     "precondition",
     "project",
     "propagate_errors",
-    "relative_error",
     "ring",
+    "rms_error",
     "spectrum",
     "stein_identity",
     "stein_skip",

@@ -50,10 +50,13 @@ class RuleAtStep(NamedTuple):
     Attributes:
         gamma: its coefficient.
         after: E' = |x' - x*|^2.
+        corrected: whether it also drew the candidate back to its predictor (Heun), which leaves
+            the line from x to T and with it the identity.
     """
 
     gamma: Tensor
     after: Tensor
+    corrected: bool = False
 
 
 class ComparedStep(NamedTuple):
@@ -143,7 +146,9 @@ def _answer(
     with torch.no_grad():
         decision = rule(proposal, memory)
     relaxed = blend(proposal.x, step.plain, decision)
-    return RuleAtStep(decision.gamma.double(), _squared(relaxed - target)), decision.state
+    corrected = decision.correction is not None
+    answer = RuleAtStep(decision.gamma.double(), _squared(relaxed - target), corrected)
+    return answer, decision.state
 
 
 def _squared(x: Tensor) -> Tensor:

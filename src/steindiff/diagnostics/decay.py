@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser
+from ..errors import check_batch
 from ..reductions import inner
 from ..sampling import sample
 from ..schedules import karras
@@ -29,10 +30,10 @@ class Propagation(NamedTuple):
     flow: Tensor
 
 
-def relative_error(state: Tensor, reference: Tensor) -> Tensor:
-    """(B,): |x - x*|/|x*| of states and references (B, *shape)."""
+def rms_error(state: Tensor, reference: Tensor) -> Tensor:
+    """(B,): |x - x*|/sqrt(d) of states and references (B, *shape), in units of the data."""
     error = state.double() - reference.double()
-    return (inner(error, error) / inner(reference, reference)).sqrt()
+    return (inner(error, error) / check_batch(state)[0].numel()).sqrt()
 
 
 def propagate_errors(

@@ -64,15 +64,23 @@ class OpenStep:
         """D(z, sigma), a map of `z` as T is."""
         return self.bound(z, self.sigma)
 
-    def flow(self, substeps: int = 3) -> Map:
-        """The exact flow over the step, to the precision of so many Heun steps."""
+    def flow(self, substeps: int = 3, count: int | None = None) -> Map:
+        """The exact flow over the step, to the precision of so many Heun steps; sigma' > 0.
+
+        Args:
+            substeps: >= 1.
+            count: a map of the first `count` samples; None for all.
+        """
         levels = karras(substeps, self.sigma_next, self.sigma)
+        conditioning = {
+            name: value[:count] if isinstance(value, Tensor) and value.ndim else value
+            for name, value in self.bound.conditioning.items()
+        }
 
         def solution(z: Tensor) -> Tensor:
             return sample(
-                self.bound.denoiser, z, levels, "heun", None,
-                conditioning=self.bound.conditioning, grad=True,
-            ).x  # fmt: skip
+                self.bound.denoiser, z, levels, "heun", None, conditioning=conditioning, grad=True
+            ).x
 
         return solution
 

@@ -1,0 +1,95 @@
+"""At which levels a network was trained, and in which words it is asked there: by its scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ...callable import FunctionDenoiser, flow, from_function, vp
+from ..stein_scheduler import SteinScheduler
+
+Function = Callable[..., Tensor]
+"""f(x_native, time, **conditioning) -> what the network predicts, (B, *shape)."""
+
+HIGHEST = 160.0
+"""The highest level that is asked for. Betas are made to end near pure noise: the linear ones of
+DDPM at 157, those of Stable Diffusion at 15, the cosine ones, in the thousands, only by rounding.
+From 160 on nothing is left to see of data of a standard deviation about 1."""
+
+_STANDS_FOR_INFINITY = 2000.0  # a zero-terminal SNR is read as the level 4096
+_PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "sample"}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a network was trained.
+
+    Attributes:
+        denoiser: makes D of the network, given as a `Function`.
+        sigma_min, sigma_max: VE levels.
+        name: of the kind of model and of what it predicts, such as "vp, epsilon".
+    """
+
+    denoiser: Callable[[Function], FunctionDenoiser]
+    sigma_min: float
+    sigma_max: float
+    name: str
+
+
+def trained_for(scheduler: Any) -> Trained:
+    """How the network was trained that is sampled with `scheduler`, stabilised or not.
+
+    Clipping and thresholding of predictions are the scheduler's, not the model's: they are left
+    out.
+
+    Raises:
+        TypeError: no scheduler.
+        ValueError: the scheduler of a model that is none of vp, edm and flow; says why.
+    """
+    read = SteinScheduler.from_scheduler(scheduler, solver="euler", coefficient=None, schedule=None)
+    return {"vp": _vp, "edm": _edm, "flow": _flow}[read.config["model"]](read)
+
+
+def _vp(read: SteinScheduler) -> Trained:
+    """Levels are those of the table of timesteps; between two of them the time is a fraction."""
+    known, prediction = vp(read.alphas_cumprod), read.config["prediction_type"]
+
+    def denoiser(network: Function) -> FunctionDenoiser:
+        return from_function(network, _PREDICTIONS[prediction], coordinates=known)
+
+    kept = read.alphas_cumprod.double()
+    levels = ((1 - kept) / kept).sqrt()
+    highest = float(levels[levels < _STANDS_FOR_INFINITY].max())
+    return Trained(denoiser, float(levels[0]), min(highest, HIGHEST), f"vp, {prediction}")
+
+
+def _edm(read: SteinScheduler) -> Trained:
+    """D = c_skip x + c_out F(c_in x, ln(sigma)/4): Karras et al. 2022, table 1."""
+    config = read.config
+    data, prediction = config["sigma_data"], config["prediction_type"]
+    sign = -1.0 if prediction == "v_prediction" else 1.0
+
+    def denoiser(network: Function) -> FunctionDenoiser:
+        def denoised(x: Tensor, sigma: Tensor, **conditioning: Any) -> Tensor:
+            level = sigma.reshape(-1, *[1] * (x.ndim - 1))
+            c_in = (level**2 + data**2).rsqrt()
+            output = network(x * c_in, sigma.log() / 4, **conditioning).to(x.dtype)
+            return (data * c_in) ** 2 * x + sign * level * data * c_in * output
+
+        return from_function(denoised, "sample", coordinates="ve")
+
+    return Trained(denoiser, config["sigma_min"], config["sigma_max"], f"edm, {prediction}")
+
+
+def _flow(read: SteinScheduler) -> Trained:
+    """Times run from 1/T to 1, pure noise, in whose place stands the highest of `flow`, 80."""
+    steps = read.config["num_train_timesteps"]
+    known = flow(steps)
+
+    def denoiser(network: Function) -> FunctionDenoiser:
+        return from_function(network, "flow", coordinates=known)
+
+    return Trained(denoiser, 1 / (steps - 1), known.sigma_max, "flow, flow_prediction")
