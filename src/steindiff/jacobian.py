@@ -29,7 +29,8 @@ class Jacobian:
 
     Raises:
         TypeError: `x` is not a real floating-point tensor.
-        ValueError: f's output of another shape than `x`, or not connected to it by autograd.
+        ValueError: f's output of another shape than `x`, or not connected to it by autograd; where
+            f has parameters that are trained, the latter is seen at the first product.
     """
 
     def __init__(self, f: Map, x: Tensor) -> None:
@@ -44,17 +45,25 @@ class Jacobian:
                 f"f(x) has shape {tuple(self._output.shape)}; that of x, {tuple(x.shape)}, is "
                 "needed"
             )
-        if not self._output.requires_grad:
+        self._connected(self._output if self._output.requires_grad else None)
+        self.value = self._output.detach()
+
+    @staticmethod
+    def _connected(tensor: Tensor | None) -> Tensor:
+        if tensor is None:
             raise ValueError(
                 "f(x) is not connected to x by autograd (does f run under no_grad, or detach?); "
                 "use finite_difference for such a map"
             )
-        self.value = self._output.detach()
+        return tensor
 
     def transposed_times(self, cotangent: Tensor) -> Tensor:
         """J' u for u (B, *shape): one backward pass."""
         cotangent = cotangent.to(self._output.dtype)
-        return torch.autograd.grad(self._output, self._leaf, cotangent, retain_graph=True)[0]
+        product = torch.autograd.grad(
+            self._output, self._leaf, cotangent, retain_graph=True, allow_unused=True
+        )[0]
+        return self._connected(product)
 
     def times(self, tangent: Tensor) -> Tensor:
         """J v for v (B, *shape).
@@ -70,9 +79,9 @@ class Jacobian:
             with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
                 cotangent = torch.zeros_like(self._output, requires_grad=True)
                 product = torch.autograd.grad(
-                    self._output, self._leaf, cotangent, create_graph=True
+                    self._output, self._leaf, cotangent, create_graph=True, allow_unused=True
                 )[0]
-            self._forward = cotangent, product
+            self._forward = cotangent, self._connected(product)
         cotangent, product = self._forward
         if not product.requires_grad:  # J' u does not depend on u: J = 0
             return torch.zeros_like(tangent)

@@ -57,7 +57,7 @@ def run_chapters(
             begin = time.perf_counter()
             found = CHAPTERS[name].measure(setting, tell)
             results["chapters"][name] = {"seconds": time.perf_counter() - begin, "found": found}
-            write_text(out / NAME, json.dumps(results, ensure_ascii=False, indent=1) + "\n")
+            write_text(out / NAME, json.dumps(results, ensure_ascii=False) + "\n")
         done()
     return results
 

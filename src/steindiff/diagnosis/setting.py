@@ -14,6 +14,7 @@ from torch import Tensor
 from ..denoisers import Denoiser, GaussianMixture
 from ..diagnostics import Collapse, Identity, energy, stein_identity
 from ..errors import check_batch
+from ..jacobian import Map
 from ..metrics import bootstrap
 from ..sampling import noise
 from ..solvers import Solver
@@ -149,6 +150,15 @@ class Setting:
     def given(self, count: int) -> dict[str, Any]:
         """Conditioning of the first `count` samples."""
         return self.conditioning(self.seeds(count))
+
+    def denoiser_at(self, sigma: float, count: int) -> Map:
+        """x -> D(x, sigma) of the first `count` samples."""
+        given = self.given(count)
+
+        def at_level(x: Tensor) -> Tensor:
+            return self.denoiser(x, x.new_full((len(x),), sigma), **given)
+
+        return at_level
 
     @cached_property
     def fine(self) -> FineSolution:

@@ -45,7 +45,7 @@ class Paths:
     data: np.ndarray
 
 
-def ring(modes: int = 8, radius: float = 2.0, spread: float = 0.15) -> GaussianMixture:
+def ring(modes: int = 5, radius: float = 2.0, spread: float = 0.4) -> GaussianMixture:
     """A mixture of equal modes on a circle in the plane."""
     angle = torch.arange(modes, dtype=torch.float64) * (2 * torch.pi / modes)
     means = radius * torch.stack([angle.cos(), angle.sin()], dim=1)
@@ -155,7 +155,7 @@ def _panel(axes: Axes, paths: Paths, states: np.ndarray, k: int, colour: str) ->
     axes.plot(trail[:, :, 0], trail[:, :, 1], color=colour, linewidth=0.4, alpha=0.35)
     now = states[k] * scale[k]
     axes.scatter(*now.T, s=5, color=colour, linewidths=0)
-    axes.set(xlim=(-3.3, 3.3), ylim=(-3.3, 3.3), xticks=[], yticks=[])
+    axes.set(xlim=(-3.1, 3.1), ylim=(-3.1, 3.1), xticks=[], yticks=[])
     axes.set_aspect("equal")
     for side in axes.spines.values():
         side.set_color("#d9d9d9")

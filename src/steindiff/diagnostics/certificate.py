@@ -60,7 +60,8 @@ def certify(step: OpenStep, *, rounds: int = 24, tolerance: float = 1e-2) -> Cer
 
     Args:
         step: of `open_steps`.
-        rounds, tolerance: of `local_lipschitz`.
+        rounds, tolerance: of `local_lipschitz`. L_T and L_D are both found from below: a bound
+            may seem broken by the tolerance.
 
     Raises: as `local_lipschitz`.
     """

@@ -30,18 +30,30 @@ class Projection(NamedTuple):
     """A step against its target, (B,) each.
 
     Attributes:
-        gamma: gamma*, the best scalar; 1 where the step does not move.
-        rho: the share of E that it takes away; 0 where the step does not move.
         before: E = |x - x*|^2.
+        along: <u, x - x*>.
+        power: |u|^2.
     """
 
-    gamma: Tensor
-    rho: Tensor
     before: Tensor
+    along: Tensor
+    power: Tensor
+
+    @property
+    def gamma(self) -> Tensor:
+        """gamma*, the best scalar; 1 where the step does not move."""
+        moves = self.power > 0
+        return torch.where(moves, self.along / torch.where(moves, self.power, 1.0), 1.0)
+
+    @property
+    def rho(self) -> Tensor:
+        """The share of E that gamma* takes away; 0 where there is nothing to take."""
+        total = self.power * self.before
+        return torch.where(total > 0, self.along**2 / torch.where(total > 0, total, 1.0), 0.0)
 
     def after(self, gamma: Tensor) -> Tensor:
         """E' = |x' - x*|^2 of another gamma, by the identity."""
-        return self.before * (1 - self.rho * (1 - (1 - gamma / self.gamma) ** 2))
+        return self.before - 2 * gamma * self.along + gamma**2 * self.power
 
 
 class RuleAtStep(NamedTuple):
@@ -82,13 +94,12 @@ def project(x: Tensor, candidate: Tensor, target: Tensor) -> Projection:
     Raises:
         ValueError: different shapes.
     """
+    if not x.shape == candidate.shape == target.shape:
+        shapes = ", ".join(str(tuple(part.shape)) for part in (x, candidate, target))
+        raise ValueError(f"x, candidate and target have shapes {shapes}; the same is needed")
     u, error = x - candidate, x - target
-    uu, along, before = inners((u, u), (u, error), (error, error))
-    moves = (uu > 0) & (before > 0)
-    safe = torch.where(moves, uu, 1.0)
-    gamma = torch.where(moves, along / safe, 1.0)
-    rho = torch.where(moves, along**2 / (safe * torch.where(moves, before, 1.0)), 0.0)
-    return Projection(gamma, rho, before)
+    power, along, before = inners((u, u), (u, error), (error, error))
+    return Projection(before, along, power)
 
 
 def compare_rules(

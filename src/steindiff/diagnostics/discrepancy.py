@@ -130,13 +130,14 @@ def coefficient_error(
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(clean.shape, generator=generator, dtype=torch.float64).to(clean)
     x = clean + sigma * noise
-    level = torch.full((len(x),), sigma, dtype=x.dtype)
+    level = torch.full((len(x),), sigma, dtype=x.dtype, device=x.device)
 
     def residual(z: Tensor) -> Tensor:
         return z - euler_candidate(z, wrong(z, level), sigma, sigma_next)
 
-    right, found = exact(x, level), wrong(x, level)
-    u = residual(x)
+    with torch.no_grad():
+        right, found = exact(x, level), wrong(x, level)
+    u = x - euler_candidate(x, found, sigma, sigma_next)
     scores = [(denoised - x).double() / sigma**2 for denoised in (right, found)]
     power = inner(u, u).mean().item()
     by_score = inner(u, x - found).mean().item() / power

@@ -86,13 +86,15 @@ def spectrum(x: Tensor, reference: Tensor, bands: int = BANDS) -> Tensor:
         bands: how many; fewer where a sample has fewer elements.
 
     Raises:
-        TypeError, ValueError: no batch, or samples of other shapes.
+        TypeError, ValueError: no batch, fewer than two samples, or samples of other shapes.
     """
     if check_batch(x).shape[1:] != check_batch(reference, "reference").shape[1:]:
         raise ValueError(
             f"x has samples of shape {tuple(x.shape[1:])} and reference "
             f"{tuple(reference.shape[1:])}; the same is needed"
         )
+    if len(x) < 2:
+        raise ValueError(f"x has {len(x)} sample; at least 2 have a variance")
     power, place = _image_power(x, bands) if x.ndim == 4 else _axis_power(x, reference, bands)
     count = int(place.max()) + 1
     total = torch.zeros(count, dtype=torch.float64).index_add(0, place, power)

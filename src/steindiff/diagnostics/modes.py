@@ -38,7 +38,8 @@ def mixture_collapse(
         TypeError, ValueError: as `nearest_mode` and `mode_coverage` raise.
     """
     assignments = nearest_mode(samples, means)
-    target = torch.full((len(means),), 1 / len(means)) if weights is None else weights
+    equal = torch.full((len(means),), 1 / len(means), dtype=torch.float64)
+    target = equal if weights is None else weights
     offset = (samples.double() - means.double()[assignments]).flatten(1)
     wanted = variances.double().reshape(len(means), -1).mean(dim=1)[assignments]
     within = (offset.square().mean(dim=1) / wanted).mean().item()

@@ -103,12 +103,18 @@ def precondition(
         TypeError, ValueError: `x` is no batch, or shapes that do not match.
     """
     size = check_batch(x)[0].numel()
+    if denoised.shape != x.shape or not trace.shape == frobenius.shape == x.shape[:1]:
+        shapes = ", ".join(str(tuple(part.shape)) for part in (x, denoised, trace, frobenius))
+        raise ValueError(
+            f"x, denoised, trace and frobenius have shapes {shapes}; (B, *shape) twice and (B,) "
+            "twice are needed"
+        )
     rest = denoised.double() - skip * x.double()
     gain = (frobenius - 2 * skip * trace) / size + skip**2
     return Preconditioning(
         skip,
         math.sqrt(inner(rest, rest).mean().item() / size),
-        # Both estimates share their probes; the difference can fall below 0 by rounding alone.
+        # Both share their probes (`ProbeStudy`): below 0 by rounding alone.
         math.sqrt(max(0.0, gain.mean().item())),
     )
 

@@ -25,16 +25,29 @@ class ProbeStudy(NamedTuple):
 
     Attributes:
         singles: (N, B), <z, Jz> for N independent probes.
-        frobenius: (B,), |J|_F^2, by the mean of |J'z|^2.
+        squares: (N, B), |J'z|^2.
+        lengths: (N, B), |z|^2.
+        size: d, elements of a sample.
     """
 
     singles: Tensor
-    frobenius: Tensor
+    squares: Tensor
+    lengths: Tensor
+    size: int
 
     @property
     def trace(self) -> Tensor:
-        """(B,), by all probes."""
-        return self.singles.mean(dim=0)
+        """(B,): tr J by all probes, each scaled to the length sqrt(d).
+
+        The direction of a Gaussian probe does not depend on its length: without the length's
+        chance the mean is the same, and the variance is 0 where J is a multiple of I.
+        """
+        return self.size * (self.singles / self.lengths).mean(dim=0)
+
+    @property
+    def frobenius(self) -> Tensor:
+        """(B,): |J|_F^2, likewise; with `trace`, |J - cI|_F^2 >= 0 whatever the probes are."""
+        return self.size * (self.squares / self.lengths).mean(dim=0)
 
     def variance(self, count: int) -> Tensor:
         """(B,): measured variance of the mean of `count` probes, over disjoint groups of them.
@@ -66,13 +79,15 @@ def study_probes(f: Map, x: Tensor, *, probes: int = 256, seed: int = 0) -> Prob
         raise ValueError(f"probes is {probes}; at least 1 is needed")
     jacobian = Jacobian(f, x)
     generator = torch.Generator().manual_seed(seed)
-    singles, squares = [], []
+    singles, squares, lengths = [], [], []
     for _ in range(probes):
         z = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
         back = jacobian.transposed_times(z)
         singles.append(inner(z, back))
         squares.append(_squared(back))
-    return ProbeStudy(torch.stack(singles), torch.stack(squares).mean(dim=0))
+        lengths.append(_squared(z))
+    stacked = map(torch.stack, (singles, squares, lengths))
+    return ProbeStudy(*stacked, size=x[0].numel())
 
 
 def asymmetry(f: Map, x: Tensor, *, seed: int = 0) -> Tensor:
@@ -87,7 +102,8 @@ def asymmetry(f: Map, x: Tensor, *, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
     forward, back = jacobian.times(z), jacobian.transposed_times(z)
-    return (_squared(forward - back) / _squared(forward + back)).sqrt()
+    skew, whole = _squared(forward - back), _squared(forward + back)
+    return (skew / torch.where(skew + whole > 0, whole, 1.0)).sqrt()
 
 
 def _squared(x: Tensor) -> Tensor:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
 from ...denoisers import Gaussian
-from ...diagnostics import ProbeStudy, asymmetry, stein_identity, study_probes
+from ...diagnostics import Identity, ProbeStudy, asymmetry, stein_identity, study_probes
 from ...diagnostics.probes import COUNTS
+from ...metrics import bootstrap
 from ...page.look import BLACK, BLUE, GREEN, GREY, ORANGE, tidy
 from ..setting import LevelSurvey, Setting, mean_of, spread_of, without_chance
-from .base import Chapter, Drawing, Found, Outcome, Tell, Verdict, percent
+from .base import Chapter, Drawing, Found, Outcome, Tell, Verdict, interval, percent
 
 HEALTHY = 0.02
 """|kappa - 1| of a well-trained network where its noise is more than a tenth of the data."""
 LARGEST = 1024  # elements of a sample whose exact trace is affordable
+SEEN = 0.05
+"""|J|/sqrt(d) below which a Jacobian's shape says nothing."""
+_GRADIENT = "The score is a gradient: the denoiser's Jacobian is symmetric."
 DIMENSIONS = (2, 8, 32, 128, 512, 3072)
 
 
@@ -29,7 +35,7 @@ def _measure(setting: Setting, tell: Tell) -> Found:
         "probes": setting.sizes.probes,
         "sigma_data": data_scale(setting),
         "levels": levels,
-        "exact": [_exact(setting, part) for part in middle] if setting.size <= LARGEST else [],
+        "exact": [_exact(setting, part) for part in middle[:1]] if setting.size <= LARGEST else [],
         "study": [_study(setting, part) for part in middle],
         "dimensions": [_dimension(size, setting.sizes.study) for size in DIMENSIONS],
         "size": setting.size,
@@ -44,20 +50,24 @@ def data_scale(setting: Setting) -> float:
 def _level(setting: Setting, part: LevelSurvey) -> Found:
     found, count = part.identity, setting.sizes.jacobians
     noises = setting.noise_energy()
-    given = setting.given(count)
-
-    def at_level(z):
-        return setting.denoiser(z, z.new_full((len(z),), part.sigma), **given)
-
+    denoiser = setting.denoiser_at(part.sigma, count)
     return {
         "sigma": part.sigma,
         "kappa": mean_of(without_chance(found.kappa, noises)),
         "second_order": mean_of(without_chance(found.second_order, noises)),
-        "ratio": mean_of(found.ratio),
+        "ratio": _pooled(found),
         "trace": mean_of(found.trace),
         "frobenius": mean_of(found.frobenius),
-        "asymmetry": spread_of(asymmetry(at_level, part.x[:count])),
+        "asymmetry": spread_of(asymmetry(denoiser, part.x[:count])),
     }
+
+
+def _pooled(found: Identity) -> Found:
+    """E<D, x - D>/E<x, x - D> with its interval: a sample's own ratio has no mean at low noise."""
+    return bootstrap(
+        lambda ratio, kappa: float((ratio * kappa).mean() / kappa.mean()),
+        found.ratio.double().cpu(), found.kappa.double().cpu(),
+    )._asdict()  # fmt: skip
 
 
 def _exact(setting: Setting, part: LevelSurvey) -> Found:
@@ -73,12 +83,8 @@ def _exact(setting: Setting, part: LevelSurvey) -> Found:
 
 def _study(setting: Setting, part: LevelSurvey) -> Found:
     count = setting.sizes.jacobians
-    given = setting.given(count)
-
-    def at_level(z):
-        return setting.denoiser(z, z.new_full((len(z),), part.sigma), **given)
-
-    study = study_probes(at_level, part.x[:count], probes=setting.sizes.study)
+    denoiser = setting.denoiser_at(part.sigma, count)
+    study = study_probes(denoiser, part.x[:count], probes=setting.sizes.study)
     return {"sigma": part.sigma, "size": setting.size, **_scaling(study)}
 
 
@@ -109,35 +115,49 @@ def _judge(found: Found) -> list[Verdict]:
     return [_first(found), _second(found), _ratio(found), _probes(found), _gradient(found)]
 
 
-def _unhealthy(found: Found, key: str, wanted: float) -> list[Found]:
-    """Levels where the interval lies outside the healthy band around what is right."""
-    return [
-        row for row in found["levels"]
-        if row[key]["low"] > wanted + HEALTHY or row[key]["high"] < wanted - HEALTHY
-    ]  # fmt: skip
-
-
 def _where(rows: list[Found]) -> str:
     return ", ".join(f"{row['sigma']:.2g}" for row in rows)
 
 
 def _identity_verdict(found: Found, key: str, wanted: float, statement: str, name: str) -> Verdict:
+    """Levels outside of the healthy band, and those where too few samples were taken to tell."""
     rows = found["levels"]
-    wrong = _unhealthy(found, key, wanted)
-    low, high = (f(row[key]["value"] for row in rows) for f in (min, max))
-    text = f"{name} between {low:.3f} and {high:.3f} over {len(rows)} levels. "
-    if wrong:
-        text += f"Outside {wanted:g} ± {HEALTHY} with its whole interval at σ = {_where(wrong)}."
+    broken = [
+        row for row in rows
+        if row[key]["low"] > wanted + HEALTHY or row[key]["high"] < wanted - HEALTHY
+    ]  # fmt: skip
+    vague = [row for row in rows if row[key]["high"] - row[key]["low"] > 2 * HEALTHY]
+    other = [row for row in rows if not row[key]["low"] <= wanted <= row[key]["high"]]
+    decided = [row for row in rows if row not in vague]
+    text = f"{len(decided)} of {len(rows)} levels are known to ± {HEALTHY}. "
+    if decided:
+        worst = max(decided, key=lambda row: abs(row[key]["value"] - wanted))
+        text += f"Of these the farthest from {wanted:g} has {name} {interval(worst[key])} at "
+        text += f"σ = {worst['sigma']:.2g}. "
+    if vague:
+        text += (
+            f"At σ = {_where(vague)} the chance overlap of noise and signal hides it: the samples "
+            "are too few. "
+        )
+    text += (
+        f"Outside {wanted:g} ± {HEALTHY} with the whole interval: σ = {_where(broken)}."
+        if broken
+        else f"None is outside {wanted:g} ± {HEALTHY} with its whole interval"
+        + (f"; different from {wanted:g} at all: σ = {_where(other)}." if other else ".")
+    )
+    if len(broken) > len(rows) / 2:
+        outcome = Outcome.FAILS
+    elif not decided:
+        outcome = Outcome.UNDECIDED
     else:
-        text += f"No level is outside {wanted:g} ± {HEALTHY} with its whole interval."
-    kind = Outcome.CONDITIONS if len(wrong) <= len(rows) / 2 else Outcome.FAILS
-    return Verdict(statement, text, kind if wrong else Outcome.HOLDS)
+        outcome = Outcome.CONDITIONS if broken or vague else Outcome.HOLDS
+    return Verdict(statement, text, outcome)
 
 
 def _first(found: Found) -> Verdict:
     return _identity_verdict(
         found, "kappa", 1.0,
-        "Stein's identity: κ = <x, x − D>/(dσ²) is 1 in the mean, at every level.", "Mean κ",
+        "Stein's identity: κ = <x, x − D>/(dσ²) is 1 in the mean, at every level.", "κ =",
     )  # fmt: skip
 
 
@@ -145,29 +165,42 @@ def _second(found: Found) -> Verdict:
     return _identity_verdict(
         found, "second_order", 0.0,
         "Stein's identity of second order: |x − D|²/(dσ²) = 1 − (div D)/d in the mean.",
-        "Mean residual",
+        "a residual of",
     )  # fmt: skip
 
 
 def _ratio(found: Found) -> Verdict:
     rows = [row for row in found["levels"] if row["trace"]["value"] > 0.01]
-    off = [row["ratio"]["value"] / row["trace"]["value"] - 1 for row in rows]
-    text = (
-        f"The free ratio j is {percent(min(off))} to {percent(max(off))} off Hutchinson's "
-        f"(div D)/d over the {len(rows)} levels where that exceeds 0.01."
-        if rows
-        else "(div D)/d never exceeds 0.01."
-    )
-    for row in found["exact"]:
+    known = [
+        row for row in rows
+        if row["ratio"]["high"] - row["ratio"]["low"] < 0.5 * row["trace"]["value"]
+    ]  # fmt: skip
+    off = [row["ratio"]["value"] / row["trace"]["value"] - 1 for row in known]
+    text = f"(div D)/d exceeds 0.01 at {len(rows)} levels. "
+    if known:
         text += (
-            f" At σ = {row['sigma']:.2g}, {row['samples']} samples: exact {row['exact']:.4f}, "
-            f"Hutchinson {row['hutchinson']:.4f}, ratio {row['ratio']:.4f}."
+            f"At the {len(known)} of them where the samples suffice (σ = {_where(known)}) the free "
+            f"ratio, pooled over samples, is {percent(min(off))} to {percent(max(off))} off "
+            "Hutchinson's. "
         )
-    worst = max(map(abs, off), default=0.0)
-    outcome = (
-        Outcome.HOLDS if worst < 0.05 else Outcome.CONDITIONS if worst < 0.25 else Outcome.FAILS
+    if len(known) < len(rows):
+        text += (
+            "At lower noise the chance overlap of noise and signal is larger than what is "
+            "estimated: there the ratio of few samples says nothing. "
+        )
+    text += " ".join(
+        f"At σ = {row['sigma']:.2g}, {row['samples']} samples: exact {row['exact']:.4f}, "
+        f"Hutchinson {row['hutchinson']:.4f}, ratio {row['ratio']:.4f}."
+        for row in found["exact"]
     )
-    return Verdict("The free Stein ratio j estimates (div D)/d.", text, outcome)
+    worst = max(map(abs, off), default=math.inf)
+    if not known:
+        outcome = Outcome.FAILS if rows else Outcome.UNDECIDED
+    elif worst < 0.1 and len(known) == len(rows):
+        outcome = Outcome.HOLDS
+    else:
+        outcome = Outcome.CONDITIONS if worst < 0.25 else Outcome.FAILS
+    return Verdict("The free Stein ratio j estimates (div D)/d.", text.strip(), outcome)
 
 
 def _probes(found: Found) -> Verdict:
@@ -194,18 +227,24 @@ def _probes(found: Found) -> Verdict:
 
 
 def _gradient(found: Found) -> Verdict:
-    rows = found["levels"]
+    rows = [row for row in found["levels"] if row["frobenius"]["value"] > SEEN**2]
+    if not rows:
+        text = f"|J|/√d never exceeds {SEEN}."
+        return Verdict(_GRADIENT, text, Outcome.UNDECIDED)
     worst = max(rows, key=lambda row: row["asymmetry"]["median"])
+    top = found["levels"][0]
     text = (
-        f"|J − Jᵀ|/|J + Jᵀ| is at most {worst['asymmetry']['median']:.2g} (median, at "
-        f"σ = {worst['sigma']:.2g}); the least is "
-        f"{min(row['asymmetry']['median'] for row in rows):.2g}."
+        f"Where |J|/√d exceeds {SEEN} (σ = {_where(rows)}), |J − Jᵀ|/|J + Jᵀ| is "
+        f"{min(row['asymmetry']['median'] for row in rows):.2g} to "
+        f"{worst['asymmetry']['median']:.2g} (medians; the most at σ = {worst['sigma']:.2g}). At "
+        f"σ = {top['sigma']:.2g}, where there is next to nothing to learn, it is "
+        f"{top['asymmetry']['median']:.2g}."
     )
     value = worst["asymmetry"]["median"]
     outcome = (
         Outcome.HOLDS if value < 0.02 else Outcome.CONDITIONS if value < 0.2 else Outcome.FAILS
     )
-    return Verdict("The score is a gradient: the denoiser's Jacobian is symmetric.", text, outcome)
+    return Verdict(_GRADIENT, text, outcome)
 
 
 def _draw(found: Found) -> list[Drawing]:
@@ -237,7 +276,9 @@ def _identity_figure(found: Found) -> Figure:
         axes.axhspan(wanted - HEALTHY, wanted + HEALTHY, color="#efefef")
         axes.axhline(wanted, color=BLACK, linewidth=0.7)
         _errorbars(axes, found, key, BLUE)
-        axes.set(xscale="log", xlabel="σ", ylabel=label)
+        values = [row[key]["value"] for row in found["levels"]]
+        room = max(0.05, 1.3 * max(abs(value - wanted) for value in values))
+        axes.set(xscale="log", xlabel="σ", ylabel=label, ylim=(wanted - room, wanted + room))
     _errorbars(panels[2], found, "trace", GREY, "Hutchinson")
     _errorbars(panels[2], found, "ratio", BLUE, "free ratio j")
     exact = found["exact"]
@@ -247,7 +288,7 @@ def _identity_figure(found: Found) -> Figure:
     scale = found["sigma_data"] ** 2
     panels[2].plot(sigma, [scale / (scale + s**2) for s in sigma], ":", color=GREEN,
                    label="EDM's c_skip")  # fmt: skip
-    panels[2].set(xscale="log", xlabel="σ", ylabel="(div D)/d")
+    panels[2].set(xscale="log", xlabel="σ", ylabel="(div D)/d", ylim=(-0.05, 1.1))
     panels[2].legend(fontsize=7, frameon=False)
     for axes in panels:
         tidy(axes)
