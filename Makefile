@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Whatever pip's own settings say, what is tested is what constraints.txt pins.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test docs paper ablation research overhead diffusers install clean
+.PHONY: demo test docs figures paper ablation research overhead diffusers install clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -28,8 +28,11 @@ test: install
 	$(BIN)/pytest
 
 docs: install
-	$(BIN)/python docs/figures/published_coefficient.py
 	$(BIN)/python docs/build.py
+
+figures: install
+	$(BIN)/python docs/figures/published_coefficient.py
+	docs/figures/theory.sh
 
 paper: install
 	$(BIN)/steindiff bench --preset paper --out out/paper

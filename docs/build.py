@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from steindiff.bench.tables import (
     rules_sheet,
 )
 from steindiff.bench.verdicts import Cell, Verdict, read_results, schedule_title, title, verdict
+from steindiff.diagnosis import CHAPTERS, Outcome, read_diagnosis
+from steindiff.diagnosis import verdicts as theory_verdicts
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS / "results"
@@ -448,7 +451,101 @@ def refused() -> str:
     return markdown(["scheduler", "it"], [[f"`{name}`", why] for name, why in REFUSED.items()])
 
 
+THEORY = RESULTS / "theory"
+RUNS = {
+    "fashion-mnist-dpmpp_2m": "DPM++ 2M, network",
+    "fashion-mnist-euler": "Euler, network",
+    "mixture-dpmpp_2m": "DPM++ 2M, mixture",
+    "mixture-euler": "Euler, mixture",
+}
+"""The diagnoses that docs/theory.md shows side by side, the first with all its figures."""
+_SHORT = {
+    Outcome.HOLDS: "holds",
+    Outcome.CONDITIONS: "conditions",
+    Outcome.FAILS: "**fails**",
+    Outcome.UNDECIDED: "open",
+}
+
+
+def theory_summary() -> str:
+    """How many statements hold in each run, and which fail in all of them."""
+    found = {name: theory_verdicts(read_diagnosis(THEORY / name)) for name in RUNS}
+    rows = []
+    for name, title_ in RUNS.items():
+        outcomes = [v.outcome for chapter in found[name].values() for v in chapter]
+        rows.append([title_, *(str(outcomes.count(outcome)) for outcome in _SHORT)])
+    headings = ["run, 5 steps", "holds", "holds under conditions", "fails", "not decided"]
+    everywhere = [
+        _plain(together[0].statement)
+        for chapter in CHAPTERS
+        for together in zip(*(found[name][chapter] for name in RUNS), strict=True)
+        if all(v.outcome is Outcome.FAILS for v in together)
+    ]
+    listed = "\n".join(f"- {statement}" for statement in everywhere)
+    return f"{markdown(headings, rows)}\n\nFails in all four runs:\n\n{listed}"
+
+
+def theory(chapter: str) -> str:
+    """A chapter's statements: what was measured in the first run, and the verdict of each run."""
+    found = [theory_verdicts(read_diagnosis(THEORY / name))[chapter] for name in RUNS]
+    rows = [
+        [_plain(together[0].statement), _plain(together[0].found),
+         *(_SHORT[v.outcome] for v in together)]
+        for together in zip(*found, strict=True)
+    ]  # fmt: skip
+    return markdown(["statement", f"measured ({next(iter(RUNS.values()))})", *RUNS.values()], rows)
+
+
+def theory_modes() -> str:
+    """Variance within modes and what is missed, on known mixtures of all sizes."""
+    rows = []
+    for folder in sorted(THEORY.glob("modes-*"), key=_mixture_order):
+        found = read_diagnosis(folder)["chapters"]["modes"]["found"]
+        modes = found["rows"][0]["base"]["modes"]
+        lost = [
+            "/".join(str(modes - row[kind]["covered"]) for kind in ("base", "relaxed"))
+            for row in found["rows"]
+        ]
+        shown = [f"{r['base']['within']:.3f} → {r['relaxed']['within']:.3f}" for r in found["rows"]]
+        shares = [f"{r['base']['kl']:.3g} → {r['relaxed']['kl']:.3g}" for r in found["rows"]]
+        name = f"{found['what']}, {title(found['solver'])}"
+        rows.append([name, "variance within", *shown, f"{found['fine']['within']:.3f}"])
+        rows.append(["", "KL of the shares", *shares, f"{found['fine']['kl']:.3g}"])
+        missing = str(modes - found["fine"]["covered"])
+        rows.append(["", "modes missed", *(part.replace("/", " → ") for part in lost), missing])
+    steps = [str(row["steps"]) for row in found["rows"]]
+    headings = ["mixture", "", *(f"{count} steps" for count in steps), "fine solution"]
+    return (
+        f"{markdown(headings, rows)}\n\nBase → relaxed; {found['samples']} samples, seeds from 0."
+    )
+
+
+def _mixture_order(folder: Path) -> tuple[int, str]:
+    return int(re.findall(r"dim=(\d+)", folder.name)[0]), folder.name
+
+
+def theory_commands() -> str:
+    """The command of every committed diagnosis, and what it took."""
+    lines = []
+    for folder in sorted(path for path in THEORY.iterdir() if path.is_dir()):
+        found = read_diagnosis(folder)
+        seconds = sum(part["seconds"] for part in found["chapters"].values())
+        lines.append(f"    {found['command']}  # {seconds:.0f} s")
+    machine = found["machine"]
+    place = f"{machine['cpu']}, {machine['threads']} threads, torch {found['versions']['torch']}"
+    return "\n".join([f"{place}:", "", *lines])
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown leaves as it is."""
+    return re.sub(r"([*<])", r"\\\1", text)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    **{f"theory-{name}": partial(theory, name) for name in CHAPTERS},
+    "theory-summary": theory_summary,
+    "theory-mixtures": theory_modes,
+    "theory-commands": theory_commands,
     "diffusers": lambda: peers("diffusers", 5, 8, 12),
     "diffusers-guided": lambda: peers("diffusers-guided", 5, 8),
     "schedulers": schedulers,
@@ -478,7 +575,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def main() -> None:
-    names = ("results", "research", "calibration", "diffusers")
+    names = ("results", "research", "calibration", "diffusers", "theory")
     for page in (DOCS.parent / "README.md", *(DOCS / f"{name}.md" for name in names)):
         text = page.read_text()
         new = re.sub(

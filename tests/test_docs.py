@@ -24,6 +24,7 @@ def blocks(page: str) -> list[str]:
         ("docs/diffusers.md", 4),
         ("docs/k_diffusion.md", 4),
         ("docs/edm.md", 5),
+        ("docs/theory.md", 1),
         ("README.md", 1),
     ],
 )

