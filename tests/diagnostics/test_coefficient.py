@@ -11,7 +11,7 @@ from torch import Tensor
 
 import steindiff as sd
 from steindiff.denoisers import Gaussian, GaussianMixture
-from steindiff.diagnostics import compare_rules, open_steps, project
+from steindiff.diagnostics import compare_rules, open_steps, project, residual_of
 from steindiff.reductions import inner
 from steindiff.solvers import SOLVERS, resolve_solver
 from steindiff.stein import Coefficient, Constant, Energy, Oracle, Published
@@ -228,3 +228,20 @@ def test_too_few_targets_are_refused(count: int) -> None:
         compare_rules(MIXTURE, START, LEVELS, euler, {}, TARGETS[:count])
     enough = compare_rules(MIXTURE, START, LEVELS, euler, {}, TARGETS[:5])
     assert len(enough) == 5
+
+
+def test_the_residual_is_the_noise_for_euler_and_extrapolation_besides_for_others() -> None:
+    """Cosine and length are 1; for iPNDM they follow from the angle between two noises."""
+    for step in compared("euler", plain=Constant(1.0)):
+        ones = torch.ones(BATCH, dtype=torch.float64)
+        torch.testing.assert_close(step.residual.cosine, ones, rtol=1e-12, atol=0)
+        torch.testing.assert_close(step.residual.length, ones, rtol=1e-12, atol=0)
+    solver = resolve_solver("ipndm", order=2)
+    first, second = list(open_steps(MIXTURE, START, LEVELS, solver))[:2]
+    eps = [(step.proposal.x - step.proposal.denoised) / step.sigma for step in (first, second)]
+    mixed = (1.5 * eps[1] - 0.5 * eps[0]).flatten(1)
+    found = residual_of(second.proposal)
+    cosine = torch.cosine_similarity(mixed, eps[1].flatten(1))
+    torch.testing.assert_close(found.cosine, cosine, rtol=1e-10, atol=0)
+    length = mixed.norm(dim=1) / eps[1].flatten(1).norm(dim=1)
+    torch.testing.assert_close(found.length, length, rtol=1e-10, atol=0)

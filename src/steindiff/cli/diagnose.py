@@ -47,6 +47,9 @@ def diagnose(
     sigma_max: SigmaMaxOption = 80.0,
     guidance: GuidanceOption = 1.0,
     samples: Annotated[int, typer.Option(min=8, help="Trajectories that means are over.")] = 96,
+    jacobians: Annotated[
+        int, typer.Option(min=2, help="Of them, those whose Lipschitz constants are measured.")
+    ] = 8,
     modes: Annotated[int, typer.Option(min=8, help="Samples whose modes are counted.")] = 300,
     first_seed: Annotated[int, typer.Option(min=0, help="Seeds count up from here.")] = 0,
     only: Annotated[
@@ -65,7 +68,7 @@ def diagnose(
     setting = make_setting(
         solver=solver, coefficient=coefficient, schedule=schedule, steps=steps,
         sigma_min=max(sigma_min, low), sigma_max=min(sigma_max, high), first_seed=first_seed,
-        device=place, sizes=Sizes(samples=samples, modes=modes), **about,
+        device=place, sizes=Sizes(samples=samples, jacobians=jacobians, modes=modes), **about,
     )  # fmt: skip
     results = _run(setting, out, only or [], overwrite)
     report = write_report(out)

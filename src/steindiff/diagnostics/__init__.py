@@ -10,7 +10,15 @@ for step in open_steps(denoiser, x, sigmas, solver, coefficient):
 
 from .animation import Paths, animate, ring, still, trace_paths
 from .certificate import Certificate, Weights, certify, step_weights
-from .coefficient import ComparedStep, Projection, RuleAtStep, compare_rules, project
+from .coefficient import (
+    ComparedStep,
+    Projection,
+    Residual,
+    RuleAtStep,
+    compare_rules,
+    project,
+    residual_of,
+)
 from .decay import Propagation, propagate_errors, rms_error
 from .discrepancy import (
     CoefficientError,
@@ -49,6 +57,7 @@ __all__ = [
     "ProbeStudy",
     "Projection",
     "Propagation",
+    "Residual",
     "RuleAtStep",
     "Weights",
     "animate",
@@ -71,6 +80,7 @@ __all__ = [
     "precondition",
     "project",
     "propagate_errors",
+    "residual_of",
     "ring",
     "rms_error",
     "spectrum",

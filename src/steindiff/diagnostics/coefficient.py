@@ -21,7 +21,7 @@ from torch import Tensor
 from ..denoisers import Denoiser
 from ..reductions import inner, inners
 from ..solvers import Solver
-from ..stein import Coefficient
+from ..stein import Coefficient, Proposal
 from ..stein.relax import blend, working
 from .steps import OpenStep, open_steps
 
@@ -71,12 +71,28 @@ class RuleAtStep(NamedTuple):
     corrected: bool = False
 
 
+class Residual(NamedTuple):
+    """u = x - T(x) beside the noise x - D that the denoiser sees, (B,) each.
+
+    Attributes:
+        cosine: of the angle between them.
+        length: |u|/((1 - r)|x - D|).
+
+    For Euler u = (1 - r)(x - D): both are 1. In other solvers they say how much of u is their
+    extrapolation.
+    """
+
+    cosine: Tensor
+    length: Tensor
+
+
 class ComparedStep(NamedTuple):
     """All rules at one step.
 
     Attributes:
         sigma, sigma_next: levels of the step.
         projection: of the target on the step.
+        residual: what u is made of.
         plain: (B,), |T - x*|^2, E' of gamma = 1.
         rules: by name.
     """
@@ -84,6 +100,7 @@ class ComparedStep(NamedTuple):
     sigma: float
     sigma_next: float
     projection: Projection
+    residual: Residual
     plain: Tensor
     rules: dict[str, RuleAtStep]
 
@@ -100,6 +117,18 @@ def project(x: Tensor, candidate: Tensor, target: Tensor) -> Projection:
     u, error = x - candidate, x - target
     power, along, before = inners((u, u), (u, error), (error, error))
     return Projection(before, along, power)
+
+
+def residual_of(proposal: Proposal) -> Residual:
+    """What the residual u of a solver's step is made of."""
+    u, noise = proposal.x - proposal.candidate, proposal.x - proposal.denoised
+    uu, along, nn = inners((u, u), (u, noise), (noise, noise))
+    moves = (uu > 0) & (nn > 0)
+    safe = torch.where(moves, (uu * nn).sqrt(), 1.0)
+    euler = (1 - proposal.ratio) * torch.where(moves, nn, 1.0).sqrt()
+    return Residual(
+        torch.where(moves, along / safe, 1.0), torch.where(moves, uu.sqrt() / euler, 1.0)
+    )
 
 
 def compare_rules(
@@ -143,6 +172,7 @@ def compare_rules(
                 step.sigma,
                 step.sigma_next,
                 project(step.proposal.x, step.proposal.candidate, target),
+                residual_of(step.proposal),
                 _squared(step.proposal.candidate - target),
                 answers,
             )

@@ -81,6 +81,8 @@ def _row(step: ComparedStep) -> Found:
         "sigma_next": step.sigma_next,
         "one_over": 1 / (1 - ratio),
         "rho": spread_of(best.rho),
+        "cosine": spread_of(step.residual.cosine),
+        "length": spread_of(step.residual.length),
         "identity": max(identity),
         "gamma": {name: spread_of(values) for name, values in gammas.items()},
         "error": {name: values.mean().item() for name, values in relative.items()},
@@ -108,7 +110,30 @@ def _discrepancies(mixture: GaussianMixture, count: int) -> list[Found]:
 
 
 def _judge(found: Found) -> list[Verdict]:
-    return [_degenerates(found), _near_oracle(found), _projection(found), _bound(found)]
+    return [
+        _residual(found), _degenerates(found), _near_oracle(found), _projection(found),
+        _bound(found),
+    ]  # fmt: skip
+
+
+def _residual(found: Found) -> Verdict:
+    texts = []
+    for solver, rows in found["tables"].items():
+        cosine, length = (
+            ", ".join(f"{row[key]['median']:.3f}" for row in rows) for key in ("cosine", "length")
+        )
+        texts.append(f"{solver}: cosine {cosine}, length {length}")
+    text = (
+        "Between u = x − T(x) and the noise x − D that the denoiser sees, step by step (medians): "
+        f"{'; '.join(texts)}; length in units of (1 − σ'/σ)|x − D|. For Euler they are one; for "
+        "the others the rest is extrapolation."
+    )
+    rows = [row for table in found["tables"].values() for row in table]
+    aligned = min(row["cosine"]["median"] for row in rows)
+    outcome = (
+        Outcome.HOLDS if aligned > 0.999 else Outcome.CONDITIONS if aligned > 0.8 else Outcome.FAILS
+    )
+    return Verdict("The residual u of a step is the noise that the denoiser sees.", text, outcome)
 
 
 def _degenerates(found: Found) -> Verdict:

@@ -227,7 +227,7 @@ def _relaxing(found: Found) -> Verdict:
     text = (
         f"Of {len(rows)} relaxed steps {len(expanding)} expand (median L_T > 1). With γ held fixed "
         f"relaxing lowers the constant in {len(lowered)} of them and makes {len(rescued)} "
-        "contractive: it shrinks what is above 1 by the factor γ and no more. With γ moving as "
+        "contractive: what is above 1 shrinks by about the factor γ. With γ moving as "
         "the state does, as it is sampled, "
     )
     text += (
