@@ -71,6 +71,20 @@ class Chapter:
     draw: Callable[[Found], list[Drawing]]
 
 
+def counted(hits: int, total: int) -> Outcome:
+    """What holds in `hits` of `total` cases: in all, in some, or in none."""
+    if hits == total:
+        return Outcome.HOLDS
+    return Outcome.CONDITIONS if hits else Outcome.FAILS
+
+
+def graded(error: float, small: float, bearable: float) -> Outcome:
+    """What is `error` off: less than `small`, less than `bearable`, or more."""
+    if error < small:
+        return Outcome.HOLDS
+    return Outcome.CONDITIONS if error < bearable else Outcome.FAILS
+
+
 def percent(share: float) -> str:
     """A share as percent, with as many digits as say something."""
     return f"{100 * share:.{0 if abs(share) >= 0.1 else 1}f}%"

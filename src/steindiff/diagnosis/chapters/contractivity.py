@@ -11,7 +11,7 @@ from ...diagnostics.certificate import Certificate
 from ...diagnostics.steps import OpenStep
 from ...page.look import BLACK, BLUE, FAINT, GREEN, GREY, ORANGE, PURPLE, plain_numbers, tidy
 from ..setting import Setting, spread_of
-from .base import Chapter, Drawing, Found, Outcome, Tell, Verdict, percent
+from .base import Chapter, Drawing, Found, Outcome, Tell, Verdict, counted, percent
 
 TOLERANCE = 0.02
 _SLACK = 1.02  # Lanczos stops at a residual of 2%: less than that is not a violation
@@ -157,14 +157,8 @@ def _of_the_flow(found: Found) -> Verdict:
         "the exact flow expands as well: L_T > 1 is not in itself an error, and a sampler that "
         "contracts there is wrong."
     )
-    outcome = (
-        Outcome.HOLDS if len(beyond) == len(rows)
-        else Outcome.CONDITIONS if beyond
-        else Outcome.FAILS
-    )  # fmt: skip
-    return Verdict(
-        "The expansion is a fault of few steps: the exact flow expands less.", text, outcome
-    )
+    statement = "The expansion is a fault of few steps: the exact flow expands less."
+    return Verdict(statement, text, counted(len(beyond), len(rows)))
 
 
 def _bound(

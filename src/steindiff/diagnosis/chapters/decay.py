@@ -12,7 +12,7 @@ from ...diagnostics import propagate_errors, rms_error
 from ...page.look import BLACK, BLUE, GREY, plain_numbers, tidy
 from ...sampling import sample
 from ..setting import Setting, mean_of, spread_of
-from .base import Chapter, Drawing, Found, Outcome, Tell, Verdict, interval
+from .base import Chapter, Drawing, Found, Outcome, Tell, Verdict, counted, interval
 
 FOLLOWED = 32
 """Samples whose errors are followed to the end: the flow costs dozens of evaluations each."""
@@ -121,8 +121,8 @@ def _propagates(found: Found) -> Verdict:
         f"one, and {_listed(flow)} by the exact flow. Relaxing lowers it in {lower} of {count} "
         f"steps, and brings it nearer to the flow's in {nearer}."
     )
-    outcome = Outcome.HOLDS if lower == count else Outcome.CONDITIONS if lower else Outcome.FAILS
-    return Verdict("Relaxing damps errors on their way to the end.", text, outcome)
+    statement = "Relaxing damps errors on their way to the end."
+    return Verdict(statement, text, counted(lower, count))
 
 
 def _draw(found: Found) -> list[Drawing]:

@@ -14,7 +14,7 @@ from ...solvers import Euler, Solver
 from ...solvers.euler import euler_candidate
 from ...stein import Coefficient, law
 from ..setting import Setting, mean_of
-from .base import Chapter, Drawing, Found, Outcome, Tell, Verdict, interval, percent
+from .base import Chapter, Drawing, Found, Outcome, Tell, Verdict, counted, interval, percent
 
 RESTORED = 0.8
 """Share of a distance that has to be taken away for what was lost to count as restored."""
@@ -129,14 +129,8 @@ def _which_law(found: Found) -> Verdict:
         f"dσ², by κ = 1, one level and two levels: {shown}. Two levels are nearer in "
         f"{len(better)} of {len(rows)} steps."
     )
-    outcome = (
-        Outcome.HOLDS if len(better) == len(rows)
-        else Outcome.CONDITIONS if better
-        else Outcome.FAILS
-    )  # fmt: skip
-    return Verdict(
-        "The energy law of two levels predicts what a sample's energy will be.", text, outcome
-    )
+    statement = "The energy law of two levels predicts what a sample's energy will be."
+    return Verdict(statement, text, counted(len(better), len(rows)))
 
 
 def _restored(found: Found) -> Verdict:

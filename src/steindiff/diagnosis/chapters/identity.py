@@ -14,7 +14,7 @@ from ...diagnostics.probes import COUNTS
 from ...metrics import bootstrap
 from ...page.look import BLACK, BLUE, GREEN, GREY, ORANGE, tidy
 from ..setting import LevelSurvey, Setting, mean_of, spread_of, without_chance
-from .base import Chapter, Drawing, Found, Outcome, Tell, Verdict, interval, percent
+from .base import Chapter, Drawing, Found, Outcome, Tell, Verdict, graded, interval, percent
 
 HEALTHY = 0.02
 """|kappa - 1| of a well-trained network where its noise is more than a tenth of the data."""
@@ -238,11 +238,7 @@ def _gradient(found: Found) -> Verdict:
         f"σ = {top['sigma']:.2g}, where there is next to nothing to learn, it is "
         f"{top['asymmetry']['median']:.2g}."
     )
-    value = worst["asymmetry"]["median"]
-    outcome = (
-        Outcome.HOLDS if value < 0.02 else Outcome.CONDITIONS if value < 0.2 else Outcome.FAILS
-    )
-    return Verdict(_GRADIENT, text, outcome)
+    return Verdict(_GRADIENT, text, graded(worst["asymmetry"]["median"], 0.02, 0.2))
 
 
 def _draw(found: Found) -> list[Drawing]:

@@ -11,7 +11,7 @@ from ...page.look import BLACK, BLUE, GREY, tidy
 from ...sampling import sample
 from ...stein import Coefficient
 from ..setting import Setting
-from .base import Chapter, Drawing, Found, Outcome, Tell, Verdict
+from .base import Chapter, Drawing, Found, Outcome, Tell, Verdict, counted
 
 BATCH = 100
 _CLEAR = 0.02  # of within-mode variance: differences below are not told apart by so few samples
@@ -130,12 +130,8 @@ def _relieved(found: Found) -> Verdict:
         f"solution's {fine:.3f} in {len(nearer)} of {len(rows)}. KL of the shares no larger in "
         f"{len(shares)} of {len(rows)}."
     )
-    outcome = (
-        Outcome.HOLDS if len(nearer) == len(rows)
-        else Outcome.CONDITIONS if nearer
-        else Outcome.FAILS
-    )  # fmt: skip
-    return Verdict("Relaxing leaves less collapse at large steps.", text, outcome)
+    statement = "Relaxing leaves less collapse at large steps."
+    return Verdict(statement, text, counted(len(nearer), len(rows)))
 
 
 def _draw(found: Found) -> list[Drawing]:

@@ -16,7 +16,7 @@ from ...diagnostics import (
 )
 from ...page.look import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, plain_numbers, tidy
 from ..setting import LevelSurvey, Setting
-from .base import Chapter, Drawing, Found, Outcome, Tell, Verdict
+from .base import Chapter, Drawing, Found, Outcome, Tell, Verdict, graded
 from .identity import data_scale
 
 _CHOICES = ("edm", "stein", "least squares", "vp", "flow", "sample")
@@ -104,10 +104,7 @@ def _data(found: Found) -> Verdict:
             "seen for what it is earlier than a Gaussian's would be."
         )
     worst = max(1 / low, high) if low > 0 else math.inf
-    outcome = (
-        Outcome.HOLDS if worst < 1.05 else Outcome.CONDITIONS if worst < 1.25 else Outcome.FAILS
-    )
-    return Verdict("The data's own Stein ratio is EDM's c_skip.", text, outcome)
+    return Verdict("The data's own Stein ratio is EDM's c_skip.", text, graded(worst, 1.05, 1.25))
 
 
 def _stable(found: Found) -> Verdict:
