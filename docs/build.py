@@ -520,6 +520,23 @@ def theory_modes() -> str:
     )
 
 
+def theory_trust() -> str:
+    """Energy and variance at the end with the trust region and without it."""
+    rows = []
+    for model in ("fashion-mnist", "mixture"):
+        for name, rule in ((f"{model}-euler", "energy"), (f"energy-{model}", "no trust region")):
+            table = read_diagnosis(THEORY / name)["chapters"]["energy"]["found"]["tables"]["euler"]
+            ends = {
+                kind: (table[kind]["energy"][-1]["value"], table[kind]["variance"][-1])
+                for kind in ("base", "relaxed")
+            }
+            shown = [
+                f"{a:.3f} → {b:.3f}" for a, b in zip(ends["base"], ends["relaxed"], strict=True)
+            ]
+            rows.append([model, rule, *shown])
+    return markdown(["model, Euler, 5 steps", "rule", "energy", "variance"], rows)
+
+
 def _mixture_order(folder: Path) -> tuple[int, str]:
     return int(re.findall(r"dim=(\d+)", folder.name)[0]), folder.name
 
@@ -545,6 +562,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **{f"theory-{name}": partial(theory, name) for name in CHAPTERS},
     "theory-summary": theory_summary,
     "theory-mixtures": theory_modes,
+    "theory-trust": theory_trust,
     "theory-commands": theory_commands,
     "diffusers": lambda: peers("diffusers", 5, 8, 12),
     "diffusers-guided": lambda: peers("diffusers-guided", 5, 8),

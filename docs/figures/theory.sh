@@ -12,6 +12,11 @@ for solver in dpmpp_2m euler; do
   steindiff diagnose --model mixture:dim=64,modes=10 --solver "$solver" --steps 5 --samples 400 \
     --out "$out/mixture-$solver"
 done
+# What the trust region holds back of the energy.
+for model in fashion-mnist mixture:dim=64,modes=10; do
+  steindiff diagnose --model "$model" --solver euler --coefficient energy:trust=inf \
+    --only energy --out "$out/energy-${model%%:*}"
+done
 # Modes of known mixtures, from 2 to 100, in 2 to 3,072 dimensions.
 for mixture in dim=2,modes=2 dim=16,modes=8 dim=64,modes=10 dim=512,modes=30 dim=3072,modes=100; do
   for solver in dpmpp_2m euler; do

@@ -87,7 +87,8 @@ def graded(error: float, small: float, bearable: float) -> Outcome:
 
 def percent(share: float) -> str:
     """A share as percent, with as many digits as say something."""
-    return f"{100 * share:.{0 if abs(share) >= 0.1 else 1}f}%"
+    text = f"{100 * share:.{0 if abs(share) >= 0.1 else 1}f}%"
+    return "0.0%" if text == "-0.0%" else text
 
 
 def interval(found: dict[str, float], digits: int = 3) -> str:

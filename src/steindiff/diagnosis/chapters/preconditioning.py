@@ -160,7 +160,8 @@ def _figure(found: Found) -> Figure:
         axes.set(xscale="log", xlabel="σ", ylabel=label)
         plain_numbers(axes.yaxis)
         tidy(axes)
-    panels[0].legend(fontsize=7, frameon=False)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
     return figure
 
 
