@@ -4,61 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from fake_results import broken, fake_results
+from pages import CHROMIUM, Page, browse, lay_out
 from PIL import Image
 
 from steindiff.bench import plots
 from steindiff.bench.report import write_report
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-VOID = {"meta", "link", "img", "input", "br"}
-
-
-class Page(HTMLParser):
-    """What a page holds; fails on tags that do not match."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.ids: list[str] = []
-        self.targets: list[str] = []
-        self.images: list[dict[str, str | None]] = []
-        self.words: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        if tag not in VOID:
-            self.open.append(tag)
-        if name := found.get("id"):
-            self.ids.append(name)
-        self.targets += [v for k in ("href", "src") if (v := found.get(k))]
-        if tag == "img":
-            self.images.append(found)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open[-1:] not in (["style"], ["script"]):
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
 
 
 @pytest.fixture(scope="module")
@@ -233,46 +190,13 @@ def test_quality_needs_cells() -> None:
         plots.quality_against_nfe({"cells": []}, "m", 1.0, "karras")
 
 
-def browse(address: str, profile: Path) -> tuple[str, list[str]]:
-    """The page's final DOM and what it logged."""
-    assert CHROMIUM
-    options = [
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--enable-logging=stderr", "--v=0", "--window-size=1280,900", "--dump-dom",
-        "--allow-file-access-from-files", f"--user-data-dir={profile}",
-    ]  # fmt: skip
-    done = subprocess.run(
-        [CHROMIUM, *options, address], capture_output=True, text=True, timeout=120, check=True
-    )
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-
-
-MEASURE = """<body><script>
-const frame = document.createElement("iframe");
-frame.style = "width: 390px; height: 800px; border: 0";
-frame.src = "report.html";
-frame.onload = () => {
-  const page = frame.contentDocument;
-  for (const part of page.querySelectorAll("details")) part.open = true;
-  const root = page.documentElement;
-  document.body.dataset.result = [root.scrollWidth, root.clientWidth, page.images.length].join();
-};
-document.body.append(frame);
-</script></body>"""
-
-
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_in_a_browser(folder: Path, page: Page, tmp_path: Path) -> None:
     dom, logged = browse((folder / "report.html").as_uri(), tmp_path / "wide")
     assert logged == []
     assert 'id="copy"' in dom
     assert not re.search(r'id="copy"[^>]*hidden', dom)  # the script has run
-    (folder / "measure.html").write_text(MEASURE)
-    dom, logged = browse((folder / "measure.html").as_uri(), tmp_path / "narrow")
+    scroll, client, images, logged = lay_out(folder / "report.html", 390, tmp_path / "narrow")
     assert logged == []
-    found = re.search(r'data-result="(\d+),(\d+),(\d+)"', dom)
-    assert found
-    scroll, client, images = map(int, found.groups())
     assert images == len(page.images)
     assert scroll <= client <= 390

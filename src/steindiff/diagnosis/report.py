@@ -32,7 +32,7 @@ def write_report(folder: Path) -> Path:
     """
     results = read_diagnosis(folder)
     (folder / "figures").mkdir(exist_ok=True)
-    chapters = [_chapter(folder, name, part) for name, part in results["chapters"].items()]
+    chapters = [_chapter(folder, name, part) for name, part in _in_order(results)]
     page = make_template("steindiff.diagnosis", "report.html").render(
         setting=results["setting"],
         command=results["command"],
@@ -50,7 +50,12 @@ def write_report(folder: Path) -> Path:
 
 def verdicts(results: Found) -> dict[str, list[Verdict]]:
     """The verdicts of every chapter that was measured."""
-    return {name: CHAPTERS[name].judge(part["found"]) for name, part in results["chapters"].items()}
+    return {name: CHAPTERS[name].judge(part["found"]) for name, part in _in_order(results)}
+
+
+def _in_order(results: Found) -> list[tuple[str, Found]]:
+    """Chapters that were measured, in the report's order, whenever they were."""
+    return [(name, results["chapters"][name]) for name in CHAPTERS if name in results["chapters"]]
 
 
 def _chapter(folder: Path, name: str, part: Found) -> dict[str, Any]:

@@ -71,9 +71,10 @@ def read_diagnosis(folder: Path) -> Found:
     path = folder / NAME
     try:
         results = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no JSON, or no text
         raise ValueError(f"{path} is damaged: {error}; remove it to start anew") from error
-    if not isinstance(results, dict) or results.get("format") != FORMAT:
+    ours = isinstance(results, dict) and {"setting", "chapters"} <= results.keys()
+    if not ours or results.get("format") != FORMAT:
         raise ValueError(f"{path} is not a diagnosis of format {FORMAT}")
     return results
 
@@ -82,6 +83,7 @@ def described(setting: Setting) -> dict[str, Any]:
     """What tells a setting from another, as results hold it."""
     return {
         "model": setting.name,
+        "shape": list(setting.shape),
         "solver": setting.solver_text,
         "coefficient": setting.coefficient_text,
         "schedule": setting.schedule,

@@ -71,13 +71,25 @@ class Sizes:
     frames: int = 40
 
     def __post_init__(self) -> None:
-        for name in ("samples", "jacobians", "levels", "probes", "study", "modes", "steps_shown"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; at least 1 is needed")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; at least {least} is needed")
+        for name in ("counts", "dense"):
+            if any(steps < 1 for steps in getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)}; numbers >= 1 are needed")
+        if not self.counts:
+            raise ValueError("counts is empty; at least one number of steps is needed")
         if self.jacobians > self.samples:
             raise ValueError(
                 f"jacobians is {self.jacobians} and samples {self.samples}; they are among them"
             )
+
+
+_LEAST = {
+    "samples": 2, "jacobians": 1, "levels": 2, "probes": 1, "study": 2, "modes": 1,
+    "steps_shown": 1, "fine_steps": 2, "rounds": 1, "pairs": 2, "frames": 2,
+}  # fmt: skip
+"""Without these there is no variance, no spread, no picture."""
 
 
 class LevelSurvey(NamedTuple):
@@ -224,5 +236,7 @@ def without_chance(values: Tensor, control: Tensor) -> Tensor:
 def spread_of(values: Tensor) -> dict[str, float]:
     """Median, and the middle 90%, of (B,) values."""
     flat = check_batch(values.detach().cpu().double().reshape(1, -1))[0]
-    low, middle, high = torch.quantile(flat, torch.tensor([0.05, 0.5, 0.95]).double()).tolist()
+    low, middle, high = torch.quantile(
+        flat, torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)
+    ).tolist()
     return {"low": low, "median": middle, "high": high, "max": flat.max().item()}

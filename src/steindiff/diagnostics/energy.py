@@ -116,7 +116,8 @@ def _axis_power(x: Tensor, reference: Tensor, bands: int) -> tuple[Tensor, Tenso
     """Variance along each principal axis of the reference, and the band that it is in."""
     centred = reference.cpu().double().flatten(1)
     centred = centred - centred.mean(dim=0)
-    axes = torch.linalg.svd(centred, full_matrices=False).Vh
+    _, widths, axes = torch.linalg.svd(centred, full_matrices=False)
+    axes = axes[widths > 1e-9 * widths[0]]  # fewer samples than dimensions span fewer axes
     power = (x.cpu().double().flatten(1) @ axes.T).var(dim=0)
     place = torch.arange(len(power)) * min(bands, len(power)) // len(power)
     return power, place

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -67,7 +69,7 @@ def _described(found: Collapse) -> Found:
     return {
         "modes": coverage.modes,
         "covered": coverage.covered,
-        "kl": coverage.kl,
+        "kl": coverage.kl if math.isfinite(coverage.kl) else None,  # JSON has no infinity
         "within": found.within,
     }
 
@@ -87,8 +89,8 @@ def _collapses(found: Found) -> Verdict:
     text = (
         f"{found['samples']} samples, {found['what']}. Variance within modes over what it should "
         f"be, base, by number of steps: {shown} (fine solution {fine['within']:.3f}). "
-        f"{_missing(lost)} KL of the shares: {_range([row['base']['kl'] for row in rows])} (fine "
-        f"solution {fine['kl']:.3g})."
+        f"{_missing(lost)} KL of the shares: {_range([_kl(row['base']) for row in rows])} (fine "
+        f"solution {_kl(fine):.3g})."
     )
     shrunk = sum(row["base"]["within"] < fine["within"] - _CLEAR for row in rows)
     outcome = (
@@ -110,6 +112,11 @@ def _missing(lost: list[Found]) -> str:
     ) + "."  # fmt: skip
 
 
+def _kl(found: Found) -> float:
+    """Infinite where samples fall into a class that the reference has none of."""
+    return math.inf if found["kl"] is None else found["kl"]
+
+
 def _range(values: list[float]) -> str:
     return f"{min(values):.3g} to {max(values):.3g}"
 
@@ -120,7 +127,7 @@ def _relieved(found: Found) -> Verdict:
         row for row in rows
         if abs(row["relaxed"]["within"] - fine) < abs(row["base"]["within"] - fine)
     ]  # fmt: skip
-    shares = [row for row in rows if row["relaxed"]["kl"] <= row["base"]["kl"]]
+    shares = [row for row in rows if _kl(row["relaxed"]) <= _kl(row["base"])]
     shown = ", ".join(
         f"{row['steps']}: {row['base']['within']:.3f} → {row['relaxed']['within']:.3f}"
         for row in rows
