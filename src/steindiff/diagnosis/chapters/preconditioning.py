@@ -13,6 +13,7 @@ from ...diagnostics import (
     gaussian_variance,
     least_squares_skip,
     precondition,
+    stein_skip,
 )
 from ...page.look import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, plain_numbers, tidy
 from ..setting import LevelSurvey, Setting
@@ -44,11 +45,11 @@ def _measure(setting: Setting, tell: Tell) -> Found:
 def _level(part: LevelSurvey, scale: float, size: int) -> Found:
     found = part.identity
     skips = {name: c_skip(name, part.sigma, scale) for name in SKIPS}
-    skips["stein"] = found.trace.mean().item()
+    trace, frobenius = found.trace * size, found.frobenius * size
+    skips["stein"] = stein_skip(trace, size)
     skips["least squares"] = least_squares_skip(part.x, found.denoised)
 
     def left_with(skip: float) -> Preconditioning:
-        trace, frobenius = found.trace * size, found.frobenius * size
         return precondition(part.x, found.denoised, trace, frobenius, skip)
 
     return {
