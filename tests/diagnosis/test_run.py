@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 import steindiff as sd
@@ -27,10 +29,10 @@ from steindiff.diagnosis import (
     verdicts,
 )
 from steindiff.diagnosis.chapters import modes as modes_chapter
+from steindiff.diagnosis.chapters.coefficient import rules
 from steindiff.diagnosis.chapters.identity import data_scale
 from steindiff.diagnosis.setting import mean_of, spread_of, without_chance
 from steindiff.diagnostics import Collapse, class_collapse, mixture_collapse, rms_error
-from steindiff.stein import Constant, Published
 from steindiff.trajectory import FineSolution
 
 Make = Callable[..., Setting]
@@ -163,23 +165,27 @@ class Missed:
 
 
 def test_class_that_the_reference_lacks_is_no_infinity(make: Make) -> None:
-    json.dumps(measured(make(modes=Missed()), "modes"), allow_nan=False)
+    """Not in the file, that is; what is said and drawn of it knows."""
+    found = measured(make(modes=Missed()), "modes")
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert [row["base"]["kl"] for row in found["rows"]] == [None, None]
+    assert (
+        "KL of the shares: inf to inf (fine solution 0)" in CHAPTERS["modes"].judge(found)[0].found
+    )
+    (drawing,) = CHAPTERS["modes"].draw(found)
+    assert isinstance(drawing.content, Figure)
+    drawing.content.savefig(io.BytesIO(), format="png")
 
 
 @pytest.mark.parametrize("text", ["constant", "published", "coupled"])
 def test_rule_that_is_asked_for_is_the_one_compared(make: Make, text: str) -> None:
-    """Also where a control has its name: constant is 1 and its control 0.995, both shown."""
+    """Also where a control is of its kind: `constant` is 1, the control 0.995, both are shown."""
     setting = make(coefficient=text)
-    rules = {name: type(rule) for name, rule in _rules(setting).items()}
-    assert _rules(setting)[setting.coefficient_text] == setting.coefficient
-    assert len(rules) == 5  # the rule itself and four controls
-    assert isinstance(setting.coefficient, Constant) or Published in rules.values()
-
-
-def _rules(setting: Setting) -> dict[str, Any]:
-    from steindiff.diagnosis.chapters.coefficient import rules
-
-    return rules(setting)
+    controls = [rule for name, rule in rules(make()).items() if name != "energy"]
+    found = rules(setting)
+    assert found[setting.coefficient_text] == setting.coefficient
+    assert list(found.values())[1:] == controls
+    assert len(controls) == 4
 
 
 def test_few_samples_have_a_spectrum(make: Make) -> None:
@@ -637,7 +643,7 @@ def test_data_scale(make: Make) -> None:
     assert data_scale(setting) == pytest.approx(expected, rel=1e-12)
 
 
-def test_conditions_are_checked_by_name() -> None:
+def test_chapters_say_what_they_are() -> None:
     assert re.fullmatch("[a-z]+", "".join(CHAPTERS))
     for name, chapter in CHAPTERS.items():
         assert chapter.name == name
