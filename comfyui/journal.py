@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from steindiff.reductions import inner
+from steindiff._reductions import inner
 
 
 @dataclass

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from steindiff._errors import unknown_name
 from steindiff.adapters import k_diffusion
-from steindiff.errors import unknown_name
 from steindiff.solvers import resolve_solver
 from steindiff.stein import resolve_coefficient
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from steindiff.bench.tables import (
+from steindiff.lab.bench.tables import (
     Entry,
     best_sheet,
     cells_sheet,
@@ -26,9 +26,9 @@ from steindiff.bench.tables import (
     markdown,
     rules_sheet,
 )
-from steindiff.bench.verdicts import Cell, Verdict, read_results, schedule_title, title, verdict
-from steindiff.diagnosis import CHAPTERS, Outcome, read_diagnosis
-from steindiff.diagnosis import verdicts as theory_verdicts
+from steindiff.lab.bench.verdicts import Cell, Verdict, read_results, schedule_title, title, verdict
+from steindiff.lab.diagnosis import CHAPTERS, Outcome, read_diagnosis
+from steindiff.lab.diagnosis import verdicts as theory_verdicts
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS / "results"

@@ -19,8 +19,8 @@ from torch import Tensor
 import steindiff as sd
 from families import FAMILIES, Family, load_family
 from families.data import Split, load_data
-from steindiff.cli.picture import image_grid
-from steindiff.images import to_uint8
+from steindiff.lab.cli.picture import image_grid
+from steindiff.lab.images import to_uint8
 
 LEVELS = (80.0, 20.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05)
 SAMPLED = 200
@@ -102,7 +102,7 @@ def main() -> None:
         "agreement": agreement(family, images, labels),
         "agreement_guided_2": agreement(family, guided, labels),
         "frechet_to_test": {
-            name: round(sd.metrics.frechet_distance(value, features["test"]), 2)
+            name: round(sd.lab.metrics.frechet_distance(value, features["test"]), 2)
             for name, value in features.items()
             if name != "test"
         },

@@ -21,9 +21,9 @@ import torch
 
 from families import FAMILIES
 from networks import Bed, Place
-from steindiff.files import write_text
-from steindiff.provenance import versions
-from steindiff.specs import parse_coefficient
+from steindiff._files import write_text
+from steindiff._provenance import versions
+from steindiff.lab.specs import parse_coefficient
 from steindiff.stein import Coefficient, Decision, Proposal
 
 RESULTS = Path(__file__).parent / "results"

@@ -1,6 +1,6 @@
 """Fits the shared prior: scalars that serve unlike networks together, for the usual levels.
 
-    python research/fit_prior.py --out src/steindiff/calibration/prior.json
+    python research/fit_prior.py --out src/steindiff/calibrated/prior.json
     python research/fit_prior.py --leave-out digits-mixer --out out/prior-without-digits.json
 
 Each step's scalars solve one least squares problem over all networks. Every network contributes
@@ -20,18 +20,18 @@ from typing import Any
 
 import torch
 
-from steindiff.calibration.path import Path, Rows, fine_solution
-from steindiff.calibration.prior import Entry, Prior, save_prior
-from steindiff.calibration.run import SEED, fit_paths, prior_scalars, take_rows
+from steindiff._errors import unknown_name
+from steindiff._files import sha256
+from steindiff._provenance import command_line, versions
+from steindiff.calibrated.path import Path, Rows, fine_solution
+from steindiff.calibrated.prior import Entry, Prior, save_prior
+from steindiff.calibrated.run import SEED, fit_paths, prior_scalars, take_rows
+from steindiff.calibrated.solver import Scalars
 from steindiff.denoisers import Denoiser
-from steindiff.errors import unknown_name
-from steindiff.files import sha256
+from steindiff.lab.specs import parse_range
 from steindiff.models import MODELS, load_model
-from steindiff.provenance import command_line, versions
 from steindiff.sampling import noise
 from steindiff.schedules import SCHEDULES
-from steindiff.solvers.calibrated import Scalars
-from steindiff.specs import parse_range
 from steindiff.trajectory import FineSolution
 
 SIGMA_MIN, SIGMA_MAX = 0.002, 80.0

@@ -32,14 +32,15 @@ from fit_prior import (
     load_network,
     script_command,
 )
-from steindiff.calibration.path import Rows, fine_solution, relative_rmse
-from steindiff.calibration.run import SEED, fit_paths, prior_scalars, take_rows
-from steindiff.files import sha256, write_text
-from steindiff.metrics import frechet_distance, paired_bootstrap
+from steindiff._files import sha256, write_text
+from steindiff._provenance import machine, versions
+from steindiff.calibrated import Calibrated
+from steindiff.calibrated.path import Rows, fine_solution, relative_rmse
+from steindiff.calibrated.run import SEED, fit_paths, prior_scalars, take_rows
+from steindiff.lab.metrics import frechet_distance, paired_bootstrap
+from steindiff.lab.specs import parse_range, parse_solver
 from steindiff.models import MODELS, load_classifier
-from steindiff.provenance import machine, versions
-from steindiff.solvers import Calibrated, Solver
-from steindiff.specs import parse_range, parse_solver
+from steindiff.solvers import Solver
 from steindiff.stein import energy
 
 BASES = ("ipndm:3", "dpmpp_2m", "unipc:2", "deis:3", "ipndm:2")

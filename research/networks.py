@@ -11,13 +11,13 @@ from torch import Tensor
 
 import steindiff as sd
 from families import FAMILIES, load_family
-from steindiff.bench.memo import Memo
-from steindiff.bench.subjects import make_subject
+from steindiff._errors import NonFiniteError
 from steindiff.denoisers import ClassifierFreeGuidance
-from steindiff.errors import NonFiniteError
-from steindiff.metrics import frechet_distance
+from steindiff.lab.bench.memo import Memo
+from steindiff.lab.bench.subjects import make_subject
+from steindiff.lab.metrics import frechet_distance
+from steindiff.lab.specs import parse_solver
 from steindiff.schedules import SCHEDULES
-from steindiff.specs import parse_solver
 from steindiff.stein import Coefficient
 from steindiff.trajectory import FineSolution
 

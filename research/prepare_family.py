@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from families.data import SOURCES
-from steindiff.files import write_whole
+from steindiff._files import write_whole
 
 
 def main() -> None:

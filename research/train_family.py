@@ -26,7 +26,7 @@ from families.build import RECIPES
 from families.data import Split, load_data
 from families.denoiser import FamilyDenoiser
 from families.weights import denoiser_path, save_weights
-from steindiff.files import write_text, write_whole
+from steindiff._files import write_text, write_whole
 
 LABEL_DROPOUT = 0.1
 WARM_UP = 300

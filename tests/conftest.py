@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from command import Command, Outcome
 
-from steindiff.cli import main
+from steindiff.lab.cli import main
 
 
 @pytest.fixture

@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 
 import steindiff as sd
 from data import fashion_mnist
-from steindiff.cli.picture import image_grid
-from steindiff.denoisers import Denoiser, NetworkConfig, UNetDenoiser
-from steindiff.files import sha256
-from steindiff.images import to_uint8
+from steindiff._files import sha256
+from steindiff.denoisers import Denoiser
+from steindiff.lab.cli.picture import image_grid
+from steindiff.lab.images import to_uint8
+from steindiff.models import NetworkConfig, UNetDenoiser
 from steindiff.models.loader import save_model
 from train_classifier import accuracy
 
@@ -134,8 +135,8 @@ def main() -> None:
         "accuracy": accuracy(classifier, test_images, test_labels),
         "agreement": accuracy(classifier, samples, labels),
         "agreement_guided": accuracy(classifier, guided_samples, labels),
-        "frechet": sd.metrics.frechet_distance(classifier.features(samples), target),
-        "frechet_train": sd.metrics.frechet_distance(classifier.features(train_images), target),
+        "frechet": sd.lab.metrics.frechet_distance(classifier.features(samples), target),
+        "frechet_train": sd.lab.metrics.frechet_distance(classifier.features(train_images), target),
     }
     (folder / "card.md").write_text(card(figures))
     print(json.dumps(figures, indent=1))

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from data import DEFAULT_FOLDER, fashion_mnist
-from steindiff.denoisers.network import NetworkConfig, UNetDenoiser
-from steindiff.files import write_whole
+from steindiff._files import write_whole
+from steindiff.models.network import NetworkConfig, UNetDenoiser
 
 LABEL_DROPOUT = 0.1
 LEARNING_RATE = 1.5e-3

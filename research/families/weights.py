@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
-from steindiff.errors import unknown_name
-from steindiff.files import write_whole
+from steindiff._errors import unknown_name
+from steindiff._files import write_whole
 
 from .build import RECIPES
 from .classifier import FamilyClassifier

@@ -1,44 +1,78 @@
 """Few-step sampling from diffusion and flow models, relaxed by a closed-form Stein coefficient.
 
+import torch
 import steindiff as sd
 
 net = sd.load_model("fashion-mnist")
 x = sd.noise((1, 28, 28), sigma=80.0, seeds=range(16))
 labels = torch.arange(16) % 10
-result = sd.sample(net, x, sd.schedules.karras(5, 0.01, 80.0), solver="ipndm",
+result = sd.sample(net, x, sd.schedules.karras(5, 0.002, 80.0), solver="ipndm",
                    coefficient="energy", conditioning={"class_labels": labels})
 result.x, result.nfe
 """
 
-from importlib.metadata import version
+from importlib import import_module
+from typing import Any
 
-from . import calibration, denoisers, levels, metrics, schedules, solvers, stein
-from .calibration import calibrate, load_calibration, save_calibration
-from .errors import NonFiniteError
+from . import calibrated, denoisers, levels, models, schedules, solvers, stein
+from ._errors import NonFiniteError
+from ._provenance import own_version
+from .calibrated import Calibrated, calibrate, load_calibration, save_calibration
+from .denoisers import ClassifierFreeGuidance
 from .models import load_classifier, load_model
 from .sampling import Progress, SampleResult, noise, sample
-from .stein import Record
+from .solvers import DEIS, IPNDM, DPMpp2M, DPMpp3M, Euler, Heun, Solver, UniPC
+from .stein import Coefficient, Constant, Coupled, Energy, Published, Record, Relaxed, relax
 
-__version__ = version("steindiff")
+__version__ = own_version()
 
 __all__ = [
+    "DEIS",
+    "IPNDM",
+    "Calibrated",
+    "ClassifierFreeGuidance",
+    "Coefficient",
+    "Constant",
+    "Coupled",
+    "DPMpp2M",
+    "DPMpp3M",
+    "Energy",
+    "Euler",
+    "Heun",
     "NonFiniteError",
     "Progress",
+    "Published",
     "Record",
+    "Relaxed",
     "SampleResult",
+    "Solver",
+    "UniPC",
     "__version__",
     "calibrate",
-    "calibration",
+    "calibrated",
     "denoisers",
     "levels",
     "load_calibration",
     "load_classifier",
     "load_model",
-    "metrics",
+    "models",
     "noise",
+    "relax",
     "sample",
     "save_calibration",
     "schedules",
     "solvers",
     "stein",
 ]
+
+_ON_DEMAND = ("adapters", "lab")  # they reach other people's libraries
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ON_DEMAND:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *_ON_DEMAND]

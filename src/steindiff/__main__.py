@@ -1,6 +1,6 @@
 """`python -m steindiff`: the command line, as launchers of several processes call it."""
 
-from .cli import main
+import runpy
 
 if __name__ == "__main__":
-    main()
+    runpy.run_module("steindiff.lab.cli", run_name="__main__")

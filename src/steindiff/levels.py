@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .errors import unknown_name
+from ._errors import unknown_name
 
 PREDICTIONS = ("epsilon", "v", "sample", "flow")
 """Kinds of network output: eps, alpha * eps - sigma * x0, x0, eps - x0."""

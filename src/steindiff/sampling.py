@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ._errors import check_batch, non_finite_samples, require_finite
 from .denoisers.base import Denoiser
-from .errors import check_batch, non_finite_samples, require_finite
 from .schedules import check_sigmas
 from .solvers import Solver, resolve_solver
 from .stein import (

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .errors import unknown_name
+from ._errors import unknown_name
 
 FINALS = ("sigma_min", "zero")
 SPACINGS = ("trailing", "linspace", "leading")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import non_finite_samples, require_finite
+from .._errors import non_finite_samples, require_finite
 from ..levels import NoiseLevel
 from ..solvers.base import Step
 from ..stein import Coefficient, Decision, Record, StepRecord, stack_records

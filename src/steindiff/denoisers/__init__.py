@@ -1,9 +1,8 @@
-"""Denoisers D(x, sigma): the protocol, exact ones, guidance, and the shipped network."""
+"""Denoisers D(x, sigma): the protocol, exact ones, guidance."""
 
 from .analytic import Empirical, Gaussian, GaussianMixture
 from .base import Denoiser
 from .guidance import ClassifierFreeGuidance
-from .network import NetworkConfig, UNetDenoiser
 from .perturbed import Perturbed
 
 __all__ = [
@@ -12,7 +11,5 @@ __all__ = [
     "Empirical",
     "Gaussian",
     "GaussianMixture",
-    "NetworkConfig",
     "Perturbed",
-    "UNetDenoiser",
 ]

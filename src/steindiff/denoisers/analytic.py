@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import check_batch
-from ..reductions import accumulator_dtype, pairwise_sum
+from .._errors import check_batch
+from .._reductions import accumulator_dtype, pairwise_sum
 
 _CHUNK = 2**16  # elements of one sample's components held at once
 _BLOCK = 2**21  # elements of all samples' components held at once

@@ -1,5 +1,15 @@
-"""The models that come with the package."""
+"""The models that come with the package: their network, weights and cards."""
 
+from .classifier import Classifier
 from .loader import MODELS, load_classifier, load_model, save_model
+from .network import NetworkConfig, UNetDenoiser
 
-__all__ = ["MODELS", "load_classifier", "load_model", "save_model"]
+__all__ = [
+    "MODELS",
+    "Classifier",
+    "NetworkConfig",
+    "UNetDenoiser",
+    "load_classifier",
+    "load_model",
+    "save_model",
+]

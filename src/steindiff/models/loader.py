@@ -13,10 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ..denoisers.network import NetworkConfig, UNetDenoiser
-from ..errors import unknown_name
-from ..files import sha256, write_whole
+from .._errors import unknown_name
+from .._files import sha256, write_whole
 from .classifier import Classifier
+from .network import NetworkConfig, UNetDenoiser
 
 _FOLDER = Path(__file__).parent
 _Model = TypeVar("_Model", bound=nn.Module)

@@ -1,17 +1,12 @@
 """ODE solvers of the sampling loop, by name or as objects."""
 
-from __future__ import annotations
-
-from typing import Any
-
-from ..errors import check_options, unknown_name
 from .adams import IPNDM
 from .base import BoundDenoiser, History, Solver, Step
-from .calibrated import Calibrated, Shared
 from .deis import DEIS
 from .dpmpp import DPMpp2M, DPMpp3M
 from .euler import Euler
 from .heun import Heun
+from .names import FITTED, SOLVERS, resolve_solver
 from .unipc import UniPC
 
 __all__ = [
@@ -20,53 +15,13 @@ __all__ = [
     "IPNDM",
     "SOLVERS",
     "BoundDenoiser",
-    "Calibrated",
     "DPMpp2M",
     "DPMpp3M",
     "Euler",
     "Heun",
     "History",
-    "Shared",
     "Solver",
     "Step",
     "UniPC",
     "resolve_solver",
 ]
-
-SOLVERS: dict[str, type[Solver]] = {
-    "euler": Euler,
-    "heun": Heun,
-    "dpmpp_2m": DPMpp2M,
-    "dpmpp_3m": DPMpp3M,
-    "ipndm": IPNDM,
-    "deis": DEIS,
-    "unipc": UniPC,
-}
-"""The solvers that have a name."""
-
-FITTED: dict[str, type[Solver]] = {"prior": Shared}
-"""Solvers by name whose scalars were fitted: they know some levels only."""
-
-
-def resolve_solver(solver: str | Solver, **options: Any) -> Solver:
-    """The solver of that name with those options; an object is handed through.
-
-    Raises:
-        TypeError: neither a name nor a `Solver` object.
-        ValueError: an unknown name, an option that the solver does not have, an option value that
-            it refuses, or options beside an object.
-    """
-    if isinstance(solver, Solver):
-        if options:
-            raise ValueError(
-                f"options {', '.join(sorted(options))} were given beside a {type(solver).__name__} "
-                "object; set them where the object is made"
-            )
-        return solver
-    if not isinstance(solver, str):
-        raise TypeError(f"solver is {solver!r}; a name or a Solver object is needed")
-    known = SOLVERS | FITTED
-    if solver not in known:
-        raise unknown_name("solver", solver, known)
-    check_options("solver", solver, known[solver], options)
-    return known[solver](**options)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..errors import unknown_name
+from .._errors import unknown_name
 from .adams import AdamsBashforth
 from .base import check_order
 from .quadrature import lagrange_integrals

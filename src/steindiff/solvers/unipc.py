@@ -9,16 +9,8 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
-from ..errors import unknown_name
-from .base import (
-    BoundDenoiser,
-    History,
-    Solver,
-    Step,
-    check_order,
-    usable_order,
-    weighted_sum,
-)
+from .._errors import unknown_name
+from .base import BoundDenoiser, History, Solver, Step, check_order, usable_order, weighted_sum
 from .quadrature import lagrange_integrals
 
 

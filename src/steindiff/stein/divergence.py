@@ -17,9 +17,9 @@ import math
 import torch
 from torch import Tensor
 
-from ..errors import check_batch, unknown_name
-from ..jacobian import Jacobian, Map
-from ..reductions import accumulator_dtype, inner, pairwise_sum
+from .._errors import check_batch, unknown_name
+from .._jacobian import Jacobian, Map
+from .._reductions import accumulator_dtype, inner, pairwise_sum
 
 PROBES = ("gaussian", "rademacher")
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..reductions import accumulator_dtype, inners
+from .._reductions import accumulator_dtype, inners
 from . import law
 from .base import Coefficient, Decision, Proposal
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..reductions import inners
+from .._reductions import inners
 from .base import Coefficient, Decision, Proposal
 
 

@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..errors import unknown_name
-from ..reductions import inner
+from .._errors import unknown_name
+from .._reductions import inner
 from . import divergence
 from .base import Coefficient, Decision, Proposal
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..reductions import inner
+from .._reductions import inner
 from ..solvers.base import BoundDenoiser, Solver, Step
 from .base import Coefficient, Decision, Proposal
 from .record import StepRecord

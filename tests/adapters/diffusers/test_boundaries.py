@@ -20,18 +20,13 @@ from diffusers_runs import IMAGE, Case, call, go_on, initial, network, noise, re
 from torch import Tensor
 
 from steindiff import Record
-from steindiff.errors import NonFiniteError
+from steindiff._errors import NonFiniteError
 from steindiff.levels import NoiseLevel, denoised_from
 from steindiff.stein import Coefficient, Constant, Coupled, Decision, Energy, Proposal
 
 diffusers = pytest.importorskip("diffusers")
 
-from steindiff.adapters.diffusers import (  # noqa: E402
-    SUPPORTED,
-    stabilize,
-    stabilized_class,
-    unstabilize,
-)
+from steindiff.adapters.diffusers import SUPPORTED, stabilize, stabilized_class, unstabilize  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 

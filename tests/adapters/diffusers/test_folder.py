@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 import steindiff as sd
-from steindiff.jacobian import Jacobian
+from steindiff._jacobian import Jacobian
 
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")

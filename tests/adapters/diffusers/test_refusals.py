@@ -18,12 +18,7 @@ diffusers = pytest.importorskip("diffusers")
 from diffusers.configuration_utils import ConfigMixin, register_to_config  # noqa: E402
 from diffusers.schedulers.scheduling_utils import SchedulerMixin  # noqa: E402
 
-from steindiff.adapters.diffusers import (  # noqa: E402
-    REFUSED,
-    SUPPORTED,
-    stabilize,
-    stabilized_class,
-)
+from steindiff.adapters.diffusers import REFUSED, SUPPORTED, stabilize, stabilized_class  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 

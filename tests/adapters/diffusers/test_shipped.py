@@ -21,7 +21,7 @@ from torch import Tensor
 
 import steindiff as sd
 from steindiff.denoisers import ClassifierFreeGuidance
-from steindiff.denoisers.network import UNetDenoiser
+from steindiff.models.network import UNetDenoiser
 
 diffusers = pytest.importorskip("diffusers")
 yaml = pytest.importorskip("yaml")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...errors import unknown_name
+from ..._errors import unknown_name
 from ...levels import NoiseLevel
 
 OfSigma = Callable[[Tensor], Tensor]

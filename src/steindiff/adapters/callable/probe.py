@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import check_batch
+from ..._errors import check_batch
 from ...sampling import noise
 from .conventions import conventions
 from .denoiser import FunctionDenoiser

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...reductions import inner
+from ..._reductions import inner
 
 _TOLERANCE = 0.15
 

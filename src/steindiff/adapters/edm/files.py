@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ...files import write_whole
+from ..._files import write_whole
 from .guard import Guard, UnsafePickleError
 from .tensors import LEGACY_MAGIC, read_legacy, read_plain, read_zip
 

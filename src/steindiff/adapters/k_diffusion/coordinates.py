@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import unknown_name
+from ..._errors import unknown_name
 from ...levels import NoiseLevel
 from ...schedules import check_sigmas
 from ...solvers import Euler, Heun, Solver, Step

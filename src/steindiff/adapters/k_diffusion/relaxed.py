@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ...errors import check_batch
+from ..._errors import check_batch
 from ...levels import NoiseLevel
 from ...solvers import Step
 from ...stein import Coefficient, resolve_coefficient

@@ -27,7 +27,7 @@ from diffusers import (
 )
 from torch import Tensor
 
-from ....errors import unknown_name
+from ...._errors import unknown_name
 from ..stein_scheduler import SteinScheduler
 
 _FLOW = (FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler)

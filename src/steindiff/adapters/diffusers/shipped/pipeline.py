@@ -23,7 +23,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from .... import models
-from ....errors import unknown_name
+from ...._errors import unknown_name
 from .card import write_card
 from .conventions import Convention, convention_of
 from .denoiser import FashionMNISTDenoiser

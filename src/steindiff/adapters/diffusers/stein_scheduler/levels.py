@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ....errors import unknown_name
+from ...._errors import unknown_name
 from ....schedules import FINALS, SCHEDULES, check_sigmas
 from ....solvers import Solver
 

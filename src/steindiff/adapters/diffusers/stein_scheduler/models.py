@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ....errors import unknown_name
+from ...._errors import unknown_name
 from ....levels import NoiseLevel, denoised_from
 from ....schedules import SPACINGS, check_sigmas, from_alphas_cumprod
 from ...relaxation import PURE_NOISE

@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ....calibration.file import FORMAT, VERSION
-from ....calibration.reading import numbers, rows
-from ....solvers import Calibrated, Solver, resolve_solver
+from ....calibrated import Calibrated
+from ....calibrated.file import FORMAT, VERSION
+from ....calibrated.reading import numbers, rows
+from ....solvers import Solver, resolve_solver
 from ....stein import Constant, Record, Relaxed, StepRecord, resolve_coefficient, stack_records
 from .levels import Call
 

@@ -17,9 +17,9 @@ from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers, Sch
 from diffusers.utils.outputs import BaseOutput
 from torch import Tensor
 
-from ....calibration import load_calibration
-from ....errors import check_batch, non_finite_samples, require_finite
-from ....solvers import Calibrated, Euler, Solver
+from ...._errors import check_batch, non_finite_samples, require_finite
+from ....calibrated import Calibrated, load_calibration
+from ....solvers import Euler, Solver
 from ....stein import Record
 from ..timesteps import index_in_memory
 from .levels import Call, Levels, check_schedule, plan

@@ -1,0 +1,168 @@
+"""`calibrate`: fits the scalars of a few-step solver to one network, without data."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._errors import unknown_name
+from .._provenance import versions
+from ..denoisers.base import Denoiser
+from ..sampling import noise
+from ..schedules import check_sigmas
+from .fit import pooled, solve
+from .path import Path, Rows, fine_solution
+from .prior import load_prior
+from .record import About, Calibration
+from .solver import Calibrated, Scalars, check_scalars, multistep_scalars, scalar_counts
+
+SEED = 10**9
+"""Of the first noise: away from the seeds that people sample, bench and count from."""
+
+PRIORS = ("euler", "dpmpp_2m", "shared")
+"""What the ridge can draw to, by name."""
+
+
+def calibrate(
+    denoiser: Denoiser,
+    sigmas: Tensor | Sequence[float],
+    *,
+    shape: Sequence[int] | None = None,
+    conditioning: Mapping[str, Any] | None = None,
+    noises: int = 32,
+    held_out: int = 16,
+    seed: int = SEED,
+    fine_steps: int = 30,
+    prior: str | Scalars = "euler",
+    ridge: float = 0.01,
+    batch: int = 64,
+    device: torch.device | str = "cpu",
+    about: About | None = None,
+    told: Callable[[int], object] = lambda done: None,
+) -> Calibrated:
+    """A solver for these levels, fitted to this network: needs its denoiser, and no data.
+
+    Step after step, least squares of the few-step state, with the errors that its own earlier
+    steps made, against a fine trajectory (Heun) from the same noise. Costs (noises + held_out) *
+    (2 fine_steps + steps) evaluations.
+
+    Source: this project (docs/calibration.md).
+
+    Args:
+        denoiser: D(x, sigma, **conditioning), in VE coordinates.
+        sigmas: the levels to calibrate for, decreasing; the last may be 0.
+        shape: of one sample; None takes `denoiser.sample_shape`.
+        conditioning: keyword arguments for the denoiser; rows of tensors are used in turn, noise k
+            gets row k mod their number.
+        noises: noises to fit on. held_out: further ones, to measure the error on.
+        seed: of the first noise; they count up from it.
+        fine_steps: Heun steps of the fine trajectory.
+        prior: what the ridge draws to: a name of `PRIORS`, or scalars as `Calibrated` has them.
+        ridge: its strength, relative to the weight of the data; see `fit.solve`.
+        batch: noises at a time. device: where to sample.
+        about: what is being calibrated, for a file and its checks.
+        told: is told of evaluations done, out of `evaluations(...)`.
+
+    Raises:
+        ValueError: bad sigmas, counts, ridge, prior or conditioning; each is named.
+        NonFiniteError: a NaN or an infinity while sampling.
+    """
+    levels = check_sigmas(sigmas)
+    for name, value, low in (
+        ("noises", noises, 1), ("held_out", held_out, 1), ("fine_steps", fine_steps, 2),
+        ("batch", batch, 1),
+    ):  # fmt: skip
+        _check_count(name, value, low)
+    if not 0 <= ridge < math.inf:
+        raise ValueError(f"ridge is {ridge}; a finite number >= 0 is needed")
+    name, wanted = prior_scalars(prior, levels)
+    sizes = _shape(denoiser, shape)
+    start = operator.index(seed)
+    paths = []
+    for first, count in ((0, noises), (noises, held_out)):
+        rows = range(first, first + count)
+        x = noise(sizes, levels[0], [start + row for row in rows], device=device)
+        bound = Rows(denoiser, take_rows(conditioning or {}, rows), batch, told)
+        with torch.no_grad():
+            paths.append(Path(bound, x, levels, fine_solution(bound, x, levels, fine_steps)))
+    scalars = fit_paths(paths[:1], wanted, ridge, paths[1:])
+    record = Calibration(
+        about or About(), noises, held_out, start, fine_steps, name, float(ridge),
+        fit_error=paths[0].error(), held_out_error=paths[1].error(),
+        versions=versions("steindiff", "torch"),
+    )  # fmt: skip
+    return Calibrated(levels, scalars, record)
+
+
+@torch.no_grad()
+def fit_paths(
+    paths: Sequence[Path], prior: Scalars, ridge: float, followers: Sequence[Path] = ()
+) -> Scalars:
+    """Takes paths of the same levels to their end under the scalars that fit all of them best.
+
+    Each step's equations are those of every path, with equal weights, where the scalars of the
+    steps before have brought it.
+
+    Args:
+        paths: to fit, one a network.
+        prior, ridge: as `solve` takes them, for each step.
+        followers: paths that take the same steps without a say in the scalars.
+    """
+    found = []
+    for wanted in prior:
+        equations = [path.equations() for path in paths]
+        for path in followers:
+            path.equations()
+        scalars = solve(pooled(equations), wanted, ridge) if wanted else ()
+        for path in (*paths, *followers):
+            path.advance(scalars)
+        found.append(scalars)
+    return tuple(found)
+
+
+def evaluations(steps: int, noises: int, held_out: int, fine_steps: int) -> int:
+    """How many samples `calibrate` evaluates the denoiser for."""
+    return (noises + held_out) * (2 * fine_steps - 1 + steps)
+
+
+def prior_scalars(prior: str | Scalars, levels: Sequence[float]) -> tuple[str, Scalars]:
+    """The name of a prior and its scalars for these levels."""
+    if not isinstance(prior, str):
+        check_scalars(prior, levels)
+        return "given", prior
+    if prior == "euler":
+        return prior, tuple((0.0,) * count for count in scalar_counts(levels))
+    if prior == "dpmpp_2m":
+        return prior, multistep_scalars(levels)
+    if prior == "shared":
+        return prior, load_prior().scalars(levels)
+    raise unknown_name("prior", prior, PRIORS)
+
+
+def _check_count(name: str, value: object, low: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"{name} is {value!r}; an int >= {low} is needed")
+
+
+def _shape(denoiser: Denoiser, shape: Sequence[int] | None) -> tuple[int, ...]:
+    if not callable(denoiser):
+        raise TypeError(f"denoiser is a {type(denoiser).__name__}; a callable is needed")
+    found = getattr(denoiser, "sample_shape", None) if shape is None else shape
+    if found is None:
+        raise ValueError("shape is None; this denoiser has no sample_shape, so it must be given")
+    return tuple(found)
+
+
+def take_rows(conditioning: Mapping[str, Any], rows: range) -> dict[str, Any]:
+    """The conditioning of these noises: rows of tensors in turn, anything else as it is."""
+    return {
+        name: value[torch.tensor(rows, device=value.device) % len(value)]
+        if isinstance(value, Tensor) and value.ndim and len(value)
+        else value
+        for name, value in conditioning.items()
+    }

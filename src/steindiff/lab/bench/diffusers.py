@@ -1,0 +1,274 @@
+"""Every supported scheduler of diffusers on the shipped pipeline: plain and stabilised, equal NFE.
+
+The samples are held against the fine solution from the same noise, as in the rest of the bench.
+diffusers' schedulers start at different levels (VE sigma 83.6 for the VP ones, 80 for EDM, pure
+noise for flow models); at all of them the noise is all that can be seen, and the solutions are
+the same but for that.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..._files import write_text
+from ..._provenance import machine, versions
+from ...adapters.diffusers import stabilize
+from ...adapters.diffusers.shipped import FashionMNISTPipeline
+from ...sampling import noise
+from ...trajectory import FineSolution
+from ..metrics import paired_bootstrap, rmse
+from .subjects import Network
+from .verdicts import FORMAT
+
+MODEL = "fashion-mnist"
+BETAS = {"beta_start": 1e-4, "beta_end": 0.0175}
+FINE_STEPS = 20
+RESAMPLES = 200
+BATCH = 250
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A scheduler in a setting that people use.
+
+    Attributes:
+        title: as they call it. scheduler: class in diffusers. options: its own; VP schedulers also
+            get the betas of the shipped pipeline.
+    """
+
+    title: str
+    scheduler: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def make(self) -> Any:
+        """The plain scheduler."""
+        import diffusers
+
+        cls = getattr(diffusers, self.scheduler)
+        takes = cls.__init__.__wrapped__.__code__.co_varnames
+        betas = BETAS if "beta_start" in takes else {}
+        return cls(**betas, **self.options)
+
+
+KARRAS = {"use_karras_sigmas": True}
+LOG_SNR = {"use_exponential_sigmas": True}
+TRAILING = {"timestep_spacing": "trailing"}
+LOWERED = {"lower_order_final": True}
+NOISE_PREDICTION = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
+FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 3.0}
+
+PEERS: tuple[Peer, ...] = (
+    Peer("DDIM, trailing", "DDIMScheduler", {**TRAILING, "clip_sample": False}),
+    Peer("DDIM parallel, trailing", "DDIMParallelScheduler", {**TRAILING, "clip_sample": False}),
+    Peer(
+        "DDIM of CogVideoX, trailing",
+        "CogVideoXDDIMScheduler",
+        {**TRAILING, "clip_sample": False, "snr_shift_scale": 1.0, "beta_schedule": "linear"},
+    ),
+    Peer("PNDM, PLMS", "PNDMScheduler", {"skip_prk_steps": True, "steps_offset": 1}),
+    Peer("Euler, Karras", "EulerDiscreteScheduler", KARRAS),
+    Peer("Euler, trailing", "EulerDiscreteScheduler", TRAILING),
+    Peer("LMS, Karras", "LMSDiscreteScheduler", KARRAS),
+    Peer("LMS, trailing", "LMSDiscreteScheduler", TRAILING),
+    Peer("Heun, Karras", "HeunDiscreteScheduler", KARRAS),
+    Peer("DPM2, Karras", "KDPM2DiscreteScheduler", KARRAS),
+    Peer("DPM++ 2M, Karras", "DPMSolverMultistepScheduler", KARRAS),
+    Peer("DPM++ 2M, log-SNR", "DPMSolverMultistepScheduler", LOG_SNR),
+    Peer("DPM++ 2M, trailing", "DPMSolverMultistepScheduler", TRAILING),
+    Peer("DPM++ 3M, log-SNR", "DPMSolverMultistepScheduler", {**LOG_SNR, "solver_order": 3}),
+    Peer("DPM-Solver 2M, log-SNR", "DPMSolverMultistepScheduler", {**LOG_SNR, **NOISE_PREDICTION}),
+    Peer("DPM++ 2S, log-SNR", "DPMSolverSinglestepScheduler", {**LOG_SNR, **LOWERED}),
+    Peer(
+        "DPM++ 3S, log-SNR",
+        "DPMSolverSinglestepScheduler",
+        {**LOG_SNR, **LOWERED, "solver_order": 3},
+    ),
+    Peer("DEIS-3, Karras", "DEISMultistepScheduler", {**KARRAS, "solver_order": 3}),
+    Peer("DEIS-3, trailing", "DEISMultistepScheduler", {**TRAILING, "solver_order": 3}),
+    Peer("UniPC-2, log-SNR", "UniPCMultistepScheduler", LOG_SNR),
+    Peer("UniPC-2, trailing", "UniPCMultistepScheduler", TRAILING),
+    Peer("UniPC-3, log-SNR", "UniPCMultistepScheduler", {**LOG_SNR, "solver_order": 3}),
+    Peer("iPNDM-4, own schedule", "IPNDMScheduler"),
+    Peer("Euler of EDM", "EDMEulerScheduler", {"sigma_data": 0.7}),
+    Peer("DPM++ 2M of EDM", "EDMDPMSolverMultistepScheduler", {"sigma_data": 0.7}),
+    Peer("flow Euler, shift 3", "FlowMatchEulerDiscreteScheduler", {"shift": 3.0}),
+    Peer("flow Heun, shift 3", "FlowMatchHeunDiscreteScheduler", {"shift": 3.0}),
+    Peer("flow Euler of MiniMax, shift 3", "MiniMaxH3Scheduler", {"shift": 3.0}),
+    Peer("flow DPM++ 2M, shift 3", "DPMSolverMultistepScheduler", FLOW),
+    Peer("flow DEIS-2, shift 3", "DEISMultistepScheduler", FLOW),
+    Peer("flow UniPC-2, shift 3", "UniPCMultistepScheduler", FLOW),
+)
+
+
+def measure_peers(
+    out: Path,
+    *,
+    nfes: Sequence[int],
+    count: int,
+    first_seed: int = 0,
+    guidance: float = 1.0,
+    coefficient: str = "energy",
+    peers: Sequence[Peer] = PEERS,
+    command: str = "",
+    tell: Callable[[str], object] = lambda text: None,
+) -> Result:
+    """Measures every peer at every NFE, saving each cell in `out`; goes on where a run stopped.
+
+    Args:
+        out: JSON file. One of another setting is refused.
+        nfes: evaluations of the network; a scheduler whose steps do not fit exactly does as many
+            as stay below.
+        count: samples, of the seeds from `first_seed`; sample s is asked to be of class s mod 10.
+        guidance: scale of classifier-free guidance; an evaluation is then of two halves.
+
+    Returns:
+        What `out` then holds, in the bench's format.
+
+    Raises:
+        ValueError: `out` holds the results of another setting.
+    """
+    seeds = range(first_seed, first_seed + count)
+    setting = {"seeds": f"{seeds[0]}-{seeds[-1]}", "samples": count, "guidance": guidance}
+    found = _opened(out, setting, command)
+    wanted = [(peer, nfe) for nfe in nfes for peer in peers if _steps(peer, nfe)]
+    done = {cell["id"] for cell in found["cells"]}
+    judge = _Judge(seeds, guidance)
+    for peer, nfe in wanted:
+        if _id(peer, nfe) not in done:
+            tell(f"{peer.title}, {nfe} NFE")
+            found["cells"].append({**judge.cell(peer, nfe, coefficient), **setting})
+            _save(out, found)
+    found["complete"] = True
+    _save(out, found)
+    return found
+
+
+class _Judge:
+    """The pipeline, the noises and what the samples are held against."""
+
+    def __init__(self, seeds: Sequence[int], guidance: float) -> None:
+        self.guidance = guidance
+        self.subject = Network(MODEL, guidance)
+        self.pipe = FashionMNISTPipeline.from_shipped(MODEL)
+        self.pipe.set_progress_bar_config(disable=True)
+        self.noise = noise(self.subject.shape, 1.0, seeds)
+        self.labels = self.subject.conditioning(seeds)["class_labels"]
+        fine = [self._fine(part) for part in self._parts()]
+        self.fine = torch.cat(fine)
+        self.features = self.subject.features.features(self.fine)
+
+    def cell(self, peer: Peer, nfe: int, coefficient: str) -> Result:
+        """Plain and stabilised, from the same noises."""
+        began = time.perf_counter()
+        plain, steps = peer.make(), _steps(peer, nfe)
+        samples = {
+            "base": self._sample(steps, plain),
+            coefficient: self._sample(steps, stabilize(plain, coefficient)),
+        }
+        features = {rule: self.subject.features.features(x) for rule, x in samples.items()}
+        paired = paired_bootstrap(features, self.features, baseline="base", resamples=RESAMPLES)
+        rules = {
+            rule: {
+                "status": "ok",
+                "metrics": {
+                    "fd": paired[rule].distance._asdict(),
+                    "rmse": rmse(x, self.fine).pooled,
+                },
+                **({} if rule == "base" else {"ratio": paired[rule].ratio._asdict()}),
+            }
+            for rule, x in samples.items()
+        }
+        return {
+            "id": _id(peer, nfe),
+            "model": MODEL,
+            "schedule": peer.scheduler,
+            "nfe": nfe,
+            "calls": _calls(peer, steps),
+            "solver": peer.title,
+            "options": peer.options,
+            "rules": rules,
+            "seconds": round(time.perf_counter() - began, 1),
+        }
+
+    def _sample(self, steps: int, scheduler: Any) -> Tensor:
+        self.pipe.scheduler = scheduler
+        parts = [
+            self.pipe(
+                self.labels[part],
+                steps,
+                self.guidance,
+                latents=self.noise[part],
+                output_type="latent",
+                return_dict=False,
+            )[0]
+            for part in self._parts()
+        ]
+        return torch.cat(parts)
+
+    def _fine(self, part: slice) -> Tensor:
+        labels = {"class_labels": self.labels[part]}
+        start = 80.0 * self.noise[part]
+        return FineSolution(self.subject.denoiser, start, labels, FINE_STEPS, 0.002, 80.0).x
+
+    def _parts(self) -> Iterator[slice]:
+        for low in range(0, len(self.noise), BATCH):
+            yield slice(low, low + BATCH)
+
+
+def _steps(peer: Peer, nfe: int) -> int:
+    """The most steps that cost `nfe` evaluations or fewer; 0 if there are none."""
+    for steps in range(nfe + 1, 0, -1):
+        calls = _calls(peer, steps)
+        if 0 < calls <= nfe:
+            return steps
+    return 0
+
+
+def _calls(peer: Peer, steps: int) -> int:
+    """Evaluations that so many steps cost; 0 where the scheduler cannot do so few."""
+    scheduler = peer.make()
+    try:
+        scheduler.set_timesteps(steps)
+    except (ValueError, IndexError):
+        return 0
+    return len(scheduler.timesteps)
+
+
+def _id(peer: Peer, nfe: int) -> str:
+    return f"{peer.title}/{nfe}"
+
+
+def _opened(out: Path, setting: Result, command: str) -> Result:
+    if not out.exists():
+        return {
+            "format": FORMAT,
+            "complete": False,
+            "command": command,
+            "setting": setting,
+            "versions": versions("torch", "diffusers"),
+            "machine": machine(torch.device("cpu")),
+            "interval": f"95%, paired bootstrap over noises, {RESAMPLES} resamples",
+            "reference": f"fine solution from the same noise: Heun, {2 * FINE_STEPS - 1} NFE",
+            "cells": [],
+        }
+    found = json.loads(out.read_text(encoding="utf-8"))
+    if found.get("setting") != setting:
+        raise ValueError(
+            f"{out} holds results of {found.get('setting')}; {setting} is asked for: choose "
+            "another file, or remove this one"
+        )
+    return found
+
+
+def _save(out: Path, found: Result) -> None:
+    write_text(out, json.dumps(found, indent=1) + "\n")

@@ -1,0 +1,5 @@
+"""The command line, for `python -m steindiff`."""
+
+from . import main
+
+main()

@@ -1,0 +1,565 @@
+"""The default coefficient against closed forms, and its bounds for any input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import NamedTuple
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import steindiff as sd
+from steindiff._reductions import inner
+from steindiff.denoisers import Gaussian, GaussianMixture
+from steindiff.solvers import SOLVERS
+from steindiff.solvers.euler import euler_candidate
+from steindiff.stein import Decision, Energy, Proposal, Relaxed
+from steindiff.stein.energy import EnergyState
+
+# One level, no shrinkage, no bound: relaxed from the first step on, to the law of one level.
+BARE = Energy(trust=math.inf, two_levels=False, shrink=False, last=False)
+VARIANCES = [1e-3, 0.1, 1.0, 30.0, 1e4]
+DIMENSION = 512
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def marginal(variance: float, sigma: float, count: int = 16) -> Tensor:
+    return normal(count, DIMENSION, seed=3) * math.sqrt(variance + sigma**2)
+
+
+def lognormal_mixture(size: int = 16) -> GaussianMixture:
+    """Modes of unlike lengths, so that steps both lose and gain energy."""
+    return GaussianMixture(normal(5, size, seed=1) * normal(5, 1, seed=2).exp(), 0.02)
+
+
+def proposal(
+    x: Tensor,
+    denoised: Tensor,
+    candidate: Tensor,
+    predictor: Tensor | None = None,
+    levels: tuple[float, float] = (2.0, 0.5),
+    steps_left: int = 3,
+) -> Proposal:
+    def no_call(_: Tensor) -> Tensor:
+        raise AssertionError("the rule called the model")
+
+    return Proposal(x, denoised, candidate, predictor, *levels, no_call, steps_left)
+
+
+def relaxed(what: Proposal, decision: Decision) -> Tensor:
+    candidate = what.candidate
+    if what.predictor is not None and decision.correction is not None:
+        kept = decision.correction.to(candidate)[:, None]
+        candidate = torch.lerp(what.predictor, candidate, kept)
+    return torch.lerp(what.x, candidate, decision.gamma.to(candidate)[:, None])
+
+
+def euler_proposal(denoiser: Gaussian, x: Tensor, sigma: float, to: float, steps_left: int = 3):
+    denoised = denoiser(x, sigma)
+    candidate = euler_candidate(x, denoised, sigma, to)
+    return proposal(x, denoised, candidate, None, (sigma, to), steps_left)
+
+
+def exact_step(
+    rule: Energy, variance: float, levels: Sequence[float], steps_left: int = 3
+) -> tuple[Proposal, Decision, Tensor]:
+    """Euler's step from levels[1] to levels[2], its decision, and where the ODE arrives.
+
+    The state is exact, and the rule has seen the exact state of levels[0] before.
+    """
+    before, sigma, to = levels
+    denoiser = Gaussian(variance=variance)
+    first = marginal(variance, before)
+    state = rule(euler_proposal(denoiser, first, before, sigma), rule.init(first)).state
+    x = denoiser.transport(first, before, sigma)
+    what = euler_proposal(denoiser, x, sigma, to, steps_left)
+    return what, rule(what, state), denoiser.transport(x, sigma, to)
+
+
+def gamma_of_gaussian(variance: float, sigma: float, to: float) -> float:
+    """gamma = w/(1 - r), w = (1 - sqrt(j + r^2 (1 - j)))/(1 - j), j the Stein ratio."""
+    r, j = to / sigma, variance / (variance + sigma**2)
+    return (1 - math.sqrt(j + r**2 * (1 - j))) / (1 - j) / (1 - r)
+
+
+@pytest.mark.parametrize("variance", VARIANCES)
+@pytest.mark.parametrize("levels", [(200.0, 80.0, 10.0), (10.0, 2.0, 0.5), (0.9, 0.3, 0.02)])
+def test_without_trust_region_any_gaussian_is_solved_exactly(
+    variance: float, levels: tuple[float, float, float]
+) -> None:
+    """Along a ray the energy determines the state, and Gaussian trajectories are rays."""
+    what, decision, end = exact_step(Energy(trust=math.inf), variance, levels)
+    assert torch.allclose(relaxed(what, decision), end, rtol=1e-9, atol=0)
+    expected = gamma_of_gaussian(variance, *levels[1:])
+    assert torch.allclose(decision.gamma, torch.full_like(decision.gamma, expected), rtol=1e-7)
+    r = levels[2] / levels[1]
+    assert (1 + r) / 2 - 1e-9 <= expected < 1
+
+
+def test_inside_the_trust_region_the_default_is_exact_too() -> None:
+    what, decision, end = exact_step(Energy(), 0.03, (8.0, 2.0, 0.5))
+    assert decision.gamma.gt(Energy().lowest(0.25)).all()
+    assert torch.allclose(relaxed(what, decision), end, rtol=1e-11, atol=0)
+    lost = 1 - inner(what.candidate, what.candidate) / inner(end, end)
+    assert lost.min() > 0.05
+
+
+@pytest.mark.parametrize("variance", VARIANCES)
+def test_one_level_solves_gaussians_from_the_first_step_on(variance: float) -> None:
+    denoiser, levels = Gaussian(variance=variance), [20.0, 8.0, 2.0, 0.5, 0.1]
+    x = marginal(variance, levels[0])
+    result = sd.sample(denoiser, x, levels, "euler", BARE, return_trajectory=True, record=True)
+    assert result.trajectory is not None
+    assert result.record is not None
+    for k in range(3):  # the last of the four steps is not relaxed
+        end = denoiser.transport(x, levels[0], levels[k + 1])
+        assert torch.allclose(result.trajectory[k + 1], end, rtol=1e-9, atol=0)
+        expected = gamma_of_gaussian(variance, levels[k], levels[k + 1])
+        gamma = result.record.gamma[k]
+        assert torch.allclose(gamma, torch.full_like(gamma, expected), rtol=1e-6)
+
+
+@pytest.mark.parametrize("trust", [0.02, 0.1, 0.3])
+def test_trust_region_bounds_the_noise_left_behind(trust: float) -> None:
+    before, sigma, to = 8.0, 2.0, 0.5
+    _, decision, _ = exact_step(Energy(trust=trust), 30.0, (before, sigma, to))
+    left = (1 - decision.gamma) * (1 - to / sigma) * sigma
+    assert torch.allclose(left, torch.full_like(left, trust * to), rtol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [3, 4, 7])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_first_middle_and_last_step(solver: str, steps: int) -> None:
+    """First and last are left alone, the last but one is at its bound, all others above theirs."""
+    rule, levels = Energy(), sd.schedules.karras(steps, 0.02, 20.0)
+    x = 20 * normal(64, 16)
+    record = sd.sample(lognormal_mixture(), x, levels, solver, rule, record=True).record
+    assert record is not None
+    ratios = (levels[1:] / levels[:-1]).tolist()
+    assert record.gamma[0].eq(1).all()
+    assert record.gamma[-1].eq(1).all()
+    for gamma, ratio in zip(record.gamma, ratios, strict=True):
+        assert gamma.ge(max(0.0, 1 - 0.1 * ratio / (1 - ratio))).all()
+        assert gamma.le(1).all()
+    corrected = record.correction[-2] < 1
+    lowest = rule.lowest(ratios[-2])
+    assert lowest < 1
+    assert record.gamma[-2][~corrected].eq(lowest).all()
+    assert record.gamma[-2][corrected].eq(1).all()  # such a step is on its target already
+    assert bool(corrected.any()) == (solver == "heun")
+    assert not bool(corrected.all())
+
+
+def test_the_last_relaxed_step_gives_in_advance_only_where_a_bound_says_how_much() -> None:
+    levels = (8.0, 2.0, 0.5)
+    for rule in (Energy(trust=math.inf), Energy(last=False)):
+        _, middle, _ = exact_step(rule, 0.03, levels)
+        _, last, _ = exact_step(rule, 0.03, levels, steps_left=2)
+        assert torch.equal(last.gamma, middle.gamma)
+    _, middle, _ = exact_step(Energy(), 0.03, levels)
+    _, last, _ = exact_step(Energy(), 0.03, levels, steps_left=2)
+    assert last.gamma.lt(middle.gamma).all()
+    assert last.gamma.eq(1 - 0.1 / 3).all()
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_two_steps_and_a_trust_of_zero_are_the_base(solver: str) -> None:
+    denoiser, x = lognormal_mixture(), 20 * normal(8, 16)
+    two = [20.0, 1.0, 0.1]
+    rule = Energy(corrector=False)
+    base = sd.sample(denoiser, x, two, solver, None).x
+    assert torch.equal(sd.sample(denoiser, x, two, solver, rule).x, base)
+    levels = sd.schedules.karras(6, 0.05, 20.0)
+    base = sd.sample(denoiser, x, levels, solver, None).x
+    assert torch.equal(sd.sample(denoiser, x, levels, solver, replace(rule, trust=0.0)).x, base)
+    assert not torch.equal(sd.sample(denoiser, x, levels, solver, rule).x, base)
+
+
+class Scene(NamedTuple):
+    """A second step from sigma = 2 to 0.5, along one ray, by numbers: q = a sigma^2 + b sigma."""
+
+    x: Tensor
+    denoised: Tensor
+    state: EnergyState
+    euler: Tensor  # |T1|^2
+    target: Tensor  # A, with nothing owed
+    law_gap: Tensor  # two levels less one
+
+    def candidate(self, energy: Tensor) -> Tensor:
+        return self.x * (energy / inner(self.x, self.x)).sqrt()[:, None]
+
+
+def scene(overlap: float = 0.0) -> Scene:
+    """b is `overlap` times a sigma."""
+    x = 2.1 * normal(4, 64)
+    denoised = 0.3 * x
+    before, sigma, to = 6.0, 2.0, 0.5
+    q = inner(x, x - denoised)
+    a = q / (sigma**2 * (1 + overlap))
+    b = overlap * sigma * a
+    loss = a * (sigma**2 - to**2) + 2 * b * (sigma - to)
+    t1 = euler_candidate(x, denoised, sigma, to)
+    state = EnergyState(torch.zeros_like(q), before, a * before**2 + b * before)
+    gap = loss - (1 - (to / sigma) ** 2) * q
+    return Scene(x, denoised, state, inner(t1, t1), inner(x, x) - loss, gap)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("overlap", [0.0, 0.2, -0.1])
+def test_shrinkage_weighs_the_lack_against_its_doubt(share: float, overlap: float) -> None:
+    """`share` of what Euler's candidate lacks has been added by the solver's higher order."""
+    s = scene(overlap)
+    added = share * (s.target - s.euler)
+    lack = s.target - s.euler - added
+    assert lack.gt(0).all()
+    what = proposal(s.x, s.denoised, s.candidate(s.euler + added))
+    weight = lack**2 / (lack**2 + added**2 + s.law_gap**2)
+    if share == 0.5 and overlap == 0:  # the lack that is left is as large as what was added
+        assert torch.allclose(weight, torch.full_like(weight, 0.5))
+    landed = relaxed(what, Energy(trust=math.inf)(what, s.state))
+    assert torch.allclose(inner(landed, landed), s.euler + added + weight * lack, rtol=1e-10)
+    whole = relaxed(what, Energy(trust=math.inf, shrink=False)(what, s.state))
+    assert torch.allclose(inner(whole, whole), s.target, rtol=1e-10)
+
+
+def test_no_energy_is_taken_out() -> None:
+    s = scene()
+    what = proposal(s.x, s.denoised, s.candidate(1.2 * s.target))
+    assert Energy(trust=math.inf)(what, s.state).gamma.eq(1).all()
+
+
+def test_a_surplus_is_owed_by_the_next_step_less_what_the_flow_damps() -> None:
+    s, r = scene(0.2), 0.25
+    too_long = proposal(s.x, s.denoised, s.candidate(s.target + 7.0))
+    first = Energy()(too_long, s.state)
+    assert first.gamma.eq(1).all()
+    owed = torch.full_like(s.target, (1 + r**2) / 2 * 7.0)
+    assert torch.allclose(first.state.surplus, owed, rtol=1e-9)
+    # Where it is owed the aim is lower by as much: half of it too little lacks the other half.
+    indebted = s.state._replace(surplus=first.state.surplus)
+    rule = Energy(trust=math.inf, shrink=False)
+    met = rule(proposal(s.x, s.denoised, s.candidate(s.target - owed)), indebted)
+    assert torch.allclose(met.gamma, torch.ones_like(owed), atol=1e-9)
+    assert met.state.surplus.abs().max() < 1e-9
+    short = proposal(s.x, s.denoised, s.candidate(s.target - 1.5 * owed))
+    landed = relaxed(short, rule(short, indebted))
+    assert torch.allclose(inner(landed, landed), s.target - owed, rtol=1e-10)
+    # A step that meets the law is above its aim by the debt, which goes on, damped again.
+    level = proposal(s.x, s.denoised, s.candidate(s.target))
+    assert torch.allclose(rule(level, indebted).state.surplus, (1 + r**2) / 2 * owed, rtol=1e-9)
+    assert Energy(memory=False)(too_long, s.state).state.surplus.eq(0).all()
+
+
+def test_the_first_step_tells_its_level_and_no_surplus() -> None:
+    s = scene()
+    rule = Energy()
+    decision = rule(proposal(s.x, s.denoised, 3 * s.x), rule.init(s.x))
+    assert decision.gamma.eq(1).all()
+    assert decision.state.sigma == 2.0
+    assert torch.equal(decision.state.q, inner(s.x, s.x - s.denoised))
+    assert decision.state.surplus.eq(0).all()
+
+
+@pytest.mark.parametrize("second", [False, True], ids=["first step", "second step"])
+def test_corrector_rule_lands_on_the_law(second: bool) -> None:
+    s = scene(0.2)
+    rule = Energy()
+    state = s.state if second else rule.init(s.x)
+    predictor = euler_candidate(s.x, s.denoised, 2.0, 0.5)
+    wild = predictor + 3 * normal(4, 64, seed=9)
+    what = proposal(s.x, s.denoised, wild, predictor)
+    decision = rule(what, state)
+    assert decision.correction is not None
+    assert decision.gamma.eq(1).all()
+    assert decision.correction.gt(0).all()
+    assert decision.correction.lt(1).all()
+    law = s.target if second else s.target + s.law_gap
+    kept = relaxed(what, decision)
+    assert torch.allclose(inner(kept, kept), law, rtol=1e-12)
+    assert decision.state.surplus.abs().max() < 1e-9
+    # under the law the corrector is kept whole
+    tame = rule(proposal(s.x, s.denoised, 0.5 * predictor, predictor), state)
+    assert tame.correction is not None
+    assert tame.correction.eq(1).all()
+    assert tame.gamma.lt(1).all() == second
+    # at the end of the relaxed steps too the corrected candidate is left where it is
+    last = rule(what._replace(steps_left=2), state)
+    assert torch.equal(last.gamma, decision.gamma)
+    off = replace(rule, corrector=False)(what, state)
+    assert off.correction is None
+
+
+def test_corrector_rule_keeps_nothing_where_even_the_predictor_is_too_long() -> None:
+    s = scene()
+    decision = Energy()(proposal(s.x, s.denoised, 3 * s.x, 2 * s.x), s.state)
+    assert decision.correction is not None
+    assert decision.correction.eq(0).all()
+    surplus = (1 + 0.25**2) / 2 * (4 * inner(s.x, s.x) - s.target)
+    assert torch.allclose(decision.state.surplus, surplus, rtol=1e-12)
+    # also where the way from the one to the other leads through less energy first
+    through = Energy()(proposal(s.x, s.denoised, -3 * s.x, 2 * s.x), s.state)
+    assert through.correction is not None
+    assert through.correction.eq(0).all()
+    # a corrector that brings it under the law is kept whole
+    tamed = Energy()(proposal(s.x, s.denoised, 0.1 * s.x, 2 * s.x), s.state)
+    assert tamed.correction is not None
+    assert tamed.correction.eq(1).all()
+
+
+def test_heun_is_kept_on_the_law_where_it_overshoots() -> None:
+    means = torch.tensor([[-1.0], [1.0]], dtype=torch.float64).expand(2, 16)
+    denoiser = GaussianMixture(means, 1e-3)
+    x = 20 * normal(32, 16, seed=1)
+    levels = [20.0, 0.3, 0.05]
+    plain = sd.sample(denoiser, x, levels, "heun", None, record=True).record
+    kept = sd.sample(denoiser, x, levels, "heun", "energy", record=True).record
+    assert plain is not None
+    assert kept is not None
+    law = plain.energy[0] - (1 - (0.3 / 20) ** 2) * plain.kappa[0] * 20.0**2
+    over = plain.energy_next[0] > law
+    assert over.any()
+    assert torch.allclose(kept.energy_next[0][over], law[over], rtol=1e-6, atol=1e-9)
+    assert kept.correction[0][over].lt(1).all()
+
+
+FLAGS = [field.name for field in fields(Energy) if field.name != "trust"]
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_no_flag_is_dead(flag: str) -> None:
+    """Each changes the samples of the solvers that it is for."""
+    denoiser, x = lognormal_mixture(), 20 * normal(32, 16)
+    levels = sd.schedules.karras(6, 0.05, 20.0)
+    without = Energy(**{flag: False})
+    changed = {
+        solver
+        for solver in SOLVERS
+        if not torch.allclose(
+            sd.sample(denoiser, x, levels, solver, Energy()).x,
+            sd.sample(denoiser, x, levels, solver, without).x,
+            rtol=1e-6,
+        )
+    }
+    one_call = set(SOLVERS) - {"heun"}
+    expected = {
+        "memory": {"euler", "heun"},  # of those that overshoot, among others
+        "two_levels": set(SOLVERS),
+        "shrink": one_call,
+        "last": one_call,
+        "corrector": {"heun"},
+    }
+    assert changed >= expected[flag]
+    if flag in ("shrink", "corrector"):  # which the others do not have
+        assert changed == expected[flag]
+
+
+finite = st.floats(-1e6, 1e6, width=32) | st.sampled_from([0.0, 1.0, -1.0, 1e30, -1e30])
+rules = st.builds(
+    Energy,
+    trust=st.sampled_from([0.0, 0.1, 0.1, 0.1, 2.0, math.inf]),
+    memory=st.booleans(),
+    two_levels=st.booleans(),
+    shrink=st.booleans(),
+    last=st.booleans(),
+    corrector=st.booleans(),
+)
+ratios = st.floats(0.001, 0.999)
+levels_of_two_steps = st.builds(
+    lambda sigma, first, second: (sigma, first * sigma, second * first * sigma),
+    st.floats(math.log(1e-3), math.log(1e3)).map(math.exp),
+    ratios,
+    ratios,
+)
+values_of_two_steps = st.lists(
+    st.lists(finite, min_size=24, max_size=24), min_size=1, max_size=4
+)  # x, D, T, T1 of both steps, three elements each
+
+
+def two_steps(
+    rule: Energy,
+    values: Tensor,
+    levels: tuple[float, float, float],
+    predicted: bool,
+    steps_left: int = 3,
+) -> list[tuple[Proposal, Decision]]:
+    """What the rule decides on two consecutive steps that are whatever `values` says."""
+    parts = values.split(3, dim=1)
+    state, done = rule.init(values), []
+    for k in (0, 1):
+        x, denoised, candidate, predictor = parts[4 * k : 4 * k + 4]
+        what = proposal(
+            x, denoised, candidate, predictor if predicted else None,
+            (levels[k], levels[k + 1]), steps_left - k,
+        )  # fmt: skip
+        decision = rule(what, state)
+        state = decision.state
+        done.append((what, decision))
+    return done
+
+
+ZEROS = [[0.0] * 24]
+STILL = [[1.0] * 24]  # u = 0, and no noise
+UNTIL = settings(max_examples=200, deadline=None)
+
+
+@UNTIL
+@given(
+    values=values_of_two_steps,
+    levels=levels_of_two_steps,
+    rule=rules,
+    predicted=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    steps_left=st.integers(3, 4),
+)
+@example(ZEROS, (1e3, 1.0, 1e-3), Energy(), False, torch.float32, 3)
+@example(ZEROS, (1e3, 1.0, 1e-3), Energy(), True, torch.float32, 4)
+@example(STILL, (1e3, 999.0, 1e-3), Energy(), False, torch.float64, 3)
+@example(STILL, (1e3, 999.0, 1e-3), Energy(), True, torch.float64, 4)
+def test_decisions_stay_in_their_bounds_for_any_input(
+    values: list[list[float]],
+    levels: tuple[float, float, float],
+    rule: Energy,
+    predicted: bool,
+    dtype: torch.dtype,
+    steps_left: int,
+) -> None:
+    tensor = torch.tensor(values, dtype=dtype)
+    for what, decision in two_steps(rule, tensor, levels, predicted, steps_left):
+        assert decision.gamma.ge(rule.lowest(what.ratio)).all()
+        assert decision.gamma.le(1).all()
+        assert (decision.correction is None) == (not (predicted and rule.corrector))
+        if decision.correction is not None:
+            assert decision.correction.ge(0).all()
+            assert decision.correction.le(1).all()
+        assert decision.state.surplus.ge(0).all()
+        assert decision.state.surplus.isfinite().all()
+        assert relaxed(what, decision).isfinite().all()
+
+
+@UNTIL
+@given(
+    values=values_of_two_steps,
+    levels=levels_of_two_steps,
+    rule=rules,
+    predicted=st.booleans(),
+    power=st.integers(-20, 20),
+)
+def test_decisions_do_not_depend_on_the_unit(
+    values: list[list[float]],
+    levels: tuple[float, float, float],
+    rule: Energy,
+    predicted: bool,
+    power: int,
+) -> None:
+    """To the bit, for units that are powers of two."""
+    tensor = torch.tensor(values, dtype=torch.float64)
+    unit = 2.0**power
+    high, middle, low = levels
+    one = two_steps(rule, tensor, levels, predicted)
+    other = two_steps(rule, unit * tensor, (unit * high, unit * middle, unit * low), predicted)
+    for (_, a), (_, b) in zip(one, other, strict=True):
+        assert torch.equal(a.gamma, b.gamma)
+        if a.correction is not None and b.correction is not None:
+            assert torch.equal(a.correction, b.correction)
+
+
+@UNTIL
+@given(
+    values=values_of_two_steps,
+    levels=levels_of_two_steps,
+    rule=rules,
+    predicted=st.booleans(),
+    data=st.data(),
+)
+def test_a_decision_does_not_see_the_rest_of_the_batch(
+    values: list[list[float]],
+    levels: tuple[float, float, float],
+    rule: Energy,
+    predicted: bool,
+    data: st.DataObject,
+) -> None:
+    """gamma, correction, memory and state, to the bit, alone and permuted."""
+    tensor = torch.tensor(values, dtype=torch.float32)
+    order = data.draw(st.permutations(range(len(tensor))))
+    whole = two_steps(rule, tensor, levels, predicted)
+    for rows in (order, order[:1]):
+        for (what, a), (other, b) in zip(
+            whole, two_steps(rule, tensor[rows], levels, predicted), strict=True
+        ):
+            assert torch.equal(a.gamma[rows], b.gamma)
+            assert torch.equal(a.state.surplus[rows], b.state.surplus)
+            assert torch.equal(a.state.q[rows], b.state.q)
+            assert torch.equal(relaxed(what, a)[rows], relaxed(other, b))
+            if a.correction is not None and b.correction is not None:
+                assert torch.equal(a.correction[rows], b.correction)
+
+
+def test_a_step_that_does_not_move_is_left_alone() -> None:
+    """Also where the law asks for more energy, as it does of a D beyond x."""
+    x = torch.ones(2, 5)
+    for rule in (Energy(), replace(Energy(), two_levels=False)):
+        state = rule.init(x)._replace(sigma=6.0) if rule.two_levels else rule.init(x)
+        for denoised in (x, 2 * x):
+            decision = rule(proposal(x, denoised, x), state)
+            assert decision.gamma.eq(1).all()
+            assert decision.state.surplus.eq(0).all()
+
+
+def test_without_noise_no_energy_is_to_be_lost() -> None:
+    """denoised = x at both levels: a candidate that shrinks is taken back, as far as allowed."""
+    x = normal(3, 64)
+    state = EnergyState(torch.zeros(3, dtype=torch.float64), 6.0, torch.zeros(3, dtype=x.dtype))
+    what = proposal(x, x, 0.5 * x)
+    assert Energy()(what, state).gamma.eq(1 - 0.1 / 3).all()
+    free = Energy(trust=math.inf, shrink=False)
+    assert torch.allclose(relaxed(what, free(what, state)), x, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 40.0])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_scaling_data_and_levels_scales_the_samples(solver: str, scale: float) -> None:
+    means = torch.tensor([[-1.0], [0.5]], dtype=torch.float64).expand(2, 8)
+    x = marginal(0.3, 10.0, 4)[:, :8]
+    levels = sd.schedules.karras(5, 0.05, 10.0)
+    one = sd.sample(GaussianMixture(means, 0.1), x, levels, solver, record=True)
+    mixture = GaussianMixture(scale * means, scale**2 * 0.1)
+    other = sd.sample(mixture, scale * x, scale * levels, solver, record=True)
+    assert torch.allclose(other.x, scale * one.x, rtol=1e-8)
+    assert one.record is not None
+    assert other.record is not None
+    assert torch.allclose(other.record.gamma, one.record.gamma, rtol=1e-8)
+
+
+def test_the_last_step_is_not_relaxed() -> None:
+    denoiser, levels = Gaussian(variance=0.5), [5.0, 1.0, 0.2]
+    x = marginal(0.5, 5.0, 2)
+    for rule in (BARE, Energy()):
+        alone = sd.sample(denoiser, x, levels[:2], "euler", rule).x
+        assert torch.equal(alone, sd.sample(denoiser, x, levels[:2], "euler", None).x)
+    record = sd.sample(denoiser, x, levels, "euler", BARE, record=True).record
+    assert record is not None
+    assert record.gamma[0].lt(1).all()
+    assert record.gamma[1].eq(1).all()
+
+
+@pytest.mark.parametrize("trust", [-0.1, math.nan])
+def test_a_trust_that_means_nothing_is_refused(trust: float) -> None:
+    with pytest.raises(ValueError, match="trust is"):
+        Energy(trust=trust)
+
+
+def test_only_plain_solvers_and_coefficients_can_be_joined() -> None:
+    euler = sd.solvers.Euler()
+    with pytest.raises(TypeError, match="an unrelaxed Solver"):
+        Relaxed(Relaxed(euler, Energy()), Energy())
+    with pytest.raises(TypeError, match="a Coefficient object"):
+        Relaxed(euler, "energy")  # type: ignore[arg-type]

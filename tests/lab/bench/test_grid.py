@@ -1,0 +1,240 @@
+"""Grids: from a TOML file to cells, and what they refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small import MIXTURE, block
+from torch import Tensor
+
+import steindiff as sd
+from steindiff.denoisers import Gaussian
+from steindiff.lab.bench.grid import (
+    USUAL_SCHEDULE,
+    Cell,
+    Grid,
+    load_grid,
+    load_preset,
+    make_grid,
+    presets,
+    seeds_of,
+    sigmas_of,
+)
+from steindiff.lab.specs import parse_solver
+from steindiff.schedules import SCHEDULES
+from steindiff.solvers import SOLVERS
+
+TOML = f"""
+sweep = [0.9, 0.99]
+sweep_samples = 32
+[[cells]]
+model = "{MIXTURE}"
+nfe = [3, 5]
+solver = ["euler", "unipc:order=2"]
+seeds = ["0-15", "16-31,99"]
+
+[[cells]]
+model = "{MIXTURE}"
+schedule = ["linear", "usual"]
+nfe = 5
+solver = "euler"
+seeds = "0-15"
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "grid.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_file_becomes_cells(tmp_path: Path) -> None:
+    grid = load_grid(write(tmp_path, TOML))
+    product = [
+        Cell(MIXTURE, 1.0, USUAL_SCHEDULE[solver.partition(":")[0]], nfe, solver, seeds)
+        for nfe in (3, 5)
+        for solver in ("euler", "unipc:order=2")
+        for seeds in ("0-15", "16-31,99")
+    ]
+    # The second block's "usual" is a cell of the first, and is dropped.
+    assert list(grid.cells) == [*product, Cell(MIXTURE, 1.0, "linear", 5, "euler", "0-15")]
+    assert len({cell.id for cell in grid.cells}) == 9
+    assert (grid.sweep, grid.sweep_samples) == ((0.9, 0.99), 32)
+    assert grid.resamples == Grid(grid.cells).resamples  # what is not given has its default
+    assert seeds_of(grid.cells[1]) == [*range(16, 32), 99]
+    assert [cell.usual for cell in grid.cells] == [True] * 8 + [False]
+
+
+def test_defaults_and_plain_data() -> None:
+    grid = make_grid({"cells": [{"model": MIXTURE, "nfe": 2, "solver": "deis:2"}]})
+    (cell,) = grid.cells
+    assert cell == Cell(MIXTURE, 1.0, "vp_time", 2, "deis:2", "0-1999")
+    content = grid.to_dict()
+    assert content["cells"][0]["solver"] == "deis:2"
+    assert make_grid({**content, "cells": list(content["cells"])}) == grid
+
+
+def test_usual_schedules() -> None:
+    assert USUAL_SCHEDULE.keys() == SOLVERS.keys()
+    assert set(USUAL_SCHEDULE.values()) <= SCHEDULES.keys()
+
+
+def test_presets_load() -> None:
+    assert "smoke" in presets()
+    for name in presets():
+        grid = load_preset(name)
+        assert grid.cells
+        assert len({cell.id for cell in grid.cells}) == len(grid.cells)
+    with pytest.raises(ValueError, match=r"preset 'smok' is unknown\. Did you mean 'smoke'"):
+        load_preset("smok")
+
+
+class Counted:
+    """An exact denoiser that counts its calls."""
+
+    def __init__(self) -> None:
+        self.denoiser, self.calls = Gaussian(0.0, 0.25), 0
+
+    def __call__(self, x: Tensor, sigma: Tensor, /) -> Tensor:
+        self.calls += 1
+        return self.denoiser(x, sigma)
+
+
+@pytest.mark.parametrize("coefficient", [None, "energy"])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_every_solver_really_spends_the_cells_nfe(solver: str, coefficient: str | None) -> None:
+    x = sd.noise((3,), 80.0, [0, 1])
+    for nfe in (1, 2, 3, 4, 5, 8, 9, 16):
+        grid = make_grid({"cells": [block(nfe=nfe, solver=solver)]})
+        levels = sigmas_of(grid.cells[0], grid)
+        denoiser = Counted()
+        result = sd.sample(denoiser, x, levels, parse_solver(solver), coefficient)
+        assert result.nfe == denoiser.calls == nfe
+        assert levels[0] == 80
+        odd_pair = parse_solver(solver).calls_per_step == 2 and nfe % 2
+        assert levels[-1] == pytest.approx(0 if odd_pair else 0.002)
+
+
+def test_levels_of_heun() -> None:
+    """Two calls a step; an odd NFE has a last step into 0, which takes one."""
+    for nfe, steps, end in ((1, 1, 0), (2, 1, 0.002), (5, 3, 0), (6, 3, 0.002)):
+        grid = make_grid({"cells": [block(nfe=nfe, solver="heun")]})
+        levels = sigmas_of(grid.cells[0], grid)
+        wanted = sd.schedules.karras(steps, final="zero" if end == 0 else "sigma_min")
+        assert torch.equal(levels, wanted)
+        assert float(levels[-1]) == pytest.approx(end)
+
+
+def test_ends_of_the_schedules() -> None:
+    grid = make_grid({"sigma_min": 0.01, "sigma_max": 20.0, "cells": [block(nfe=5)]})
+    levels = sigmas_of(grid.cells[0], grid)
+    assert (float(levels[0]), float(levels[-1])) == (pytest.approx(20), pytest.approx(0.01))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model": "fashion-mnits"}, "model 'fashion-mnits' is unknown.*'fashion-mnist'.*mixture"),
+        ({"model": "mixture:dmi=4"}, "option 'dmi' does not exist for model 'mixture'"),
+        ({"model": "mixture:dim=0"}, "mixture option dim is 0; an int >= 1"),
+        ({"model": "mixture:modes=1.5"}, "mixture option modes is 1.5"),
+        ({"model": "mixture:error=-1"}, "mixture option error is -1"),
+        ({"model": "mixture:spectrum=nan"}, "mixture option spectrum is nan"),
+        ({"model": "mixture:dim"}, "'mixture:dim' is not of the form"),
+        ({"guidance": 2.0}, "guidance is 2 .*a mixture has none"),
+        ({"model": "fashion-mnist", "guidance": float("nan")}, "guidance is nan"),
+        ({"schedule": "karas"}, "schedule 'karas' is unknown.*'karras'"),
+        ({"nfe": 0}, "nfe is 0"),
+        ({"nfe": 2.5}, "nfe is 2.5"),
+        ({"nfe": "five"}, "nfe is 'five'"),
+        ({"nfe": True}, "nfe is True"),
+        ({"solver": "eulr"}, "solver 'eulr' is unknown.*'euler'"),
+        ({"solver": "ipndm:9"}, "order is 9"),
+        ({"seeds": "0-9"}, "seeds is '0-9'; 16 at least"),
+        ({"seeds": "a-b"}, "seeds is 'a-b'"),
+        ({"seeds": 5}, "seeds is 5"),
+        ({"solver": 5}, "solver is 5"),
+        ({"model": 5}, "model is 5"),
+        ({"guidance": "high"}, "guidance is 'high'"),
+        ({"schedule": 5}, "schedule 5 is unknown"),
+        ({"solvr": "euler"}, "axis 'solvr' is unknown.*'solver'"),
+        ({"solver": []}, "the grid has no cells"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_a_wrong_axis_is_named(change: dict[str, Any], said: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=said):
+        make_grid({"cells": [block(**change)]})
+
+
+@pytest.mark.parametrize("axis", ["model", "nfe", "solver"])
+def test_a_missing_axis_is_named(axis: str) -> None:
+    axes = {name: value for name, value in block().items() if name != axis}
+    with pytest.raises(ValueError, match=f"block has no {axis}"):
+        make_grid({"cells": [axes]})
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"sweeep": [0.9]}, "setting 'sweeep' is unknown.*'sweep'"),
+        ({"controls": ["oracel"]}, "control 'oracel' is unknown.*'oracle'"),
+        ({"coefficients": ["enrgy"]}, "coefficient 'enrgy' is unknown.*'energy'"),
+        ({"coefficients": []}, "coefficients is empty"),
+        ({"coefficients": "energy"}, "coefficients is 'energy'"),
+        ({"coefficients": ["none"]}, "coefficient 'none' is a control"),
+        ({"coefficients": ["constant"]}, "coefficient 'constant' is a control"),
+        ({"sweep": [0.9, 1]}, "sweep holds 1"),
+        ({"sweep": []}, "sweep is empty"),
+        ({"sweep": 0.9}, "sweep is 0.9"),
+        ({"sweep": ["a"]}, "sweep is|value is 'a'"),
+        ({"sweep_samples": 3}, "sweep_samples is 3"),
+        ({"fine_steps": 1}, "fine_steps is 1"),
+        ({"resamples": 2.5}, "resamples is 2.5"),
+        ({"shown": -1}, "shown is -1"),
+        ({"sigma_min": 90.0}, "sigma_min is 90.0 and sigma_max 80.0"),
+        ({"sigma_max": float("nan")}, "sigma_max is nan"),
+        ({"sigma_min": "low"}, "sigma_min is 'low'"),
+        ({"cells": []}, "the grid has no cells"),
+        ({"cells": {"model": MIXTURE}}, "cells is no list"),
+        ({"cells": ["euler"]}, r"cells holds 'euler'"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_a_wrong_setting_is_named(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=said):
+        make_grid({"cells": [block()], **settings})
+
+
+def test_an_empty_sweep_is_no_matter_without_its_control() -> None:
+    assert make_grid({"cells": [block()], "sweep": [], "controls": ["one"]}).sweep == ()
+
+
+def no_toml(folder: Path) -> Path:
+    return write(folder, "[[cells]\nmodel =")
+
+
+def not_text(folder: Path) -> Path:
+    path = folder / "grid.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "said"),
+    [
+        (no_toml, ValueError, "grid.toml is not TOML"),
+        (not_text, ValueError, "grid.toml is not TOML"),
+        (lambda folder: folder / "none.toml", FileNotFoundError, "none.toml is not a file"),
+        (lambda folder: folder, FileNotFoundError, "is not a file"),
+    ],
+)
+def test_files_that_are_none(
+    tmp_path: Path, make: Callable[[Path], Path], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        load_grid(make(tmp_path))

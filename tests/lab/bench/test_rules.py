@@ -1,0 +1,119 @@
+"""The controls: given gammas, the greedy optimum, and gammas dealt out at random."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import steindiff as sd
+from steindiff.denoisers import GaussianMixture
+from steindiff.lab.bench.rules import CONTROLS, Replay, shuffled
+from steindiff.solvers import SOLVERS, resolve_solver
+from steindiff.stein import Coefficient, Decision, Oracle, Proposal, Relaxed
+from steindiff.trajectory import FineSolution
+
+STEPS, COUNT, DIM = 5, 7, 6
+
+
+@pytest.fixture(scope="module")
+def mixture() -> GaussianMixture:
+    return GaussianMixture(torch.randn(3, DIM, generator=torch.Generator().manual_seed(1)), 0.05)
+
+
+@pytest.fixture(scope="module")
+def start() -> Tensor:
+    return sd.noise((DIM,), 80.0, range(COUNT))
+
+
+@pytest.fixture(scope="module")
+def targets(mixture: GaussianMixture, start: Tensor) -> tuple[Tensor, ...]:
+    fine = FineSolution(mixture, start, {}, 20, 0.002, 80.0)
+    return tuple(fine.at(level) for level in sd.schedules.karras(STEPS).tolist()[1:-1])
+
+
+@dataclass(frozen=True)
+class Watched(Coefficient):
+    """Another coefficient, whose proposals and decisions are kept."""
+
+    inside: Coefficient
+    seen: list[tuple[Proposal, Decision]] = field(default_factory=list, compare=False)
+
+    def init(self, x: Tensor) -> Any:
+        return self.inside.init(x)
+
+    def __call__(self, proposal: Proposal, state: Any) -> Decision:
+        decision = self.inside(proposal, state)
+        self.seen.append((proposal, decision))
+        return decision
+
+
+def test_controls_are_described() -> None:
+    assert set(CONTROLS) == {"constant", "one", "random", "oracle"}
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_replay_replays(mixture: GaussianMixture, start: Tensor, solver: str) -> None:
+    levels = sd.schedules.karras(STEPS)
+    first = sd.sample(mixture, start, levels, solver, "energy", record=True)
+    assert first.record is not None
+    assert bool((first.record.gamma != 1).any())
+    correction = first.record.correction
+    again = sd.sample(mixture, start, levels, solver, Replay(first.record.gamma), record=True)
+    assert again.record is not None
+    assert torch.equal(again.record.gamma, first.record.gamma)
+    if bool((correction == 1).all()):  # gamma is all that the energy law decided
+        assert torch.equal(again.x, first.x)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_oracle_is_the_best_gamma_of_every_step(
+    mixture: GaussianMixture, start: Tensor, targets: tuple[Tensor, ...], solver: str
+) -> None:
+    watched = Watched(Oracle(targets))
+    method = Relaxed(resolve_solver(solver), watched)
+    sd.sample(mixture, start, sd.schedules.karras(STEPS), method, None)
+    assert len(watched.seen) == STEPS - 1  # the last step is not relaxed
+
+    def distance(proposal: Proposal, gamma: Tensor, target: Tensor) -> Tensor:
+        x, candidate = proposal.x.double(), proposal.candidate.double()
+        return (x + gamma[:, None] * (candidate - x) - target.double()).square().sum(1)
+
+    for (proposal, decision), target in zip(watched.seen, targets, strict=True):
+        gamma = decision.gamma.double()
+        best = distance(proposal, gamma, target)
+        for change in (1e-3, 1e-2, 0.1, 1.0):
+            for sign in (-1, 1):
+                assert bool((distance(proposal, gamma + sign * change, target) > best).all())
+        assert bool((best <= distance(proposal, torch.ones_like(gamma), target)).all())
+    assert any(bool((d.gamma - 1).abs().max() > 1e-3) for _, d in watched.seen)
+
+
+def test_oracle_where_the_solver_does_not_move() -> None:
+    x = torch.ones(2, 3)
+    candidate = torch.stack([torch.ones(3), torch.zeros(3)])
+    proposal = Proposal(x, x, candidate, None, 1.0, 0.5, lambda z: z, steps_left=3)
+    oracle = Oracle((torch.full((2, 3), 0.25), x))
+    decision = oracle(proposal, oracle.init(x))
+    assert decision.gamma.tolist() == pytest.approx([1.0, 0.75])
+    assert oracle(proposal, decision.state).gamma.tolist() == pytest.approx([1.0, 0.0])
+
+
+def test_shuffled_deals_out_the_same_gammas() -> None:
+    gammas = torch.cat(
+        [torch.rand(4, 9, generator=torch.Generator().manual_seed(3)), torch.ones(1, 9)]
+    )
+    before = gammas.clone()
+    dealt = shuffled(gammas)
+    assert torch.equal(gammas, before)
+    assert dealt.shape == gammas.shape
+    assert torch.equal(dealt[-1], gammas[-1])
+    assert torch.equal(dealt[:-1].flatten().sort().values, gammas[:-1].flatten().sort().values)
+    # Over steps and samples alike: neither rows nor columns keep their own.
+    assert not torch.equal(dealt[:-1].sort(dim=1).values, gammas[:-1].sort(dim=1).values)
+    assert not torch.equal(dealt[:-1].sort(dim=0).values, gammas[:-1].sort(dim=0).values)
+    assert torch.equal(shuffled(gammas), dealt)
+    assert not torch.equal(shuffled(gammas, seed=1), dealt)
