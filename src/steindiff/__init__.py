@@ -20,6 +20,7 @@ from ._provenance import own_version
 from .calibrated import Calibrated, calibrate, load_calibration, save_calibration
 from .denoisers import ClassifierFreeGuidance
 from .models import load_classifier, load_model
+from .recipe import Recipe, recipe
 from .sampling import Progress, SampleResult, noise, sample
 from .solvers import DEIS, IPNDM, DPMpp2M, DPMpp3M, Euler, Heun, Solver, UniPC
 from .stein import Coefficient, Constant, Coupled, Energy, Published, Record, Relaxed, relax
@@ -42,6 +43,7 @@ __all__ = [
     "NonFiniteError",
     "Progress",
     "Published",
+    "Recipe",
     "Record",
     "Relaxed",
     "SampleResult",
@@ -57,6 +59,7 @@ __all__ = [
     "load_model",
     "models",
     "noise",
+    "recipe",
     "relax",
     "sample",
     "save_calibration",

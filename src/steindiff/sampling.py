@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,18 +14,24 @@ import torch
 from torch import Tensor
 
 from ._errors import check_batch, non_finite_samples, require_finite
-from .denoisers.base import Denoiser
+from .denoisers import ClassifierFreeGuidance, Denoiser
+from .recipe import COEFFICIENT, END, Recipe, recipe
 from .schedules import check_sigmas
 from .solvers import Solver, resolve_solver
 from .stein import (
     Coefficient,
     Constant,
+    Ended,
     Record,
     Relaxed,
     StepRecord,
+    check_end,
     resolve_coefficient,
     stack_records,
 )
+
+AUTO = "auto"
+"""What an argument is where the recipe is to choose."""
 
 
 class Progress(NamedTuple):
@@ -56,12 +63,24 @@ class SampleResult:
         nfe: how often the denoiser was called; a guided denoiser counts as one.
         trajectory: the states at every level, start and end included, when asked for.
         record: measurements of every step, when asked for.
+        method: what made the steps: the solver, relaxed and ended as it was.
+        sigmas: the levels that it visited.
     """
 
     x: Tensor
     nfe: int
     trajectory: tuple[Tensor, ...] | None = None
     record: Record | None = None
+    method: Solver | None = None
+    sigmas: tuple[float, ...] = ()
+
+    def __repr__(self) -> str:
+        x = self.x
+        kept = [name for name in ("trajectory", "record") if getattr(self, name) is not None]
+        return (
+            f"SampleResult(x: {tuple(x.shape)} {x.dtype} on {x.device}, nfe={self.nfe}, "
+            f"method={self.method}{''.join(f', {name}' for name in kept)})"
+        )
 
 
 def noise(
@@ -111,10 +130,14 @@ def _generator(seed: int) -> torch.Generator:
 def sample(
     denoiser: Denoiser,
     x: Tensor,
-    sigmas: Tensor | Sequence[float],
-    solver: str | Solver = "ipndm",
-    coefficient: str | Coefficient | None = "energy",
+    sigmas: Tensor | Sequence[float] | None = None,
+    solver: str | Solver = AUTO,
+    coefficient: str | Coefficient | None = AUTO,
     *,
+    end: str = AUTO,
+    steps: int | None = None,
+    guidance: float | None = None,
+    sigma_max: float = 80.0,
     conditioning: Mapping[str, Any] | None = None,
     return_trajectory: bool = False,
     record: bool = False,
@@ -124,12 +147,22 @@ def sample(
 ) -> SampleResult:
     """Integrates the probability-flow ODE from `sigmas[0]` to `sigmas[-1]`, relaxed or not.
 
+    `sample(denoiser, x, steps=5)` chooses levels, solver, coefficient and end by itself, by
+    `recipe`; whatever is given beside replaces that part of it.
+
     Args:
         denoiser: D(x, sigma, **conditioning), in VE coordinates.
         x: (B, *shape), floating point: the start at `sigmas[0]`; see `noise`.
-        sigmas: decreasing levels; steps = len(sigmas) - 1. Only the last may be 0.
-        solver: a name of `SOLVERS` or a `Solver`.
-        coefficient: a name of `COEFFICIENTS`, a `Coefficient`, or None for the plain solver.
+        sigmas: decreasing levels; there are len(sigmas) - 1 steps. Only the last may be 0.
+        solver: a name of `SOLVERS`, a `Solver`, or "auto" for the recipe's.
+        coefficient: a name of `COEFFICIENTS`, a `Coefficient`, "auto" for the recipe's, None or
+            "none" for the plain solver.
+        end: the step into sigma = 0, one of `ENDS`; "auto" is the recipe's where the steps are
+            relaxed, and "none" where they are not.
+        steps: how many model calls the recipe has, in place of `sigmas`.
+        guidance: the guidance scale that the recipe is for; left out, it is that of a
+            `ClassifierFreeGuidance`, and 1 for any other denoiser.
+        sigma_max: the level of `x` where `steps` is given.
         conditioning: keyword arguments for the denoiser, such as {"class_labels": labels}.
         return_trajectory: whether to keep the state at every level.
         record: whether to measure gamma, energies, kappa and j at every step.
@@ -141,21 +174,23 @@ def sample(
         A `SampleResult`.
 
     Raises:
-        ValueError: bad sigmas, names, shapes or conditioning; each names the argument and value.
+        ValueError: bad sigmas, names, shapes or conditioning, both or neither of `sigmas` and
+            `steps`; each names the argument and value.
         TypeError: an argument, or the denoiser's output, of the wrong type or dtype.
         NonFiniteError: a NaN or an infinity, with the step where it appeared. On an accelerator it
             is raised at the end, so that no step waits for the device.
     """
     if not callable(denoiser):
         raise TypeError(f"denoiser is a {type(denoiser).__name__}; a callable is needed")
-    levels = check_sigmas(sigmas)
-    method = _compose(solver, coefficient, record)
-    bound = Bound(denoiser, check_batch(x, "x"), dict(conditioning or {}))
+    check_batch(x, "x")
+    levels, plan = _levels(denoiser, x, sigmas, steps, guidance, sigma_max)
+    method = _compose(solver, coefficient, end, record, plan, levels)
+    bound = Bound(denoiser, x, dict(conditioning or {}))
     watch = _Watch(x.device)
     watch.look("x", x, 0, levels[0])
-    steps = len(levels) - 1
+    count = len(levels) - 1
     trajectory, records = [x], []
-    with torch.set_grad_enabled(grad), _bar(progress, steps) as advance:
+    with torch.set_grad_enabled(grad), _bar(progress, count) as advance:
         state = method.init(x, levels)
         for i, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
             bound.step = i
@@ -169,7 +204,7 @@ def sample(
             if return_trajectory:
                 trajectory.append(x)
             if callback is not None:
-                callback(Progress(i, steps, sigma, sigma_next, x, step.denoised, measured))
+                callback(Progress(i, count, sigma, sigma_next, x, step.denoised, measured))
             advance()
     watch.report()
     return SampleResult(
@@ -177,15 +212,66 @@ def sample(
         bound.calls,
         tuple(trajectory) if return_trajectory else None,
         stack_records(levels, records) if record else None,
+        method,
+        levels,
     )
 
 
-def _compose(solver: str | Solver, coefficient: str | Coefficient | None, record: bool) -> Solver:
-    base, rule = resolve_solver(solver), resolve_coefficient(coefficient)
-    if isinstance(base, Relaxed) and rule is not None:
-        raise ValueError("solver is relaxed already; with it, coefficient must be None")
+def _levels(
+    denoiser: Denoiser,
+    x: Tensor,
+    sigmas: Tensor | Sequence[float] | None,
+    steps: int | None,
+    guidance: float | None,
+    sigma_max: float,
+) -> tuple[tuple[float, ...], Recipe | None]:
+    """The levels to visit, and the recipe that they come from if they were not given."""
+    if (sigmas is None) == (steps is None):
+        given = "neither is" if sigmas is None else "both are"
+        raise ValueError(f"one of sigmas and steps is needed; {given} given")
+    if sigmas is not None:
+        return check_sigmas(sigmas), None
+    if guidance is None:
+        guidance = denoiser.scale if isinstance(denoiser, ClassifierFreeGuidance) else 1.0
+    plan = recipe(steps, guidance, sigma_max)  # type: ignore[arg-type]
+    _check_start(x, sigma_max)
+    return plan.sigmas, plan
+
+
+def _check_start(x: Tensor, sigma_max: float) -> None:
+    """Refuses a start that can't be noise of `sigma_max`; taken on trust where looking waits."""
+    if x.device.type != "cpu" or x.numel() < 16:
+        return
+    size = float(x.double().square().mean().sqrt())
+    if math.isfinite(size) and not sigma_max / 4 < size < sigma_max * 4:
+        raise ValueError(
+            f"x has a root mean square of {size:.4g}, while a sampling by steps starts from noise "
+            f"of sigma_max = {sigma_max:g}; tell the level of x as sigma_max, or make x with "
+            f"noise(shape, sigma={sigma_max:g})"
+        )
+
+
+def _compose(
+    solver: str | Solver,
+    coefficient: str | Coefficient | None,
+    end: str,
+    record: bool,
+    plan: Recipe | None,
+    levels: Sequence[float],
+) -> Solver:
+    """The solver that makes the steps: the base, its end, and the relaxation around both."""
+    if solver == AUTO:
+        solver = plan.solver if plan else recipe(len(levels) - 1).solver
+    base = resolve_solver(solver)
     if isinstance(base, Relaxed):
+        if coefficient not in (None, AUTO) or end not in (AUTO, "none"):
+            raise ValueError("solver is relaxed already; coefficient and end belong to it")
         return replace(base, record=base.record or record)
+    rule = COEFFICIENT if coefficient == AUTO else resolve_coefficient(coefficient)
+    if end == AUTO:
+        end = END if rule is not None and not isinstance(base, Ended) else "none"
+    if check_end(end) != "none" and levels[-1] == 0:
+        base = Ended(base, end)
     if rule is None and not record:
         return base
     return Relaxed(base, rule or Constant(1.0), record)

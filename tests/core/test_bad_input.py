@@ -71,7 +71,7 @@ def test_bad_sigmas(x: Tensor, sigmas: list[float], message: str, form: Any) -> 
         (torch.tensor([[10.0, 1.0]]), r"sigmas has shape \(1, 2\); one dimension is needed"),
         (torch.tensor(10.0), r"sigmas has shape \(\); one dimension is needed"),
         (10.0, "sigmas is 10.0; a sequence of numbers is needed"),
-        (None, "sigmas is None; a sequence of numbers is needed"),
+        (None, "one of sigmas and steps is needed; neither is given"),
         (["a", "b"], r"sigmas is \['a', 'b'\]; a sequence of numbers is needed"),
     ],
     ids=["2-D", "0-D", "number", "None", "text"],
@@ -131,13 +131,12 @@ def test_coefficient_of_the_wrong_type(x: Tensor, coefficient: Any) -> None:
 @pytest.mark.parametrize("coefficient", ["energy", Constant(0.9)])
 def test_relaxed_solver_with_a_coefficient(x: Tensor, coefficient: Any) -> None:
     relaxed = Relaxed(Euler(), Energy())
-    message = "solver is relaxed already; with it, coefficient must be None"
+    message = "solver is relaxed already; coefficient and end belong to it"
     with pytest.raises(ValueError, match=message):
         sd.sample(denoiser, x, SIGMAS, relaxed, coefficient)
-    with pytest.raises(ValueError, match=message):
-        sd.sample(denoiser, x, SIGMAS, relaxed)  # the default is a coefficient too
-    expected = sd.sample(denoiser, x, SIGMAS, "euler", "energy").x
+    expected = sd.sample(denoiser, x, SIGMAS, "euler", "energy", end="none").x
     assert torch.equal(sd.sample(denoiser, x, SIGMAS, relaxed, None).x, expected)
+    assert torch.equal(sd.sample(denoiser, x, SIGMAS, relaxed).x, expected)
 
 
 @pytest.mark.parametrize(

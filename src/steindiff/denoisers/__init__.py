@@ -1,7 +1,7 @@
 """Denoisers D(x, sigma): the protocol, exact ones, guidance."""
 
-from .analytic import Empirical, Gaussian, GaussianMixture
 from .base import Denoiser
+from .exact import Empirical, Gaussian, GaussianMixture
 from .guidance import ClassifierFreeGuidance
 from .perturbed import Perturbed
 

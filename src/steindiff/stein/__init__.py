@@ -4,6 +4,7 @@ from . import divergence, law
 from .base import Coefficient, Decision, Proposal
 from .constant import Constant
 from .coupled import Coupled
+from .end import ENDS, Ended, check_end, stein_weight, step_into_zero
 from .energy import Energy
 from .names import COEFFICIENTS, relax, resolve_coefficient
 from .oracle import Oracle
@@ -13,10 +14,12 @@ from .relax import Relaxed
 
 __all__ = [
     "COEFFICIENTS",
+    "ENDS",
     "Coefficient",
     "Constant",
     "Coupled",
     "Decision",
+    "Ended",
     "Energy",
     "Oracle",
     "Proposal",
@@ -24,9 +27,12 @@ __all__ = [
     "Record",
     "Relaxed",
     "StepRecord",
+    "check_end",
     "divergence",
     "law",
     "relax",
     "resolve_coefficient",
     "stack_records",
+    "stein_weight",
+    "step_into_zero",
 ]

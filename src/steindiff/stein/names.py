@@ -26,11 +26,15 @@ def resolve_coefficient(
 ) -> Coefficient | None:
     """The coefficient of that name with those options; objects and None pass through.
 
+    "none" is the name of None: no relaxation.
+
     Raises:
         ValueError: an unknown name, an option that the coefficient does not have, an option value
             that it refuses, or options beside an object. TypeError: neither a name nor a
             coefficient.
     """
+    if coefficient == "none":
+        coefficient = None
     if coefficient is None or isinstance(coefficient, Coefficient):
         if options:
             raise ValueError(

@@ -4,7 +4,8 @@ import math
 import pytest
 import torch
 
-from steindiff.denoisers import Denoiser, Empirical, Gaussian, GaussianMixture, analytic
+from steindiff.denoisers import Denoiser, Empirical, Gaussian, GaussianMixture
+from steindiff.denoisers.exact import mixture as module
 
 SHAPE = (2, 3)
 
@@ -127,7 +128,7 @@ def test_a_sample_does_not_see_its_batch(denoiser, dtype):
 
 
 def test_a_sample_does_not_see_its_batch_in_a_larger_problem(monkeypatch):
-    monkeypatch.setattr(analytic, "_BLOCK", 2**18)  # several blocks of rows
+    monkeypatch.setattr(module, "_BLOCK", 2**18)  # several blocks of rows
     points = normal(300, 500).float()
     denoiser = Empirical(points)
     x = points[:17] + 3 * normal(17, 500, seed=1).float()
@@ -142,8 +143,8 @@ def test_chunks_of_components_change_nothing_but_rounding(monkeypatch):
     denoiser = DENOISERS["mixture, diagonal"]
     x = normal(17, *SHAPE)
     whole, divergence = denoiser(x, 0.7), denoiser.divergence(x, 0.7)
-    monkeypatch.setattr(analytic, "_CHUNK", 12)
-    monkeypatch.setattr(analytic, "_BLOCK", 60)
+    monkeypatch.setattr(module, "_CHUNK", 12)
+    monkeypatch.setattr(module, "_BLOCK", 60)
     assert len(list(denoiser._chunks())) == 2
     assert len(list(denoiser._rows(x, x))) == 4
     torch.testing.assert_close(denoiser(x, 0.7), whole, rtol=1e-13, atol=1e-13)

@@ -1,0 +1,164 @@
+"""The step into sigma = 0, of second order: D and the direction in which it still moves.
+
+Every solver ends with x0 = D(x, sigma), a posterior mean: it has lost what is uncertain at the last
+level. For x = x0 + sigma eps, E<x, D> = E|x0|^2 exactly, so that D lacks the energy
+
+    <x, D> - |D|^2 = <x - D, D>,    in the mean sigma^2 div D    (Stein's identity).
+
+Relaxing cannot give it back: what it leaves is noise, in directions that hold nothing but noise as
+well. D itself moves in none of these. With D_ the denoised sample of the step before, at sigma_,
+
+    x0 = D + w (D - D_),    w >= 0,
+
+costs no call and one state of memory. Two arguments for w that owe nothing to each other:
+
+* linear: D extrapolated linearly in sigma to sigma = 0, w = w1 = sigma/(sigma_ - sigma). The error
+  of the step is of second order where that of x0 = D is of first.
+* stein: the energy comes back, |D + w (D - D_)|^2 = <x, D>, per sample; at most 2 w1.
+
+Source: this project (docs/theory/end.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .._errors import unknown_name
+from .._reductions import inners
+from ..solvers.base import BoundDenoiser, Solver, Step
+
+ENDS = ("linear", "stein", "mean", "none")
+"""How a sampling may step into sigma = 0, by name; "mean" is halfway between the first two."""
+
+MOST = 2.0
+"""Bound of w/w1: beyond it D moved by chance, not along what is still to come."""
+
+
+class Remembered(NamedTuple):
+    """The denoised sample of the step before, (B, *shape), and its level."""
+
+    denoised: Tensor
+    sigma: float
+
+
+def check_end(end: str) -> str:
+    """`end` if it is one of `ENDS`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if end not in ENDS:
+        raise unknown_name("end", end, ENDS)
+    return end
+
+
+def step_into_zero(
+    end: str, x: Tensor, denoised: Tensor, sigma: float, before: Remembered | None
+) -> Tensor:
+    """x0 = D + w (D - D_), in the dtype of `denoised`; D itself where there was no step before.
+
+    Args:
+        end: one of `ENDS`.
+        x: (B, *shape), the state at `sigma`, in VE coordinates.
+        denoised: (B, *shape), D(x, sigma).
+        sigma: the last level above 0.
+        before: what the step before saw, at a higher level.
+
+    Raises:
+        ValueError: an unknown `end`.
+    """
+    if check_end(end) == "none" or before is None:
+        return denoised
+    linear = sigma / (before.sigma - sigma)
+    if end == "linear":
+        return torch.lerp(before.denoised, denoised, 1 + linear)
+    weight = stein_weight(x, denoised, before.denoised).clamp(0, MOST * linear)
+    if end == "mean":
+        weight = (weight + linear) / 2
+    weight = weight.to(denoised.dtype).reshape(-1, *[1] * (x.ndim - 1))
+    return torch.lerp(before.denoised, denoised, 1 + weight)
+
+
+def stein_weight(x: Tensor, denoised: Tensor, before: Tensor) -> Tensor:
+    """(B,): the root w >= 0 of |D + w (D - D_)|^2 = <x, D>; 0 where D lacks nothing.
+
+    Args:
+        x: (B, *shape), the state at the level of `denoised`, in VE coordinates.
+        denoised: (B, *shape), D.
+        before: (B, *shape), D_, the denoised sample of the step before.
+    """
+    wide = torch.promote_types(x.dtype, torch.float32)
+    x, denoised, before = x.to(wide), denoised.to(wide), before.to(wide)
+    move = denoised - before
+    lack, along, square = inners((x - denoised, denoised), (denoised, move), (move, move))
+    lacks = (lack > 0) & (square > 0)
+    # Not clamped at 0, where a root has no derivative; as small as its second one can be taken.
+    least = torch.finfo(lack.dtype).tiny ** (1 / 3)
+    root = (along.square() + square * lack).clamp_min(least).sqrt()
+    # Of the two forms of the positive root, the one that does not cancel.
+    forward = lack / torch.where(lacks & (along > 0), along + root, 1.0)
+    backward = (root - along) / torch.where(lacks, square, 1.0)
+    return torch.where(lacks, torch.where(along > 0, forward, backward), 0.0)
+
+
+class EndedState(NamedTuple):
+    """State of `Ended`: that of the solver, and what the last step saw."""
+
+    solver: Any
+    before: Remembered | None = None
+
+
+@dataclass(frozen=True)
+class Ended(Solver):
+    """Any solver, whose step into sigma = 0 is `step_into_zero`; its other steps are untouched.
+
+    A sampling that stops above 0, or has one step only, is that of the solver alone.
+
+    Args:
+        solver: the solver to end.
+        end: one of `ENDS`.
+
+    Raises:
+        TypeError: `solver` is no `Solver`, or has an end already.
+        ValueError: an unknown `end`.
+    """
+
+    solver: Solver
+    end: str = "linear"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.solver, Solver) or isinstance(self.solver, Ended):
+            raise TypeError(f"solver is {self.solver!r}; a Solver object without an end is needed")
+        check_end(self.end)
+
+    @property
+    def calls_per_step(self) -> int:
+        return self.solver.calls_per_step
+
+    def init(self, x: Tensor, sigmas: Sequence[float]) -> EndedState:
+        return EndedState(self.solver.init(x, sigmas))
+
+    def step(
+        self,
+        denoiser: BoundDenoiser,
+        x: Tensor,
+        sigma: float,
+        sigma_next: float,
+        state: EndedState,
+    ) -> Step:
+        step = self.solver.step(denoiser, x, sigma, sigma_next, state.solver)
+        following = EndedState(step.state, Remembered(step.denoised, sigma))
+        if sigma_next > 0:
+            return step._replace(state=following)
+        end = step_into_zero(self.end, step.start, step.denoised, sigma, state.before)
+        # Without a step before, or with end "none", the solver's own step keeps its very bits.
+        ended = step.x if end is step.denoised else end
+        return step._replace(x=ended, state=following)
+
+    def replace(self, state: EndedState, proposed: Tensor, accepted: Tensor) -> EndedState:
+        return state._replace(solver=self.solver.replace(state.solver, proposed, accepted))
