@@ -20,7 +20,8 @@ from ._provenance import own_version
 from .calibrated import Calibrated, calibrate, load_calibration, save_calibration
 from .denoisers import ClassifierFreeGuidance
 from .models import load_classifier, load_model
-from .recipe import Recipe, recipe
+from .pilots import Pilot, load_pilot, pilot, save_pilot
+from .recipes import Recipe, recipe
 from .sampling import Progress, SampleResult, noise, sample
 from .solvers import DEIS, IPNDM, DPMpp2M, DPMpp3M, Euler, Heun, Solver, UniPC
 from .stein import Coefficient, Constant, Coupled, Energy, Published, Record, Relaxed, relax
@@ -41,6 +42,7 @@ __all__ = [
     "Euler",
     "Heun",
     "NonFiniteError",
+    "Pilot",
     "Progress",
     "Published",
     "Recipe",
@@ -57,12 +59,15 @@ __all__ = [
     "load_calibration",
     "load_classifier",
     "load_model",
+    "load_pilot",
     "models",
     "noise",
+    "pilot",
     "recipe",
     "relax",
     "sample",
     "save_calibration",
+    "save_pilot",
     "schedules",
     "solvers",
     "stein",

@@ -43,6 +43,12 @@ def check_options(kind: str, name: str, cls: type, options: Iterable[str]) -> No
             raise ValueError(f"option {option!r} does not exist for {kind} {name!r}; {has}")
 
 
+def check_count(name: str, value: object, low: int) -> None:
+    """Raises ValueError when `value` is no int of `low` or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"{name} is {value!r}; an int >= {low} is needed")
+
+
 def check_batch(x: object, name: str = "x") -> Tensor:
     """`x` if it is a batch of samples: floating point, at least two dimensions, not empty.
 

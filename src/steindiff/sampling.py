@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ._errors import check_batch, non_finite_samples, require_finite
 from .denoisers import ClassifierFreeGuidance, Denoiser
-from .recipe import COEFFICIENT, END, Recipe, recipe
+from .recipes import COEFFICIENT, END, Recipe, recipe
 from .schedules import check_sigmas
 from .solvers import Solver, resolve_solver
 from .stein import (
@@ -135,7 +135,7 @@ def sample(
     coefficient: str | Coefficient | None = AUTO,
     *,
     end: str = AUTO,
-    steps: int | None = None,
+    steps: int | Recipe | None = None,
     guidance: float | None = None,
     sigma_max: float = 80.0,
     conditioning: Mapping[str, Any] | None = None,
@@ -159,7 +159,8 @@ def sample(
             "none" for the plain solver.
         end: the step into sigma = 0, one of `ENDS`; "auto" is the recipe's where the steps are
             relaxed, and "none" where they are not.
-        steps: how many model calls the recipe has, in place of `sigmas`.
+        steps: how many model calls the recipe has, in place of `sigmas`; or the recipe itself,
+            as a `Pilot` gives it.
         guidance: the guidance scale that the recipe is for; left out, it is that of a
             `ClassifierFreeGuidance`, and 1 for any other denoiser.
         sigma_max: the level of `x` where `steps` is given.
@@ -221,7 +222,7 @@ def _levels(
     denoiser: Denoiser,
     x: Tensor,
     sigmas: Tensor | Sequence[float] | None,
-    steps: int | None,
+    steps: int | Recipe | None,
     guidance: float | None,
     sigma_max: float,
 ) -> tuple[tuple[float, ...], Recipe | None]:
@@ -231,11 +232,12 @@ def _levels(
         raise ValueError(f"one of sigmas and steps is needed; {given} given")
     if sigmas is not None:
         return check_sigmas(sigmas), None
-    if guidance is None:
-        guidance = denoiser.scale if isinstance(denoiser, ClassifierFreeGuidance) else 1.0
-    plan = recipe(steps, guidance, sigma_max)  # type: ignore[arg-type]
-    _check_start(x, sigma_max)
-    return plan.sigmas, plan
+    if not isinstance(steps, Recipe):
+        if guidance is None:
+            guidance = denoiser.scale if isinstance(denoiser, ClassifierFreeGuidance) else 1.0
+        steps = recipe(steps, guidance, sigma_max)  # type: ignore[arg-type]
+    _check_start(x, steps.sigmas[0])
+    return steps.sigmas, steps
 
 
 def _check_start(x: Tensor, sigma_max: float) -> None:
@@ -267,9 +269,15 @@ def _compose(
         if coefficient not in (None, AUTO) or end not in (AUTO, "none"):
             raise ValueError("solver is relaxed already; coefficient and end belong to it")
         return replace(base, record=base.record or record)
-    rule = COEFFICIENT if coefficient == AUTO else resolve_coefficient(coefficient)
+    if coefficient == AUTO:
+        coefficient = plan.coefficient if plan else COEFFICIENT
+    rule = resolve_coefficient(coefficient)
     if end == AUTO:
-        end = END if rule is not None and not isinstance(base, Ended) else "none"
+        end = (
+            (plan.end if plan else END)
+            if rule is not None and not isinstance(base, Ended)
+            else "none"
+        )
     if check_end(end) != "none" and levels[-1] == 0:
         base = Ended(base, end)
     if rule is None and not record:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._errors import unknown_name
+from .._errors import check_count, unknown_name
 from .._provenance import versions
 from ..denoisers.base import Denoiser
 from ..sampling import noise
@@ -77,11 +77,11 @@ def calibrate(
         ("noises", noises, 1), ("held_out", held_out, 1), ("fine_steps", fine_steps, 2),
         ("batch", batch, 1),
     ):  # fmt: skip
-        _check_count(name, value, low)
+        check_count(name, value, low)
     if not 0 <= ridge < math.inf:
         raise ValueError(f"ridge is {ridge}; a finite number >= 0 is needed")
     name, wanted = prior_scalars(prior, levels)
-    sizes = _shape(denoiser, shape)
+    sizes = sample_shape(denoiser, shape)
     start = operator.index(seed)
     paths = []
     for first, count in ((0, noises), (noises, held_out)):
@@ -144,12 +144,13 @@ def prior_scalars(prior: str | Scalars, levels: Sequence[float]) -> tuple[str, S
     raise unknown_name("prior", prior, PRIORS)
 
 
-def _check_count(name: str, value: object, low: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"{name} is {value!r}; an int >= {low} is needed")
+def sample_shape(denoiser: Denoiser, shape: Sequence[int] | None) -> tuple[int, ...]:
+    """The shape of one sample: as given, or the denoiser's own.
 
-
-def _shape(denoiser: Denoiser, shape: Sequence[int] | None) -> tuple[int, ...]:
+    Raises:
+        TypeError: `denoiser` is not callable.
+        ValueError: neither is known.
+    """
     if not callable(denoiser):
         raise TypeError(f"denoiser is a {type(denoiser).__name__}; a callable is needed")
     found = getattr(denoiser, "sample_shape", None) if shape is None else shape

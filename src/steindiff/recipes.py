@@ -37,9 +37,23 @@ class Recipe:
 
     sigmas: tuple[float, ...]
     solver: Solver
-    coefficient: Coefficient
+    coefficient: Coefficient | None
     end: str
     why: str
+
+
+def even_levels(steps: int, low: float, high: float) -> tuple[float, ...]:
+    """`steps` levels even in log sigma from `high` to `low`, then 0."""
+    return tuple(schedules.log_snr(steps, low, high, final="zero").tolist())
+
+
+def flow_levels(steps: int, shift: float, high: float) -> tuple[float, ...]:
+    """The levels of a flow model's pipeline: t uniform from 1 to 0, shifted; sigma = t/(1 - t).
+
+    t = 1 has no level: `high` stands for it, and for any that is above it.
+    """
+    times = (1 - k / steps for k in range(1, steps))
+    return (high, *(min(high, shift * u / (1 - u)) for u in times), 0.0)
 
 
 def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe:
@@ -59,6 +73,5 @@ def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe
         raise ValueError(f"guidance is {guidance}; a finite number is needed")
     if not (math.isfinite(sigma_max) and sigma_max > SIGMA_END):
         raise ValueError(f"sigma_max is {sigma_max}; a finite level above {SIGMA_END} is needed")
-    levels = schedules.log_snr(steps, SIGMA_END, sigma_max, final="zero")
     why = f"{steps} levels even in log sigma from {sigma_max:g} to {SIGMA_END:g}, then 0"
-    return Recipe(tuple(levels.tolist()), IPNDM(order=3), COEFFICIENT, END, why)
+    return Recipe(even_levels(steps, SIGMA_END, sigma_max), IPNDM(order=3), COEFFICIENT, END, why)

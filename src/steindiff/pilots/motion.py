@@ -1,0 +1,70 @@
+"""How fast the denoised sample moves along the fine trajectories, and levels that follow it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+
+from ..trajectory import FineSolution
+
+Motion = tuple[tuple[float, ...], tuple[float, ...]]
+"""Levels, decreasing, and the root mean square of dD/d ln sigma at each of them."""
+
+
+def motion(fine: FineSolution) -> Motion:
+    """v = rms |dD/d ln sigma| between the levels of a fine solution above 0.
+
+    The mean is over samples and elements; the unit is that of the data.
+    """
+    levels = [level for level in fine.levels if level > 0]
+    denoised = [
+        state - level * slope
+        for state, level, slope in zip(fine.states, levels, fine.slopes, strict=False)
+    ]
+    middles, speeds = [], []
+    for k in range(len(levels) - 1):
+        high, low = levels[k], levels[k + 1]
+        moved = (denoised[k + 1] - denoised[k]).double().square().mean().sqrt()
+        middles.append(math.sqrt(high * low))
+        speeds.append(float(moved) / math.log(high / low))
+    return tuple(middles), tuple(speeds)
+
+
+def arc_levels(found: Motion, steps: int, sigma_max: float, power: float) -> tuple[float, ...]:
+    """`steps` levels that share out the integral of v^power over ln sigma equally, then 0.
+
+    Below the pilot's lowest level v falls like sigma, as it does for any smooth density.
+
+    Args:
+        found: as `motion` gives it.
+        steps: how many levels above 0.
+        sigma_max: the first of them.
+        power: 1 shares out the arc itself; less gives more levels to where D hardly moves.
+    """
+    middles, speeds = found
+    logs = torch.tensor([math.log(level) for level in middles[::-1]], dtype=torch.float64)
+    values = torch.tensor(speeds[::-1], dtype=torch.float64).clamp_min(1e-12) ** power
+    grid = torch.linspace(float(logs[0]) - 6, math.log(sigma_max), 4001, dtype=torch.float64)
+    inside = _interpolate(grid, logs, values)
+    below = values[0] * torch.exp(power * (grid - logs[0]))
+    density = torch.where(grid < logs[0], below, inside)
+    mass = torch.cumsum((density[1:] + density[:-1]) / 2 * grid.diff(), 0)
+    mass = torch.cat([mass.new_zeros(1), mass]) / mass[-1]
+    shares = 1 - torch.arange(1, steps, dtype=torch.float64) / steps
+    where = _interpolate(shares, mass, grid)
+    return (sigma_max, *torch.exp(where).tolist(), 0.0)
+
+
+def _interpolate(at: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Piecewise linear, constant outside; `x` increasing."""
+    right = torch.searchsorted(x, at.contiguous()).clamp(1, len(x) - 1)
+    share = ((at - x[right - 1]) / (x[right] - x[right - 1])).clamp(0, 1)
+    return torch.lerp(y[right - 1], y[right], share)
+
+
+def strictly_decreasing(levels: Sequence[float]) -> bool:
+    """Whether levels can be sampled: each clearly below the one before."""
+    return all(low < 0.98 * high for high, low in pairwise(levels))
