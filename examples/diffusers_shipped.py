@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from diffusers.utils import make_image_grid
 
+from shipped_pipeline import FashionMNISTPipeline
 from steindiff.adapters.diffusers import stabilize
-from steindiff.adapters.diffusers.shipped import FashionMNISTPipeline
 
 OUT = Path("out/diffusers_shipped.png")
 

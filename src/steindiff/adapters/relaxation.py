@@ -29,12 +29,14 @@ class Move(NamedTuple):
             coordinates, the start in those of `level`, candidate and predictor of `level_next`.
         level, level_next: what the step went between.
         steps_left: steps still to do, this one included.
+        end: VE level that the sampling ends at; infinite where its last step is of higher order.
     """
 
     step: Step
     level: NoiseLevel
     level_next: NoiseLevel
     steps_left: int
+    end: float = 0.0
 
 
 class Relaxation:
@@ -111,7 +113,7 @@ class Relaxation:
         if move.steps_left <= 1 or sigma_next >= sigma:
             return None
         decision = self.coefficient(
-            propose(step, sigma, sigma_next, move.steps_left, _no_model), self._state
+            propose(step, sigma, sigma_next, move.steps_left, _no_model, move.end), self._state
         )
         return spare_noise(decision, sigma)
 

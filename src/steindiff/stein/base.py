@@ -20,6 +20,8 @@ class Proposal(NamedTuple):
         predictor: the first-order candidate inside a predictor-corrector step, if it is one.
         residual: the map z -> z - T(z) at a fixed history. Calling it calls the model.
         steps_left: steps still to do, this one included; the last step is not relaxed.
+        end: the level that the sampling ends at; infinite where its last step is of higher order,
+            so that the steps before it owe it nothing.
     """
 
     x: Tensor
@@ -30,6 +32,7 @@ class Proposal(NamedTuple):
     sigma_next: float
     residual: Callable[[Tensor], Tensor]
     steps_left: int
+    end: float = 0.0
 
     @property
     def ratio(self) -> float:

@@ -13,6 +13,9 @@ from .._reductions import accumulator_dtype, inners
 from . import law
 from .base import Coefficient, Decision, Proposal
 
+_HARDLY = 0.1
+"""Noise that is at most this share of the state before the last step counts as none left."""
+
 
 class EnergyState(NamedTuple):
     """What one step tells the next.
@@ -67,7 +70,8 @@ class Energy(Coefficient):
       stays the same share of the noise at all levels below. A step may add `trust` of it at most:
       gamma >= 1 - trust r/(1 - r).
     - Last relaxed step: the step after it is of low order, ends nearly without noise and is not
-      relaxed; what it will lose is given in advance, as far as the trust region allows.
+      relaxed; what it will lose is given in advance, as far as the trust region allows. A sampling
+      that ends with noise in it, above a tenth of |T|, goes on elsewhere and owes nothing yet.
     - Surplus memory: energy above A is owed by the next step, less what the flow itself damps:
       S' = (1 + r^2)/2 max(0, |T|^2 - A), the decay j + r^2 (1 - j) of the directions that a
       solver gets wrong, those between noise and signal (j = 1/2).
@@ -140,13 +144,15 @@ class Energy(Coefficient):
 
     def _gamma(self, proposal: Proposal, found: _Energies, products: _Products) -> Tensor:
         lowest = self.lowest(proposal.ratio)
-        if self.last and proposal.steps_left == 2 and math.isfinite(self.trust):
-            return torch.full_like(found.target, lowest)
         lack = (found.target - found.candidate).clamp_min(0)
         if self.shrink and proposal.predictor is None:
             lack = lack * _share(lack.square(), found.doubt)
         gamma = _smaller_root(products.xu, products.uu, products.xx - found.candidate - lack)
-        return torch.where(lack > 0, gamma, torch.ones_like(gamma)).clamp(lowest, 1.0)
+        gamma = torch.where(lack > 0, gamma, torch.ones_like(gamma)).clamp(lowest, 1.0)
+        if self.last and proposal.steps_left == 2 and math.isfinite(self.trust):
+            left = proposal.end**2 * proposal.x[0].numel()
+            gamma = torch.where(left <= _HARDLY**2 * found.candidate, lowest, gamma)
+        return gamma
 
 
 def _products(proposal: Proposal) -> _Products:
@@ -164,9 +170,7 @@ def _share(signal: Tensor, doubt: Tensor) -> Tensor:
 
 def _smaller_root(xu: Tensor, uu: Tensor, loss: Tensor) -> Tensor:
     """Smaller root of uu g^2 - 2 xu g + loss = 0, its vertex where there is none; 1 at u = 0."""
-    # Not clamped at 0, where a root has no derivative; as small as its second one can be taken.
-    least = torch.finfo(xu.dtype).tiny ** (1 / 3)
-    root = (xu**2 - uu * loss).clamp_min(least).sqrt()
+    root = _root(xu**2 - uu * loss)
     moves = uu > 0
     return torch.where(moves, (xu - root) / torch.where(moves, uu, 1.0), 1.0)
 
@@ -177,10 +181,18 @@ def _keep_of_corrector(proposal: Proposal, energy: Tensor, target: Tensor) -> tu
     t1, v = proposal.predictor, proposal.candidate - proposal.predictor
     t1v, vv, t1t1 = inners((t1, v), (v, v), (t1, t1))
     room = target - t1t1
-    root = (t1v**2 + vv * room.clamp_min(0)).sqrt()
+    root = _root(t1v**2 + vv * room.clamp_min(0))
     moves = vv > 0
     keep = torch.where(moves, (root - t1v) / torch.where(moves, vv, 1.0), 1.0)
     # No room even for the predictor: keep nothing of a corrector that adds to it.
     keep = torch.where(room > 0, keep, 0.0).clamp(0, 1)
     keep = torch.where(energy > target, keep, 1.0)
     return keep, energy + (keep - 1) * (2 * t1v + (keep + 1) * vv)
+
+
+def _root(square: Tensor) -> Tensor:
+    """The square root, 0 where there is none, with a derivative everywhere.
+
+    Not clamped at 0, where a root has no derivative; as small as its second one can be taken.
+    """
+    return square.clamp_min(torch.finfo(square.dtype).tiny ** (1 / 3)).sqrt()

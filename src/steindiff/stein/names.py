@@ -20,20 +20,23 @@ COEFFICIENTS: dict[str, type[Coefficient]] = {
     "constant": Constant,
 }
 
+NONE = "none"
+"""The word for no coefficient, where only words can be written."""
+
 
 def resolve_coefficient(
     coefficient: str | Coefficient | None, **options: Any
 ) -> Coefficient | None:
     """The coefficient of that name with those options; objects and None pass through.
 
-    "none" is the name of None: no relaxation.
+    "none" is None: the plain solver.
 
     Raises:
         ValueError: an unknown name, an option that the coefficient does not have, an option value
             that it refuses, or options beside an object. TypeError: neither a name nor a
             coefficient.
     """
-    if coefficient == "none":
+    if coefficient == NONE:
         coefficient = None
     if coefficient is None or isinstance(coefficient, Coefficient):
         if options:
@@ -45,7 +48,7 @@ def resolve_coefficient(
     if not isinstance(coefficient, str):
         raise TypeError(f"coefficient is {coefficient!r}; a name, a Coefficient or None is needed")
     if coefficient not in COEFFICIENTS:
-        raise unknown_name("coefficient", coefficient, COEFFICIENTS)
+        raise unknown_name("coefficient", coefficient, (*COEFFICIENTS, NONE))
     check_options("coefficient", coefficient, COEFFICIENTS[coefficient], options)
     return COEFFICIENTS[coefficient](**options)
 

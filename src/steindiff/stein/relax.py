@@ -16,11 +16,15 @@ from .record import StepRecord
 
 
 class RelaxedState(NamedTuple):
-    """State of `Relaxed`: those of its two parts, the steps left, and the last step's record."""
+    """State of `Relaxed`: those of its two parts, the steps left, and the last step's record.
+
+    `end` is the level that the sampling ends at.
+    """
 
     solver: Any
     coefficient: Any
     steps_left: int
+    end: float
     record: StepRecord | None = None
 
 
@@ -56,7 +60,9 @@ class Relaxed(Solver):
         return self.solver.calls_per_step * (1 + self.coefficient.extra_calls)
 
     def init(self, x: Tensor, sigmas: Sequence[float]) -> RelaxedState:
-        return RelaxedState(self.solver.init(x, sigmas), self.coefficient.init(x), len(sigmas) - 1)
+        return RelaxedState(
+            self.solver.init(x, sigmas), self.coefficient.init(x), len(sigmas) - 1, sigmas[-1]
+        )
 
     def step(
         self,
@@ -73,7 +79,7 @@ class Relaxed(Solver):
             return again.start - again.x
 
         if state.steps_left > 1:
-            proposal = propose(base, sigma, sigma_next, state.steps_left, residual)
+            proposal = propose(base, sigma, sigma_next, state.steps_left, residual, state.end)
             decision = self.coefficient(proposal, state.coefficient)
             relaxed = blend(base.start, base, decision)
         else:
@@ -83,6 +89,7 @@ class Relaxed(Solver):
             self.solver.replace(base.state, base.x, relaxed),
             decision.state,
             state.steps_left - 1,
+            state.end,
             measure(base, relaxed, decision, sigma) if self.record else None,
         )
         return base._replace(x=relaxed, state=following)
@@ -129,11 +136,12 @@ def propose(
     sigma_next: float,
     steps_left: int,
     residual: Callable[[Tensor], Tensor],
+    end: float,
 ) -> Proposal:
     """What a coefficient is shown of a step in VE coordinates."""
     predictor = None if step.predictor is None else working(step.predictor)
     x, denoised, candidate = map(working, (step.start, step.denoised, step.x))
-    return Proposal(x, denoised, candidate, predictor, sigma, sigma_next, residual, steps_left)
+    return Proposal(x, denoised, candidate, predictor, sigma, sigma_next, residual, steps_left, end)
 
 
 def _lerp(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:

@@ -25,9 +25,9 @@ pytest.importorskip("transformers")
 
 import tiny_pipelines as tiny
 
+from shipped_pipeline import FashionMNISTPipeline
 from steindiff.adapters.diffusers import SteinScheduler, stabilize
 from steindiff.adapters.diffusers.folder import FolderModel, denoiser_of, load_folder
-from steindiff.adapters.diffusers.shipped import FashionMNISTPipeline
 
 diffusers: Any = importlib.import_module("diffusers")
 transformers: Any = importlib.import_module("transformers")
@@ -171,15 +171,13 @@ SOME = [0, 1, 17, 400, 731, 998, 999]
 # The shipped pipeline
 
 
-@pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shipped")
-    FashionMNISTPipeline.from_shipped().save_pretrained(folder)
-    return folder
+@pytest.fixture
+def shipped() -> FashionMNISTPipeline:
+    return FashionMNISTPipeline.from_shipped()
 
 
-def test_shipped_pipeline_has_the_bits_of_the_shipped_model(shipped: Path) -> None:
-    model, network = load_folder(shipped), sd.load_model("fashion-mnist")
+def test_shipped_pipeline_has_the_bits_of_the_shipped_model(shipped: FashionMNISTPipeline) -> None:
+    model, network = denoiser_of(shipped), sd.load_model("fashion-mnist")
     sigmas, labels = torch.tensor([0.01, 1.0, 80.0]), torch.tensor([0, 9, 10])
     x = states(model, sigmas)
     found = model.denoiser(x, sigmas, class_labels=labels)
@@ -187,6 +185,18 @@ def test_shipped_pipeline_has_the_bits_of_the_shipped_model(shipped: Path) -> No
     assert (model.sample_shape, model.classes, model.latent) == ((1, 28, 28), 10, False)
     assert (model.sigma_min, model.sigma_max) == (0.005, 100.0)
     assert model.kind == "FashionMNISTPipeline: UNetDenoiser, ve, sample"
+
+
+def test_a_saved_shipped_pipeline_is_read_from_python_alone(
+    shipped: FashionMNISTPipeline, tmp_path: Path
+) -> None:
+    """Its class stands outside of the libraries that a folder is trusted to name."""
+    shipped.save_pretrained(tmp_path)
+    said = r"FashionMNISTDenoiser of shipped_pipeline; .* denoiser_of\(pipeline\)"
+    with pytest.raises(ValueError, match=said):
+        load_folder(tmp_path)
+    loaded = FashionMNISTPipeline.from_pretrained(tmp_path)
+    assert denoiser_of(loaded).kind == denoiser_of(shipped).kind
 
 
 # Variance preserving
@@ -525,16 +535,19 @@ def test_folder_of_the_first_dit(tmp_path: Path) -> None:
     assert torch.equal(loaded.denoiser(x, sigmas, class_labels=labels), expected)
 
 
-def test_network_is_put_where_it_is_wanted(shipped: Path) -> None:
-    network: Any = load_folder(shipped, device="meta").denoiser
+def test_network_is_put_where_it_is_wanted(tmp_path: Path) -> None:
+    ddpm().save_pretrained(tmp_path)
+    denoiser: Any = load_folder(tmp_path, device="meta").denoiser
+    trained: Any = denoiser.function.f
+    network = trained.module
     assert {weight.device.type for weight in network.parameters()} == {"meta"}
 
 
-def test_jacobian(shipped: Path) -> None:
+def test_jacobian(shipped: FashionMNISTPipeline) -> None:
     """J v and J' u belong together, and J v is a difference of two D."""
     labels = {"class_labels": torch.tensor([2, 1])}
     cases = [
-        (load_folder(shipped), labels),
+        (denoiser_of(shipped), labels),
         (denoiser_of(ddpm()), {}),
         (denoiser_of(dit()), labels),
         (denoiser_of(stable_diffusion(), prompt=PROMPT), {}),

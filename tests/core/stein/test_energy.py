@@ -171,6 +171,70 @@ def test_the_last_relaxed_step_gives_in_advance_only_where_a_bound_says_how_much
     assert last.gamma.eq(1 - 0.1 / 3).all()
 
 
+@pytest.mark.parametrize(
+    ("end", "gives"), [(0.0, True), (0.09, True), (0.11, False), (1.0, False), (math.inf, False)]
+)
+def test_nothing_is_owed_to_a_last_step_that_leaves_noise_or_is_of_higher_order(
+    end: float, gives: bool
+) -> None:
+    """`end` in units of the root mean square of T, whatever the unit of the data."""
+    for unit in (1e-3, 1.0, 40.0):
+        x, denoised = unit * normal(3, 64), unit * normal(3, 1).expand(3, 64)
+        candidate = euler_candidate(x, denoised, 2 * unit, 0.5 * unit)
+        what = proposal(x, denoised, candidate, None, (2 * unit, 0.5 * unit), steps_left=2)
+        size = candidate.square().mean(dim=1).sqrt()
+        state = Energy().init(x)._replace(sigma=8 * unit)
+        for k, length in enumerate(size.tolist()):
+            decision = Energy()(what._replace(end=end * length), state)
+            middle = Energy()(what._replace(steps_left=3), state)
+            expected = 1 - 0.1 / 3 if gives else middle.gamma[k].item()
+            assert decision.gamma[k].item() == pytest.approx(expected, abs=1e-15)
+    assert Energy()(what._replace(steps_left=3), state).gamma.ne(1 - 0.1 / 3).all()
+
+
+def test_two_samplings_that_meet_above_zero_owe_nothing_at_the_seam() -> None:
+    """As a base and its refiner, or experts of high and low noise."""
+    network = sd.load_model("fashion-mnist")
+    labels = {"class_labels": torch.full((4,), 3)}
+    x = sd.noise((1, 28, 28), 14.6, range(4))
+    fine, few = (sd.schedules.karras(k, 0.0292, 14.6, final="zero") for k in (30, 8))
+    solver = sd.solvers.DPMpp2M(lower_order_final=False)
+
+    def split(rule: Energy | None) -> float:
+        middle = sd.sample(network, x, few[:5], solver, rule, conditioning=labels).x
+        end = sd.sample(network, middle, few[4:], solver, rule, conditioning=labels).x
+        return (end - reference).square().mean().sqrt().item()
+
+    reference = sd.sample(network, x, fine, "dpmpp_2m", None, conditioning=labels).x
+    assert split(Energy()) <= min(split(None), split(Energy(last=False)))
+
+
+@pytest.mark.parametrize("predicted", [False, True])
+def test_every_decision_has_a_derivative_at_zero(predicted: bool) -> None:
+    """A network that answers 0 can be trained through the rule."""
+    weight = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    x = normal(2, 4)
+    state = Energy().init(x)
+    for levels in ((8.0, 2.0), (2.0, 0.5)):
+        noise = weight * x
+        denoised, candidate = x - noise, x - (1 - levels[1] / levels[0]) * noise
+        what = proposal(x, denoised, candidate, candidate if predicted else None, levels)
+        decision = Energy()(what, state)
+        state = decision.state
+        total = relaxed(what, decision).square().mean()
+        (slope,) = torch.autograd.grad(total, weight, retain_graph=True)
+        assert slope.isfinite()
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_zero_network_has_finite_gradients_through_every_solver(solver: str) -> None:
+    weight = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    levels = sd.schedules.karras(4, 0.05, 10.0, final="zero")
+    result = sd.sample(lambda x, _: x - weight * x, 10 * normal(2, 8), levels, solver, grad=True)
+    (slope,) = torch.autograd.grad(result.x.square().mean(), weight)
+    assert slope.isfinite()
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_two_steps_and_a_trust_of_zero_are_the_base(solver: str) -> None:
     denoiser, x = lognormal_mixture(), 20 * normal(8, 16)

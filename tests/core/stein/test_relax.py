@@ -224,3 +224,15 @@ def test_no_step_waits_for_the_device(solver: str, coefficient: str) -> None:
             step = relaxed.step(lambda z, s: z / (1 + s * s), x, sigma, sigma_next, state)
             x, state = step.x, step.state
     assert x.isfinite().all()
+
+
+def test_none_is_no_coefficient() -> None:
+    assert resolve_coefficient("none") is None
+    assert resolve_coefficient(None) is None
+    x, levels = torch.full((1, 4), 10.0), [10.0, 3.0, 1.0, 0.1]
+    plain = sd.sample(Gaussian(variance=0.5), x, levels, "euler", None).x
+    assert torch.equal(sd.sample(Gaussian(variance=0.5), x, levels, "euler", "none").x, plain)
+    with pytest.raises(ValueError, match="options trust were given beside None"):
+        resolve_coefficient("none", trust=0.1)
+    with pytest.raises(ValueError, match="none"):
+        resolve_coefficient("nothing")

@@ -11,7 +11,6 @@ import torch
 from edm_networks import Discrete, FakeEDM
 from torch import Tensor, nn
 
-import steindiff as sd
 from steindiff.denoisers import ClassifierFreeGuidance, GaussianMixture, Perturbed
 from steindiff.lab.diagnosis.subjects import ClassModes, Labels, MixtureModes, edm, folder, shipped
 
@@ -111,20 +110,26 @@ def test_edm_file_that_does_not_say_what_it_samples(tmp_path: Path) -> None:
         edm(saved(tmp_path / "net.pkl", network), True, "cpu")
 
 
-def test_folder_of_the_shipped_pipeline(tmp_path: Path) -> None:
-    """The shipped network by two ways: the same D to the last bit."""
-    pytest.importorskip("diffusers")
-    from steindiff.adapters.diffusers.shipped import FashionMNISTPipeline
+def test_folder_of_a_pipeline_with_labels(tmp_path: Path) -> None:
+    """The network by two ways: the same D to the last bit."""
+    diffusers = pytest.importorskip("diffusers")
+    from steindiff.adapters.diffusers.folder import denoiser_of
 
-    FashionMNISTPipeline.from_shipped().save_pretrained(tmp_path)
+    unet = diffusers.UNet2DModel(
+        sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(8, 8),
+        down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2, norm_num_groups=4,
+        num_class_embeds=3,
+    )  # fmt: skip
+    pipeline = diffusers.DDPMPipeline(unet, diffusers.DDPMScheduler())
+    pipeline.save_pretrained(tmp_path)
     found = folder(tmp_path, "", "cpu")
-    assert found["name"].startswith(f"{tmp_path.name} (FashionMNISTPipeline")
-    assert found["shape"] == (1, 28, 28)
-    assert found["limits"] == (0.005, 100.0)
-    x, given = images(3, 1, 28, 28), found["conditioning"](range(3))
+    assert found["name"].startswith(f"{tmp_path.name} (DDPMPipeline")
+    assert found["shape"] == (1, 8, 8)
+    assert found["limits"] == pytest.approx((0.01, 157.4), rel=1e-3)
+    x, given = images(3, 1, 8, 8), found["conditioning"](range(3))
     assert given["class_labels"].tolist() == [0, 1, 2]
     sigma = torch.tensor([0.5, 2.0, 10.0])
-    expected = sd.load_model("fashion-mnist")(x, sigma, **given)
+    expected = denoiser_of(pipeline).denoiser(x, sigma, **given)
     assert torch.equal(found["denoiser"](x, sigma, **given), expected)
-    with pytest.raises(ValueError, match="prompt is 'a cat'; a FashionMNISTPipeline takes none"):
+    with pytest.raises(ValueError, match="prompt is 'a cat'; a DDPMPipeline takes none"):
         folder(tmp_path, "a cat", "cpu")

@@ -18,10 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from shipped_pipeline import FashionMNISTPipeline  # of examples/
+
 from ..._files import write_text
 from ..._provenance import machine, versions
 from ...adapters.diffusers import stabilize
-from ...adapters.diffusers.shipped import FashionMNISTPipeline
 from ...sampling import noise
 from ...trajectory import FineSolution
 from ..metrics import paired_bootstrap, rmse

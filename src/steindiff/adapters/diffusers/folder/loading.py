@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-from ..shipped import FashionMNISTPipeline
 from .levels import trained_for
 from .model import FolderModel, PipelineDenoiser
 from .networks import BY_LABEL, BY_PROMPT
 
-_SHIPPED = FashionMNISTPipeline.__name__
+_SHIPPED = "FashionMNISTPipeline"
+"""The pipeline of the shipped network, which stands in examples/."""
 _KNOWN = (_SHIPPED, *BY_LABEL, *BY_PROMPT)
 _LATENT = ("vae", "vqvae")
 _SPARE = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts that a denoiser does not need; the first holds more than a gigabyte."""
 _LIBRARIES = ("diffusers", "transformers", "steindiff.adapters.diffusers")
+"""Where parts of a folder may come from."""
 
 
 def load_folder(
@@ -45,8 +46,9 @@ def load_folder(
     index = _index(folder)
     _check_name(_name(index), f"{folder} holds")
     _check_prompt(_name(index), prompt)
-    pipeline = _class(_name(index)).from_pretrained(
-        folder, local_files_only=True, torch_dtype=torch.float32, **_left_out(folder, index)
+    left_out = _left_out(folder, index)
+    pipeline: Any = DiffusionPipeline.from_pretrained(
+        folder, local_files_only=True, torch_dtype=torch.float32, **left_out
     )
     return denoiser_of(pipeline.to(device), prompt=prompt)
 
@@ -59,7 +61,7 @@ def denoiser_of(pipeline: Any, *, prompt: str = "") -> FolderModel:
     scheduler says: one of other betas, or of another kind, makes another D of it.
 
     Args:
-        pipeline: one of diffusers, or the shipped one.
+        pipeline: one of diffusers, or that of the shipped network in examples/.
         prompt: as in `load_folder`.
 
     Raises:
@@ -72,7 +74,7 @@ def denoiser_of(pipeline: Any, *, prompt: str = "") -> FolderModel:
     return _shipped(pipeline) if name == _SHIPPED else _of_diffusers(pipeline, name, prompt)
 
 
-def _shipped(pipeline: FashionMNISTPipeline) -> FolderModel:
+def _shipped(pipeline: Any) -> FolderModel:
     network, config = pipeline.denoiser.network, pipeline.denoiser.config
     return FolderModel(
         network.eval().requires_grad_(False),
@@ -125,12 +127,6 @@ def _name(index: dict[str, Any]) -> str:
     return str(index.get("_class_name"))
 
 
-def _class(name: str) -> Any:
-    if name == _SHIPPED:
-        return FashionMNISTPipeline
-    return importlib.import_module("diffusers").DiffusionPipeline
-
-
 def _check_name(name: str, what: str) -> None:
     if name not in _KNOWN:
         raise ValueError(
@@ -162,7 +158,7 @@ def _left_out(folder: Path, index: dict[str, Any]) -> dict[str, Any]:
     spare = {name for name, value in parts.items() if name in _SPARE or value == [None, None]}
     for name in parts.keys() - spare:
         library, cls = parts[name]
-        if library not in _LIBRARIES and not str(library).startswith(f"{_LIBRARIES[-1]}."):
+        if library not in _LIBRARIES:
             raise ValueError(
                 f"{folder} has {name} as {cls} of {library}; parts of {', '.join(_LIBRARIES)} are "
                 "loaded from a folder, others from Python: denoiser_of(pipeline)"

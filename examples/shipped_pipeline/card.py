@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from .... import models
+from steindiff import models
 
 _SOURCE = Path(models.__file__).parent / "fashion-mnist"
 
@@ -36,11 +36,12 @@ tags:
 _USE = """
 ## Use
 
-With `pip install 'steindiff[diffusers]'`; `FOLDER` is this repository's name, or where it lies:
+With `pip install 'steindiff[diffusers]'` and SteinDiff's folder `examples/` on the Python path; `FOLDER`
+is this repository's name, or where it lies:
 
 ```python
 from steindiff.adapters.diffusers import stabilize
-from steindiff.adapters.diffusers.shipped import FashionMNISTPipeline
+from shipped_pipeline import FashionMNISTPipeline
 
 pipe = FashionMNISTPipeline.from_pretrained("FOLDER")
 pipe.scheduler = stabilize(pipe.scheduler)

@@ -22,8 +22,9 @@ from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from .... import models
-from ...._errors import unknown_name
+from steindiff import models
+from steindiff._errors import unknown_name
+
 from .card import write_card
 from .conventions import Convention, convention_of
 from .denoiser import FashionMNISTDenoiser

@@ -13,7 +13,8 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor
 
-from ....models.network import NetworkConfig, UNetDenoiser
+from steindiff.models.network import NetworkConfig, UNetDenoiser
+
 from .conventions import Convention
 
 

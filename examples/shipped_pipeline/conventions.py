@@ -27,8 +27,8 @@ from diffusers import (
 )
 from torch import Tensor
 
-from ...._errors import unknown_name
-from ..stein_scheduler import SteinScheduler
+from steindiff._errors import unknown_name
+from steindiff.adapters.diffusers import SteinScheduler
 
 _FLOW = (FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler)
 _EDM = (EDMEulerScheduler, EDMDPMSolverMultistepScheduler)
