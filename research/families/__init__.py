@@ -4,11 +4,9 @@ They differ from it and from each other in architecture, data and parameterisati
 """
 
 from .build import RECIPES
-from .classifier import FamilyClassifier
-from .denoiser import FamilyDenoiser
 from .weights import Family, load_family
 
 FAMILIES = tuple(RECIPES)
 """Names that `load_family` takes."""
 
-__all__ = ["FAMILIES", "Family", "FamilyClassifier", "FamilyDenoiser", "load_family"]
+__all__ = ["FAMILIES", "Family", "load_family"]

@@ -1,4 +1,4 @@
-"""The three families: what each is made of."""
+"""The families: what each is made of."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from .denoiser import FamilyDenoiser
+from .autoencoder import Autoencoder
+from .classifier import EmojiClassifier, FamilyClassifier
+from .denoiser import ConditionalDenoiser, FamilyDenoiser, FlowDenoiser
 from .mixer import Mixer
 from .parameterisation import Parameterisation, edm, flow, velocity_vp
 from .resnet import ResNet
@@ -38,13 +40,28 @@ PHOTOS = (
 )
 
 
+VENDORS = ("google", "twitter")
+
+Classifier = FamilyClassifier | EmojiClassifier
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """Shape and classes of a family's data, and how its untrained denoiser is built."""
+    """Shape and classes of a family's data, and how its untrained networks are built.
+
+    Attributes:
+        shape: (C, H, W) of a sample.
+        classes: names, in the order of their labels.
+        build: the denoiser.
+        judges: the classifiers of images without noise, by name.
+        autoencoder: between images and samples, where the denoiser works on latents.
+    """
 
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
-    build: Callable[[Recipe], FamilyDenoiser]
+    build: Callable[[Recipe], ConditionalDenoiser]
+    judges: Callable[[Recipe], dict[str, Classifier]]
+    autoencoder: Callable[[], Autoencoder] | None = None
 
 
 def _mixer(recipe: Recipe) -> FamilyDenoiser:
@@ -68,8 +85,36 @@ def _denoiser(
     return FamilyDenoiser(body, parameterisation, recipe.shape, len(recipe.classes), _EMBEDDING)
 
 
+def _latent_transformer(recipe: Recipe) -> ConditionalDenoiser:
+    body = Transformer(
+        recipe.shape, patch=1, width=128, depth=6, embedding=_EMBEDDING, qk_norm=True
+    )
+    return FlowDenoiser(body, flow, recipe.shape, len(recipe.classes), _EMBEDDING)
+
+
+def _judge(recipe: Recipe) -> dict[str, Classifier]:
+    return {"classifier": FamilyClassifier(recipe.shape[0], len(recipe.classes))}
+
+
+def _emoji_judges(recipe: Recipe) -> dict[str, Classifier]:
+    count = len(recipe.classes)
+    return {
+        "classifier": EmojiClassifier((32, 64, 96, 128), count),
+        "classifier-2": EmojiClassifier((24, 48, 96, 96), count),
+    }
+
+
+def _autoencoder() -> Autoencoder:
+    return Autoencoder((24, 48, 72), latent_channels=4)
+
+
+_EMOJI_BY_VENDOR = tuple(f"{category}, {vendor}" for category in EMOJI for vendor in VENDORS)
+
 RECIPES = {
-    "digits-mixer": Recipe((1, 28, 28), DIGITS, _mixer),
-    "emoji-transformer": Recipe((3, 24, 24), EMOJI, _transformer),
-    "photos-resnet": Recipe((3, 16, 16), PHOTOS, _resnet),
+    "digits-mixer": Recipe((1, 28, 28), DIGITS, _mixer, _judge),
+    "emoji-transformer": Recipe((3, 24, 24), EMOJI, _transformer, _judge),
+    "photos-resnet": Recipe((3, 16, 16), PHOTOS, _resnet, _judge),
+    "latent-emoji": Recipe(
+        (4, 8, 8), _EMOJI_BY_VENDOR, _latent_transformer, _emoji_judges, _autoencoder
+    ),
 }

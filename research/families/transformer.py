@@ -17,10 +17,13 @@ _MODULATIONS = 6  # shift, scale and gate, for the attention and for the MLP
 class _TransformerBlock(nn.Module):
     """Attention and MLP, each modulated and gated; the gates start closed."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, qk_norm: bool) -> None:
         super().__init__()
         self.table = nn.Parameter(torch.zeros(_MODULATIONS, width))
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = nn.Linear(width, 3 * width, bias=not qk_norm)
+        self.norm_q, self.norm_k = (
+            nn.RMSNorm(_HEAD_CHANNELS) if qk_norm else nn.Identity() for _ in range(2)
+        )
         self.out = nn.Linear(width, width)
         self.mlp = nn.Sequential(
             nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width)
@@ -36,6 +39,7 @@ class _TransformerBlock(nn.Module):
     def _attention(self, x: Tensor) -> Tensor:
         # Written out: for so few tokens PyTorch's fused kernel takes half of a training step.
         q, k, v = self.qkv(x).unflatten(2, (3, -1, _HEAD_CHANNELS)).permute(2, 0, 3, 1, 4)
+        q, k = self.norm_q(q), self.norm_k(k)
         weights = (q * _HEAD_CHANNELS**-0.5 @ k.transpose(-1, -2)).softmax(dim=-1)
         return self.out((weights.to(v.dtype) @ v).transpose(1, 2).flatten(2))
 
@@ -68,10 +72,18 @@ class Transformer(nn.Module):
         width: channels of a token, a multiple of 32 (the channels of a head).
         depth: number of blocks.
         embedding: width of the conditioning vector.
+        qk_norm: RMS norms of queries and keys (Henry et al. 2020, arXiv 2010.04245), whose
+            projection then has no bias.
     """
 
     def __init__(
-        self, shape: tuple[int, int, int], patch: int, width: int, depth: int, embedding: int
+        self,
+        shape: tuple[int, int, int],
+        patch: int,
+        width: int,
+        depth: int,
+        embedding: int,
+        qk_norm: bool = False,
     ) -> None:
         super().__init__()
         channels, self.height, columns = shape
@@ -80,7 +92,7 @@ class Transformer(nn.Module):
         self.embed = nn.Linear(pixels, width)
         self.positions = nn.Parameter(_waves(self.height // patch, columns // patch, width))
         self.modulation = nn.Linear(embedding, _MODULATIONS * width)
-        self.blocks = nn.ModuleList(_TransformerBlock(width) for _ in range(depth))
+        self.blocks = nn.ModuleList(_TransformerBlock(width, qk_norm) for _ in range(depth))
         self.modulation_out = nn.Linear(embedding, 2 * width)
         self.out = nn.Linear(width, pixels)
         for layer in (self.modulation, self.modulation_out, self.out):

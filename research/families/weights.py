@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 from steindiff._errors import unknown_name
 from steindiff._files import write_whole
 
-from .build import RECIPES
-from .classifier import FamilyClassifier
-from .denoiser import FamilyDenoiser
+from .autoencoder import Autoencoder
+from .build import RECIPES, Classifier
+from .denoiser import ConditionalDenoiser
 
 _LIMIT = 3_000_000  # bytes of a file
 
@@ -27,15 +27,26 @@ class Family:
 
     Attributes:
         denoiser: D(x, sigma, class_labels=...) in VE coordinates.
-        classifier: trained on the noise-free images.
+        classifiers: trained on the images without noise, by name.
         shape: (C, H, W) of a sample.
         classes: names of the classes, in the order of their labels.
+        autoencoder: between samples and images, where samples are latents.
     """
 
-    denoiser: FamilyDenoiser
-    classifier: FamilyClassifier
+    denoiser: ConditionalDenoiser
+    classifiers: dict[str, Classifier]
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
+    autoencoder: Autoencoder | None = None
+
+    @property
+    def classifier(self) -> Classifier:
+        """The first of the classifiers."""
+        return self.classifiers["classifier"]
+
+    def decode(self, samples: Tensor) -> Tensor:
+        """Images in [-1, 1] of samples (B, *shape): of latents, or the samples themselves."""
+        return samples if self.autoencoder is None else self.autoencoder.decode(samples)
 
 
 def load_family(name: str, *, folder: Path = WEIGHTS) -> Family:
@@ -49,14 +60,14 @@ def load_family(name: str, *, folder: Path = WEIGHTS) -> Family:
     if name not in RECIPES:
         raise unknown_name("family", name, RECIPES)
     recipe = RECIPES[name]
-    denoiser = recipe.build(recipe)
-    classifier = FamilyClassifier(recipe.shape[0], len(recipe.classes))
-    for net, path in (
-        (denoiser, denoiser_path(name, folder)),
-        (classifier, judge_path(name, folder)),
-    ):
-        _load(net, path)
-    return Family(denoiser, classifier, recipe.shape, recipe.classes)
+    denoiser, classifiers = recipe.build(recipe), recipe.judges(recipe)
+    autoencoder = recipe.autoencoder() if recipe.autoencoder else None
+    _load(denoiser, denoiser_path(name, folder))
+    for part, classifier in classifiers.items():
+        _load(classifier, part_path(name, part, folder))
+    if autoencoder is not None:
+        _load(autoencoder, part_path(name, "autoencoder", folder))
+    return Family(denoiser, classifiers, recipe.shape, recipe.classes, autoencoder)
 
 
 def denoiser_path(name: str, folder: Path = WEIGHTS) -> Path:
@@ -64,9 +75,9 @@ def denoiser_path(name: str, folder: Path = WEIGHTS) -> Path:
     return folder / f"{name}.safetensors"
 
 
-def judge_path(name: str, folder: Path = WEIGHTS) -> Path:
-    """Where the classifier's weights are."""
-    return folder / f"{name}-classifier.safetensors"
+def part_path(name: str, part: str, folder: Path = WEIGHTS) -> Path:
+    """Where the weights of a family's other networks are: "classifier", "autoencoder", ..."""
+    return folder / f"{name}-{part}.safetensors"
 
 
 def save_weights(path: Path, net: nn.Module) -> None:
@@ -78,7 +89,7 @@ def save_weights(path: Path, net: nn.Module) -> None:
     write_whole(path, lambda file: file.write(content))
 
 
-def _half(value: torch.Tensor) -> torch.Tensor:
+def _half(value: Tensor) -> Tensor:
     return value.half() if value.is_floating_point() else value
 
 

@@ -15,7 +15,7 @@ from families.augmentation import AUGMENTATIONS, Augmentation
 from families.build import RECIPES
 from families.parameterisation import Parameterisation, edm, flow, velocity_vp
 from families.patches import to_images, to_tokens
-from families.weights import denoiser_path, judge_path, save_weights
+from families.weights import WEIGHTS, denoiser_path, part_path, save_weights
 from steindiff.denoisers import ClassifierFreeGuidance
 
 PARAMETERISATIONS = {"edm": edm(0.5), "velocity_vp": velocity_vp, "flow": flow}
@@ -100,7 +100,7 @@ def test_augmentation_shifts_and_mirrors_whole_images() -> None:
 
 
 def test_names_agree() -> None:
-    assert set(FAMILIES) == set(AUGMENTATIONS)
+    assert set(FAMILIES) == {*AUGMENTATIONS, "latent-emoji"}  # whose images have an alpha channel
     with pytest.raises(ValueError, match="digits"):
         load_family("digits")
 
@@ -117,7 +117,9 @@ def _input(name: str, count: int = 3) -> tuple[Tensor, Tensor]:
 
 
 def test_files_are_small(name: str) -> None:
-    assert max(path(name).stat().st_size for path in (denoiser_path, judge_path)) < 3e6
+    files = [path for path in WEIGHTS.iterdir() if path.name.startswith(name)]
+    assert {denoiser_path(name), part_path(name, "classifier")} <= set(files)
+    assert max(path.stat().st_size for path in files) < 3e6
 
 
 def test_call(name: str) -> None:
@@ -181,20 +183,39 @@ def test_refuses(name: str) -> None:
         net(x, 1.0, class_labels=labels.int())
 
 
-def test_classifier(name: str) -> None:
+def test_classifiers(name: str) -> None:
     family = load_family(name)
     x, _ = _input(name)
-    features = family.classifier.features(x)
-    assert features.shape == (3, 64)
-    logits = family.classifier.logits(x)
-    assert logits.shape == (3, len(family.classes))
-    torch.testing.assert_close(family.classifier.head(features), logits)
+    images = family.decode(x)
+    for classifier in family.classifiers.values():
+        features = classifier.features(images)
+        assert features.shape == (3, classifier.head.in_features)
+        logits = classifier.logits(images)
+        assert logits.shape == (3, len(family.classes))
+        hidden = torch.nn.functional.silu(features) if name == "latent-emoji" else features
+        torch.testing.assert_close(classifier.head(hidden), logits)
+
+
+def test_decode_gives_images(name: str) -> None:
+    family = load_family(name)
+    x, _ = _input(name)
+    if family.autoencoder is None:
+        assert family.decode(x) is x
+        return
+    images = family.decode(x)
+    assert images.shape == (3, 3, 64, 64)
+    # Noise is no latent of an image, and is still decoded to colours that can be shown.
+    assert images.abs().quantile(0.99) < 1.5
+    latents = family.autoencoder.encode(images)
+    assert latents.shape == (3, 4, 8, 8)
+    drawn = family.autoencoder.encode(images, torch.Generator().manual_seed(0))
+    assert 0.1 < (drawn - latents).square().mean().sqrt() < 1
 
 
 def test_missing_or_foreign_weights(name: str, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="is not a file"):
         load_family(name, folder=tmp_path)
-    shutil.copy(denoiser_path(name), judge_path(name, tmp_path))
+    shutil.copy(denoiser_path(name), part_path(name, "classifier", tmp_path))
     shutil.copy(denoiser_path(name), denoiser_path(name, tmp_path))
     with pytest.raises(RuntimeError, match="Missing key"):
         load_family(name, folder=tmp_path)

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
-
 import pytest
 import torch
 
 import steindiff as sd
-from steindiff.denoisers import Gaussian, GaussianMixture
-
-SCRIPT = Path(__file__).parents[2] / "research" / "fit_prior.py"
-
-
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fit_prior", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fit_prior"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+from bed import Network
+from fit_prior import Fit, fit_entry, make_fit, spread
+from steindiff.denoisers import Denoiser, Gaussian, GaussianMixture
 
 
 def mixture(seed: int, dim: int) -> GaussianMixture:
@@ -32,13 +16,13 @@ def mixture(seed: int, dim: int) -> GaussianMixture:
     return GaussianMixture(points, 0.1)
 
 
-def network(script: ModuleType, name: str, denoiser: object, dim: int) -> object:
-    return script.make_network(name, f"hash of {name}", denoiser, (dim,), {}, range(8), 12)
+def fit(name: str, denoiser: Denoiser, dim: int) -> Fit:
+    return make_fit(Network(name, f"hash of {name}", denoiser, (dim,), {}), range(8), 12)
 
 
-def test_one_network_gets_its_own_calibration(script: ModuleType) -> None:
-    one = network(script, "one", mixture(1, 12), 12)
-    found = script.fit_entry("karras", 5, [one], [], "euler", 0.01)
+def test_one_network_gets_its_own_calibration() -> None:
+    one = fit("one", mixture(1, 12), 12)
+    found = fit_entry("karras", 5, [one], [], "euler", 0.01)
     own = sd.calibrate(
         mixture(1, 12), sd.schedules.karras(5), shape=(12,), noises=8, held_out=1, fine_steps=12,
         ridge=0.01, seed=0,
@@ -50,24 +34,24 @@ def test_one_network_gets_its_own_calibration(script: ModuleType) -> None:
     assert all(value == 0 for row in found.entry.spread for value in row)
 
 
-def test_networks_of_other_shapes_are_pooled_and_a_follower_has_no_say(script: ModuleType) -> None:
-    a = network(script, "a", mixture(1, 12), 12)
-    b = network(script, "b", mixture(2, 30), 30)
-    c = network(script, "c", Gaussian(variance=2.0, shape=(4,)), 4)
-    both = script.fit_entry("log_snr", 4, [a, b], [], "euler", 0.01)
-    follower = script.fit_entry("log_snr", 4, [a, b], [c], "euler", 0.01)
-    swapped = script.fit_entry("log_snr", 4, [b, a], [], "euler", 0.01)
+def test_networks_of_other_shapes_are_pooled_and_a_follower_has_no_say() -> None:
+    a = fit("a", mixture(1, 12), 12)
+    b = fit("b", mixture(2, 30), 30)
+    c = fit("c", Gaussian(variance=2.0, shape=(4,)), 4)
+    both = fit_entry("log_snr", 4, [a, b], [], "euler", 0.01)
+    follower = fit_entry("log_snr", 4, [a, b], [c], "euler", 0.01)
+    swapped = fit_entry("log_snr", 4, [b, a], [], "euler", 0.01)
     assert follower.entry == both.entry
     assert follower.shared.keys() == follower.own.keys() == {"a", "b", "c"}
     assert follower.own["c"] < follower.shared["c"]
     assert any(value > 0 for row in both.entry.spread for value in row)
     for row, other in zip(both.entry.scalars, swapped.entry.scalars, strict=True):
         assert row == pytest.approx(other)
-    alone = [script.fit_entry("log_snr", 4, [one], [], "euler", 0.01) for one in (a, b)]
-    first = [fit.entry.scalars[0][0] for fit in alone]
+    alone = [fit_entry("log_snr", 4, [one], [], "euler", 0.01) for one in (a, b)]
+    first = [found.entry.scalars[0][0] for found in alone]
     assert min(first) <= both.entry.scalars[0][0] <= max(first)
 
 
-def test_spread_is_the_standard_deviation(script: ModuleType) -> None:
+def test_spread_is_the_standard_deviation() -> None:
     own = [((1.0,), (2.0, 5.0)), ((3.0,), (2.0, 9.0)), ((5.0,), (2.0, 1.0))]
-    assert script.spread(own) == ((2.0,), (0.0, 4.0))
+    assert spread(own) == ((2.0,), (0.0, 4.0))

@@ -73,7 +73,7 @@ def relative_rmse(x: Tensor, fine: Tensor) -> float:
     return float(squares.mean().sqrt())
 
 
-class Path:
+class FewStepPath:
     """Samples on their way through the levels, with the states that they should have.
 
     `equations` and `advance` take turns, one pair a step.

@@ -16,7 +16,7 @@ from ..denoisers.base import Denoiser
 from ..sampling import noise
 from ..schedules import check_sigmas
 from .fit import pooled, solve
-from .path import Path, Rows, fine_solution
+from .path import FewStepPath, Rows, fine_solution
 from .prior import load_prior
 from .record import About, Calibration
 from .solver import Calibrated, Scalars, check_scalars, multistep_scalars, scalar_counts
@@ -89,7 +89,7 @@ def calibrate(
         x = noise(sizes, levels[0], [start + row for row in rows], device=device)
         bound = Rows(denoiser, take_rows(conditioning or {}, rows), batch, told)
         with torch.no_grad():
-            paths.append(Path(bound, x, levels, fine_solution(bound, x, levels, fine_steps)))
+            paths.append(FewStepPath(bound, x, levels, fine_solution(bound, x, levels, fine_steps)))
     scalars = fit_paths(paths[:1], wanted, ridge, paths[1:])
     record = Calibration(
         about or About(), noises, held_out, start, fine_steps, name, float(ridge),
@@ -101,7 +101,10 @@ def calibrate(
 
 @torch.no_grad()
 def fit_paths(
-    paths: Sequence[Path], prior: Scalars, ridge: float, followers: Sequence[Path] = ()
+    paths: Sequence[FewStepPath],
+    prior: Scalars,
+    ridge: float,
+    followers: Sequence[FewStepPath] = (),
 ) -> Scalars:
     """Takes paths of the same levels to their end under the scalars that fit all of them best.
 

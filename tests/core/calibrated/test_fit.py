@@ -12,7 +12,7 @@ from torch import Tensor
 
 import steindiff as sd
 from steindiff.calibrated.fit import Equations, normal_equations, pooled, solve
-from steindiff.calibrated.path import Path, Rows, fine_solution
+from steindiff.calibrated.path import FewStepPath, Rows, fine_solution
 from steindiff.calibrated.run import evaluations, fit_paths, prior_scalars
 from steindiff.denoisers import Gaussian, GaussianMixture
 
@@ -75,7 +75,7 @@ def test_the_order_and_batches_of_the_noises_do_not_matter() -> None:
 
     def fitted(x: Tensor, batch: int) -> Tensor:
         rows = Rows(MIXTURE, {}, batch, lambda done: None)
-        path = Path(rows, x, LEVELS.tolist(), fine_solution(rows, x, LEVELS.tolist(), 12))
+        path = FewStepPath(rows, x, LEVELS.tolist(), fine_solution(rows, x, LEVELS.tolist(), 12))
         return torch.tensor(list(itertools.chain(*fit_paths([path], prior, 0.01))))
 
     whole = fitted(x, 64)
