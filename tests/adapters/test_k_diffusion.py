@@ -17,6 +17,7 @@ from k_diffusion_runs import (
     FLOW,
     TO_ZERO,
     Counted,
+    close,
     denoise,
     denoise_flow,
     gaussian_flow,
@@ -32,17 +33,11 @@ from steindiff.adapters.k_diffusion import SAMPLERS, Sampler, sample_stein_dpmpp
 from steindiff.solvers import SOLVERS, resolve_solver
 from steindiff.stein import Constant
 
-TOLERANCE = 1e-5
-
 every_sampler = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS.keys())
 
 
 def solver_of(sampler: Sampler) -> str:
     return sampler.__name__.removeprefix("sample_stein_")
-
-
-def close(a: Tensor, b: Tensor, tolerance: float = TOLERANCE) -> None:
-    torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
 # --- against k-diffusion ---------------------------------------------------------------------

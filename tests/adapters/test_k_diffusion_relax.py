@@ -16,7 +16,9 @@ from k_diffusion_runs import (
     EASED_IN,
     FLOW,
     TO_ZERO,
+    TOLERANCE,
     Counted,
+    close,
     denoise,
     denoise_flow,
     k_diffusion,
@@ -34,13 +36,7 @@ from steindiff.levels import NoiseLevel
 from steindiff.solvers import DEIS, IPNDM, DPMpp2M, DPMpp3M, Euler, Heun, Solver, UniPC
 from steindiff.stein import Constant, Energy
 
-TOLERANCE = 1e-5
-
 Sample = Callable[..., Tensor]
-
-
-def close(a: Tensor, b: Tensor, tolerance: float = TOLERANCE) -> None:
-    torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
 def theirs(name: str, **options: Any) -> Sample:

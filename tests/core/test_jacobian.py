@@ -8,40 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
+from draws import normal
+from maps import MATRIX, MIXTURE, SHAPE, attention, linear, matrices, network
 from torch import Tensor
 
 from steindiff._jacobian import Jacobian
-from steindiff.denoisers import GaussianMixture
-
-SHAPE, SIZE = (3, 4), 12
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
-
-
-MATRIX, OUTER = normal(SIZE, SIZE, seed=1), normal(SIZE, SIZE, seed=2)
-MIXTURE = GaussianMixture(normal(4, *SHAPE, seed=3), 0.2)
-
-
-def linear(x: Tensor) -> Tensor:
-    return (x.flatten(1) @ MATRIX.T.to(x)).reshape(x.shape)
-
-
-def network(x: Tensor) -> Tensor:
-    return (torch.tanh(x.flatten(1) @ MATRIX.T / 4) @ OUTER.T).reshape(x.shape)
-
-
-def attention(x: Tensor) -> Tensor:
-    """Its fused kernels have no second derivative."""
-    heads = x.reshape(len(x), 1, *SHAPE)
-    return F.scaled_dot_product_attention(2 * heads, heads, heads.sin()).reshape(x.shape)
-
 
 MAPS: dict[str, Callable[[Tensor], Tensor]] = {
-    "linear": linear,
+    "linear": linear(MATRIX),
     "network": network,
     "mixture": lambda x: MIXTURE(x, 0.7),
     "attention": attention,
@@ -51,12 +25,6 @@ GUARDS = {
     "no_grad": torch.no_grad,
     "inference": torch.inference_mode,
 }
-
-
-def matrices(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """(B, d, d), by one backward pass for each row."""
-    found = [torch.autograd.functional.jacobian(f, one[None]) for one in x]
-    return torch.stack([torch.as_tensor(j).reshape(x[0].numel(), -1) for j in found])
 
 
 def product(matrix: Tensor, v: Tensor) -> Tensor:
@@ -95,8 +63,8 @@ def test_the_products_are_adjoint(name: str) -> None:
 def test_a_linear_map_has_one_jacobian_everywhere() -> None:
     v = normal(2, *SHAPE, seed=5)
     for seed in (4, 6):
-        jacobian = Jacobian(linear, normal(2, *SHAPE, seed=seed))
-        torch.testing.assert_close(jacobian.times(v), linear(v), rtol=1e-12, atol=1e-12)
+        jacobian = Jacobian(linear(MATRIX), normal(2, *SHAPE, seed=seed))
+        torch.testing.assert_close(jacobian.times(v), linear(MATRIX)(v), rtol=1e-12, atol=1e-12)
 
 
 def test_the_identity() -> None:
@@ -132,7 +100,7 @@ def test_what_is_given_is_left_alone() -> None:
     tracked = normal(2, *SHAPE).requires_grad_()
     Jacobian(network, tracked).times(normal(2, *SHAPE, seed=1))
     assert tracked.grad is None
-    low = Jacobian(linear, normal(2, *SHAPE).float())
+    low = Jacobian(linear(MATRIX), normal(2, *SHAPE).float())
     v = normal(2, *SHAPE, seed=1)
     assert low.value.dtype == torch.float32
     for result, wanted in ((low.times(v), MATRIX), (low.transposed_times(v), MATRIX.T)):

@@ -1,7 +1,8 @@
-"""How a command ended, for the fixture that runs one."""
+"""How a command ended, for the fixture that runs one, and what its help says."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,3 +26,15 @@ class Outcome:
 
 
 Command = Callable[..., Outcome]
+
+
+def check_help(arguments: list[str], said: list[str]) -> None:
+    """The command's help holds these parts."""
+    from typer.testing import CliRunner  # here: tests of the core do not wait for these imports
+
+    from steindiff.lab.cli import app
+
+    result = CliRunner().invoke(app, [*arguments, "--help"], env={"COLUMNS": "160"})
+    assert result.exit_code == 0
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", result.output)
+    assert all(part in plain for part in ["Usage:", *said])

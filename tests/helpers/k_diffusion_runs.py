@@ -15,6 +15,8 @@ import torch
 import tqdm.auto  # noqa: F401
 from torch import Tensor
 
+TOLERANCE = 1e-5
+
 SHAPE = (3, 4, 4)
 LEVELS = (60.0, 20.0, 9.0, 4.0, 1.8, 0.8, 0.3, 0.1)
 TO_ZERO, ABOVE_ZERO = (*LEVELS, 0.0), (*LEVELS, 0.03)
@@ -73,6 +75,10 @@ def denoise_flow(x: Tensor, sigma: Tensor, shift: float = 0.0) -> Tensor:
     alpha = (1 - sigma).clamp_min(1e-6)
     per_sample = alpha.reshape(-1, *[1] * (x.ndim - 1))
     return denoise(x / per_sample, sigma / alpha, shift)
+
+
+def close(a: Tensor, b: Tensor, tolerance: float = TOLERANCE) -> None:
+    torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
 def start(sigma: float, batch: int = 4, dtype: torch.dtype = torch.float64) -> Tensor:

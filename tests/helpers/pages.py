@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
+
+from PIL import Image
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -49,6 +53,15 @@ class Page(HTMLParser):
     @property
     def text(self) -> str:
         return " ".join(" ".join(self.words).split())
+
+    def every_image_has_words_and_a_size(self, largest: int = 1) -> None:
+        """Words for who does not see it, and its own size, or up to `largest` times that."""
+        for image in self.images:
+            assert image["alt"]
+            content = base64.b64decode((image["src"] or "").partition("base64,")[2])
+            width, height = Image.open(io.BytesIO(content)).size
+            scales = [(k * width, k * height) for k in range(1, largest + 1)]
+            assert (int(image["width"] or 0), int(image["height"] or 0)) in scales
 
 
 def browse(address: str, profile: Path) -> tuple[str, list[str]]:

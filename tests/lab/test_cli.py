@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from command import Command, Outcome
+from command import Command, Outcome, check_help
+from damage import contents
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -97,10 +98,7 @@ def refused(outcome: Outcome, *said: str) -> None:
     ids=["steindiff", "sample", "compare", "info"],
 )
 def test_help(arguments: list[str], said: list[str]) -> None:
-    result = CliRunner().invoke(app, [*arguments, "--help"], env={"COLUMNS": "160"})
-    assert result.exit_code == 0
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", result.output)
-    assert all(part in plain for part in ["Usage:", *said])
+    check_help(arguments, said)
 
 
 @pytest.mark.parametrize("columns", ["200", "80"])
@@ -404,17 +402,6 @@ def figures(folder: Path) -> dict[str, Any]:
         del cell["seconds"]
     del results["command"], results["seconds"]
     return results
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file but the locks and what each start writes anew."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-        and path.parent.name != ".locks"
-        and path.name not in ("results.json", "report.html")
-    }
 
 
 @pytest.fixture(scope="module")

@@ -1,58 +1,67 @@
-"""One run a folder: locks that the kernel frees when their process ends, however it ends."""
+"""One run a folder: locks that the system frees when their process ends, however it ends."""
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import os
 import socket
-import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+
+from filelock import FileLock, Timeout
+
+from .._files import write_text
 
 FOLDER = ".locks"
 WAIT = 5.0  # seconds: what is left of a killed run needs a moment to end
+_HOLDER = ".holder"  # beside the lock: Windows lets nobody read a file that is locked
 
 
-def lock_rank(folder: Path, rank: int) -> TextIO:
-    """Holds the lock of a rank for as long as the returned file is open.
+@contextlib.contextmanager
+def lock_rank(folder: Path, rank: int) -> Iterator[None]:
+    """Holds the lock of a rank.
 
     Rank 0 also makes sure that no other rank of an earlier run is still alive: one whose first
     process was killed may still be writing.
 
     Raises:
-        OSError: another run is at work in `folder`, named by process and machine; or the file
-            system knows no locks.
+        BlockingIOError: another run is at work in `folder`, named by process and machine.
+        OSError: the file system knows no locks, or a link would lead out of the folder.
     """
-    (folder / FOLDER).mkdir(exist_ok=True)
-    deadline = time.monotonic() + WAIT
-    file = _lock(folder / FOLDER / f"{rank:05d}", deadline)
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}")
-    file.flush()
-    if rank == 0:
-        for other in sorted((folder / FOLDER).iterdir()):
-            if other.name != Path(file.name).name:
-                _lock(other, deadline).close()
-    return file
+    place = folder / FOLDER
+    if place.is_symlink():
+        raise OSError(f"{place} is a symbolic link; remove it, or choose another --out")
+    place.mkdir(exist_ok=True)
+    own = place / f"{rank:05d}"
+    with _locked(own):
+        write_text(own.with_suffix(_HOLDER), f"process {os.getpid()} on {socket.gethostname()}")
+        for other in sorted(place.glob("[0-9]" * 5)) if rank == 0 else ():
+            if other != own:
+                with _locked(other):
+                    pass
+        yield
 
 
-def _lock(path: Path, deadline: float) -> TextIO:
-    file = path.open("a+", encoding="utf-8")
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return file
-        except BlockingIOError:
-            if time.monotonic() < deadline:
-                time.sleep(0.1)
-                continue
-            file.seek(0)
-            holder = file.read() or "another process"
-            file.close()
-            raise BlockingIOError(
-                f"{path.parent.parent} is in use by another run ({holder}); wait for its end, "
-                "or choose another --out"
-            ) from None
-        except OSError as error:
-            file.close()
-            raise OSError(f"{path} cannot be locked: {error.strerror or error}") from error
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    lock = FileLock(path, timeout=WAIT)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise BlockingIOError(
+            f"{path.parent.parent} is in use by another run ({_holder(path)}); wait for its end, "
+            "or choose another --out"
+        ) from None
+    except OSError as error:
+        raise OSError(f"{path} cannot be locked: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.with_suffix(_HOLDER).read_text(encoding="utf-8") or "another process"
+    except (OSError, ValueError):
+        return "another process"

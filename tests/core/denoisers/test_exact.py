@@ -3,19 +3,12 @@ import math
 
 import pytest
 import torch
+from draws import normal, rng
 
 from steindiff.denoisers import Denoiser, Empirical, Gaussian, GaussianMixture
 from steindiff.denoisers.exact import mixture as module
 
 SHAPE = (2, 3)
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=rng(seed), dtype=torch.float64)
 
 
 def covariance():

@@ -2,19 +2,12 @@ import math
 
 import pytest
 import torch
+from draws import normal, rng
 
 from steindiff.denoisers import Gaussian, GaussianMixture
 from steindiff.stein.divergence import exact, finite_difference, hutchinson, ratio, residual_ratio
 
 SHAPE, SIGMA = (2, 3), 0.8
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=rng(seed), dtype=torch.float64)
 
 
 def mixture():

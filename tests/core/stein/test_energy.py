@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from draws import normal
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -25,11 +26,6 @@ from steindiff.stein.energy import EnergyState
 BARE = Energy(trust=math.inf, two_levels=False, shrink=False, last=False)
 VARIANCES = [1e-3, 0.1, 1.0, 30.0, 1e4]
 DIMENSION = 512
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 def marginal(variance: float, sigma: float, count: int = 16) -> Tensor:

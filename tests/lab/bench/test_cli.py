@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import Command, Outcome
+from command import Command, Outcome, check_help
 from small import MIXTURE, Breaking
 from typer.testing import CliRunner
 
@@ -75,10 +74,7 @@ def refused(outcome: Outcome, *said: str) -> None:
     ids=["bench", "overhead"],
 )
 def test_help(arguments: list[str], said: list[str]) -> None:
-    result = CliRunner().invoke(app, [*arguments, "--help"], env={"COLUMNS": "160"})
-    assert result.exit_code == 0
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", result.output)
-    assert all(part in plain for part in ["Usage:", *said])
+    check_help(arguments, said)
 
 
 def test_a_grid_is_measured_and_shown(steindiff: Command, grid: Path, tmp_path: Path) -> None:

@@ -56,9 +56,7 @@ def test_nothing_is_fetched_from_elsewhere(folder: Path, page: Page) -> None:
 
 
 def test_every_image_has_words_and_a_size(page: Page) -> None:
-    for image in page.images:
-        assert image["alt"]
-        assert int(image["width"] or 0) > 0
+    page.every_image_has_words_and_a_size(largest=3)
 
 
 def test_harm_is_told_before_help(page: Page) -> None:

@@ -1,8 +1,8 @@
-"""One thread, and settings that take a moment."""
+"""Settings that take a moment."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,15 +16,6 @@ SIZES: dict[str, Any] = {
     "samples": 6, "jacobians": 3, "levels": 3, "probes": 2, "study": 8, "modes": 12, "counts": (3,),
     "dense": (6,), "steps_shown": 3, "fine_steps": 12, "rounds": 4, "pairs": 24, "frames": 3,
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """The tensors here are small, and threads that wait for each other cost far more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

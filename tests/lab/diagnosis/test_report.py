@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
 from collections.abc import Callable
@@ -46,11 +44,7 @@ def test_nothing_is_fetched_from_elsewhere(folder: Path, page: Page) -> None:
 
 
 def test_every_image_has_words_and_a_size(page: Page) -> None:
-    for image in page.images:
-        assert image["alt"]
-        content = base64.b64decode((image["src"] or "").partition("base64,")[2])
-        shown = int(image["width"] or 0), int(image["height"] or 0)
-        assert Image.open(io.BytesIO(content)).size == shown
+    page.every_image_has_words_and_a_size()
 
 
 def test_every_verdict_stands_there(folder: Path, page: Page) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from draws import normal
 from torch import Tensor
 
 from steindiff.denoisers import Gaussian, GaussianMixture
@@ -26,11 +27,6 @@ BARE = Energy(trust=math.inf, two_levels=False, shrink=False, last=False)
 LEVELS = [3.0, 1.7, 0.9, 0.5, 0.3, 0.12]
 SHAPE, SIZE = (2, 3), 6
 Map = Callable[[Tensor], Tensor]
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 MIXTURE = GaussianMixture(2 * normal(4, *SHAPE, seed=1), 0.05)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from draws import normal
 from torch import Tensor
 
 import steindiff as sd
@@ -19,11 +20,6 @@ from steindiff.trajectory import FineSolution
 
 SHAPE, BATCH = (3, 4), 5
 LEVELS = sd.schedules.karras(6, 0.05, 10.0).tolist()
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 MIXTURE = GaussianMixture(normal(5, *SHAPE, seed=1) * normal(5, 1, 1, seed=2).exp(), 0.05)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from draws import normal
 from torch import Tensor
 
 import steindiff as sd
@@ -22,11 +23,6 @@ LEVELS = sd.schedules.karras(6, 0.05, 10.0).tolist()
 VARIANCE = 0.5
 DENOISER = Gaussian(variance=VARIANCE)
 BARE = Energy(trust=math.inf, two_levels=False, shrink=False, last=False)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 START = 10 * normal(BATCH, *SHAPE, seed=3)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from draws import normal, rng
 from torch import Tensor
 
 from steindiff.denoisers import Gaussian, GaussianMixture, Perturbed
@@ -21,14 +22,6 @@ from steindiff.lab.diagnostics import (
 from steindiff.lab.diagnostics.discrepancy import Kernel
 
 KERNELS: tuple[Kernel, ...] = ("imq", "gaussian")
-
-
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=rng(seed), dtype=torch.float64)
 
 
 def square(discrepancy: float) -> float:

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from draws import normal
 from torch import Tensor
 
 from steindiff._reductions import inner
@@ -16,11 +17,6 @@ from steindiff.stein import law
 
 SHAPE, SIZE, BATCH = (2, 3), 6, 4
 HIGH, SIGMA, TO = 5.0, 2.0, 0.6
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 CLEAN, NOISE = 1.5 * normal(BATCH, *SHAPE, seed=1), normal(BATCH, *SHAPE, seed=2)

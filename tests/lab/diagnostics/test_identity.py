@@ -8,20 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from draws import normal, rng
 from torch import Tensor
 
 from steindiff.denoisers import Denoiser, Gaussian, GaussianMixture, Perturbed
 from steindiff.lab.diagnostics import Identity, stein_identity
 
 SHAPE, SIZE, COUNT = (2, 3), 6, 10_000
-
-
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=rng(seed), dtype=torch.float64)
 
 
 EXACT: dict[str, Gaussian | GaussianMixture] = {

@@ -3,53 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
+from draws import normal
+from maps import MATRIX, MIXTURE, SHAPE, SIZE, Map, attention, linear, matrices, network
 from torch import Tensor
 
-from steindiff.denoisers import Gaussian, GaussianMixture
+from steindiff.denoisers import Gaussian
 from steindiff.lab.diagnostics import local_lipschitz
-
-SHAPE, SIZE = (3, 4), 12
-Map = Callable[[Tensor], Tensor]
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
-
-
-MATRIX, OUTER = normal(SIZE, SIZE, seed=1), normal(SIZE, SIZE, seed=2)
-MIXTURE = GaussianMixture(normal(4, *SHAPE, seed=3), 0.2)
-
-
-def network(x: Tensor) -> Tensor:
-    return (torch.tanh(x.flatten(1) @ MATRIX.T / 4) @ OUTER.T).reshape(x.shape)
-
-
-def attention(x: Tensor) -> Tensor:
-    heads = x.reshape(len(x), 1, *SHAPE)
-    return F.scaled_dot_product_attention(2 * heads, heads, heads.sin()).reshape(x.shape)
-
-
-def linear(matrix: Tensor) -> Map:
-    return lambda x: (x.flatten(1) @ matrix.T.to(x)).reshape(x.shape)
-
 
 NONLINEAR: dict[str, Map] = {
     "network": network,
     "mixture": lambda x: MIXTURE(x, 0.6),
     "attention": attention,
 }
-
-
-def matrices(f: Map, x: Tensor) -> Tensor:
-    found = [torch.autograd.functional.jacobian(f, one[None]) for one in x]
-    return torch.stack([torch.as_tensor(j).reshape(x[0].numel(), -1) for j in found])
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.3, 1.0, 20.0])

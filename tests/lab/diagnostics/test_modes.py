@@ -6,20 +6,13 @@ import math
 
 import pytest
 import torch
+from draws import normal, rng
 from torch import Tensor
 
 from steindiff.denoisers import GaussianMixture
 from steindiff.lab.diagnostics import class_collapse, mixture_collapse
 
 MODES, SHAPE, COUNT = 5, (2, 4), 2000
-
-
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=rng(seed), dtype=torch.float64)
 
 
 MEANS = 20 * normal(MODES, *SHAPE, seed=1)

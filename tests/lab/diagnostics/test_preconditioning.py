@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from draws import normal
 
 from steindiff.denoisers import Gaussian
 from steindiff.lab.diagnostics import (
@@ -20,11 +20,6 @@ from steindiff.lab.diagnostics import (
 )
 
 LEVELS = (0.002, 0.1, 0.5, 3.0, 80.0)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 @pytest.mark.parametrize(

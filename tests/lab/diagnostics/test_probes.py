@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from draws import normal
 from torch import Tensor
 
 from steindiff.denoisers import Empirical, Gaussian, GaussianMixture
@@ -15,11 +16,6 @@ from steindiff.lab.diagnostics import ProbeStudy, asymmetry, study_probes
 
 SIZE, COPIES = 6, 2000
 Map = Callable[[Tensor], Tensor]
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 GENERAL = normal(SIZE, SIZE, seed=1)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from draws import normal
 from torch import Tensor
 
 import steindiff as sd
@@ -21,11 +22,6 @@ RULES: dict[str, Coefficient | None] = {
     "constant": Constant(0.8),
     "published": Published(gamma_max=None),
 }
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 SHAPE = (3, 4)

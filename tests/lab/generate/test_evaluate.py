@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from damage import flip, shorten
 from PIL import Image
 
 from steindiff.lab import metrics
@@ -186,16 +187,6 @@ def test_under_torchrun(steindiff: Callable[..., Any], tmp_path: Path) -> None:
 
 
 # -- what is refused ------------------------------------------------------------------------------
-
-
-def shorten(path: Path) -> None:
-    os.truncate(path, path.stat().st_size // 2)
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 4
-    path.write_bytes(data)
 
 
 @pytest.mark.parametrize("damage", [shorten, flip], ids=["short", "bit"])

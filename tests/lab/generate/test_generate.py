@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from damage import contents
 
 import steindiff as sd
 from steindiff import sampling
@@ -37,15 +38,6 @@ def pixels(folder: Path) -> list[str]:
     """Hash of every image, as the records say."""
     records = sorted((folder / "shards").iterdir())
     return [entry for record in records for entry in json.loads(record.read_text())["pixels"]]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """All files of a finished run but its description."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.parent.name != ".locks" and path.name != "generate.json"
-    }
 
 
 def read(folder: Path) -> np.ndarray:

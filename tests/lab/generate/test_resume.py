@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from damage import contents, flip, shorten
 
 from steindiff import sampling
 from steindiff.lab import locks
@@ -25,15 +26,6 @@ from steindiff.lab.cli import app
 COUNT, SHARD = 1800, 15
 SMALL = ("--count", 60, "--shard-size", SHARD, "--steps", 2, "--device", "cpu")
 LARGE = ("--count", COUNT, "--shard-size", SHARD, "--steps", 2, "--device", "cpu")
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """All files of a run but its description and its locks; hidden leftovers are seen."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.parent.name != ".locks" and path.name != "generate.json"
-    }
 
 
 def made(folder: Path) -> int:
@@ -288,16 +280,6 @@ def test_full_disk(
 
 
 # -- damaged --------------------------------------------------------------------------------------
-
-
-def shorten(path: Path) -> None:
-    os.truncate(path, path.stat().st_size // 2)
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 4
-    path.write_bytes(data)
 
 
 @pytest.mark.parametrize("damage", [shorten, flip, Path.unlink], ids=["short", "bit", "gone"])

@@ -111,10 +111,11 @@ def _run(
     if not done.images:
         typer.echo(f"{out} is complete: {setting.count} images; there was nothing to do")
         return
+    peak = f", peak memory {done.peak_memory / 2**20:.0f} MiB" if done.peak_memory else ""
     typer.echo(
         f"{setting.count} images in {out}; {done.images} made now, "
         f"{done.images / max(done.seconds, 1e-9):.1f} images/s on {world.size} "
-        f"process{'es' if world.size > 1 else ''}, peak memory {done.peak_memory / 2**20:.0f} MiB"
+        f"process{'es' if world.size > 1 else ''}{peak}"
     )
 
 

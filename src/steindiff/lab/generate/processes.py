@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.distributed.distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
+
+from .lifeline import Lifeline, LostError
 
 # A process waits for the others where a stage of the work ends, so about as long as a shard takes.
-# A killed process is noticed at once, by its closed connection; this is for a machine that is lost.
+# A process that died is noticed at once, by its lifeline; this is for a machine that is lost.
 TIMEOUT = timedelta(minutes=30)
+JOIN = timedelta(minutes=5)  # for all processes to start, imports from a slow disk included
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Processes:
     Attributes:
         rank: number of this process, from 0. size: how many there are.
         local_rank: number of this process on its machine.
+        store, counters: of the counts, on several processes and on one.
+        lifeline: what tells of another's death.
     """
 
     rank: int = 0
@@ -34,12 +37,14 @@ class Processes:
     local_rank: int = 0
     store: Any = None
     counters: Counter[str] = field(default_factory=Counter)
+    lifeline: Lifeline = field(default_factory=Lifeline)
 
     def count(self, name: str, by: int = 1) -> int:
         """Adds to a counter common to all processes; returns its new value."""
         if self.size == 1:
             self.counters[name] += by
             return self.counters[name]
+        self.lifeline.check()
         try:
             return int(self.store.add(name, by))
         except RuntimeError as error:
@@ -50,6 +55,7 @@ class Processes:
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
+        self.lifeline.check()
         try:
             dist.all_gather_object(values, value)
         except RuntimeError as error:
@@ -110,12 +116,8 @@ class Processes:
         return torch.device("cuda", index)
 
 
-def _lost(error: Exception) -> OSError:
-    what = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return OSError(
-        f"another process of this run has ended or cannot be reached ({what}); "
-        "the same command goes on where it was"
-    )
+def _lost(error: Exception) -> LostError:
+    return LostError(str(error).splitlines()[0] if str(error) else type(error).__name__)
 
 
 @contextlib.contextmanager
@@ -130,29 +132,65 @@ def processes() -> Iterator[Processes]:
         OSError: the other processes cannot be reached.
     """
     size = _variable("WORLD_SIZE", 1)
+    local_rank = _variable("LOCAL_RANK", 0 if size == 1 else None)
     if size == 1:
-        yield Processes(local_rank=_variable("LOCAL_RANK", 0))
+        yield Processes(local_rank=local_rank)
         return
-    local_rank = _variable("LOCAL_RANK", None)
+    rank, lifeline = _variable("RANK", None), Lifeline()
     backend = "gloo"
     if dist.is_nccl_available() and local_rank < torch.cuda.device_count():
         torch.cuda.set_device(local_rank)
         backend = "cpu:gloo,cuda:nccl"
     try:
-        store, rank, size = next(iter(rendezvous("env://", timeout=TIMEOUT)))
+        store = _meet(rank, size, lifeline)
         dist.init_process_group(
             backend,
-            store=PrefixStore("group", store),
+            store=dist.PrefixStore("group", store),
             rank=rank,
             world_size=size,
             timeout=TIMEOUT,
         )
     except RuntimeError as error:
         raise _lost(error) from error
+    work = dist.PrefixStore("work", store)
     try:
-        yield Processes(rank, size, local_rank, PrefixStore("work", store))
+        yield Processes(rank, size, local_rank, work, lifeline=lifeline)
+    except (Exception, SystemExit):  # not what ends this process alone, such as Ctrl-C
+        lifeline.leave()
+        raise
+    else:
+        lifeline.leave()
     finally:
         dist.destroy_process_group()
+
+
+def _meet(rank: int, size: int, lifeline: Lifeline) -> dist.Store:
+    """The store that all share, once every process has its lifeline.
+
+    From then on a death is noticed at once. Nothing can tell a process that died before it came
+    here from one that is slow to start: for that there is `JOIN`.
+    """
+    host, port = os.environ.get("MASTER_ADDR", ""), _variable("MASTER_PORT", None)
+    if not host:
+        raise ValueError("the environment variable MASTER_ADDR is missing; a launcher sets it")
+    launched = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun has the store
+    store = dist.TCPStore(
+        host,
+        port,
+        size,
+        is_master=rank == 0 and not launched,
+        timeout=JOIN,
+        wait_for_workers=False,
+        multi_tenant=True,
+    )
+    run = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+    seconds = JOIN.total_seconds()
+    if rank == 0:
+        lifeline.host(size - 1, lambda address: run.set("lifeline", address), seconds)
+    else:
+        lifeline.join(host, run.get("lifeline").decode(), seconds)
+    run.set_timeout(TIMEOUT)
+    return run
 
 
 def _variable(name: str, default: int | None) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +26,7 @@ class Summary:
 
     Attributes:
         images: made by this run, in all processes. seconds: that it took to make them.
-        peak_memory: of the process that used most, in bytes.
+        peak_memory: of the process that used most, in bytes; 0 where the system does not tell.
     """
 
     images: int
@@ -156,6 +155,10 @@ def _room(folder: Path, setting: Setting) -> Iterator[None]:
 
 
 def _peak_memory() -> int:
-    """Of this process, in bytes."""
+    """Of this process, in bytes; 0 where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
