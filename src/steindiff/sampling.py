@@ -38,8 +38,10 @@ class Progress(NamedTuple):
     """What a callback is told after each step.
 
     Attributes:
-        step: index of the step, from 0. steps: how many there are.
-        sigma, sigma_next: levels that the step went between.
+        step: index of the step, from 0.
+        steps: how many steps there are.
+        sigma: VE level that the step departed from.
+        sigma_next: VE level that it arrived at.
         x: (B, *shape), the state at `sigma_next`.
         denoised: (B, *shape), the denoiser's output at `sigma`.
         record: the step's measurements when `record=True`.

@@ -116,7 +116,8 @@ def vp_time(
 
     Args:
         rho: > 0; the larger, the more of the levels are low.
-        beta_min, beta_max: > 0, the rate of noise at t = 0 and t = 1; beta_min < beta_max.
+        beta_min: > 0, the rate of noise at t = 0.
+        beta_max: > beta_min, the rate of noise at t = 1.
 
     The other arguments, result and errors as for `karras`; also beta_min >= beta_max.
     """

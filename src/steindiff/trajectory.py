@@ -22,9 +22,12 @@ class FineSolution:
     Source: schedule and solver are Karras et al. 2022, algorithm 1.
 
     Args:
-        denoiser, x, conditioning: as for `sample`; x (B, *shape) at `sigma_max`.
+        denoiser: D(x, sigma, **conditioning), in VE coordinates.
+        x: (B, *shape), the start at `sigma_max`.
+        conditioning: keyword arguments for the denoiser.
         steps: Heun steps; NFE is 2 steps - 1.
         sigma_min: the lowest level above 0.
+        sigma_max: the level of the start.
     """
 
     def __init__(

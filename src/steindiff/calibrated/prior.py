@@ -25,7 +25,8 @@ class Entry:
     """The scalars for one set of levels.
 
     Attributes:
-        schedule: its name. sigmas: its levels.
+        schedule: name of the schedule.
+        sigmas: its levels.
         scalars: as `Calibrated` has them.
         spread: standard deviation of each scalar over the networks, each fitted by itself.
     """

@@ -11,7 +11,8 @@ class About:
     """What was calibrated. Empty texts stand for "not said".
 
     Attributes:
-        model: name or path. model_hash: SHA-256 of its weights' file.
+        model: name or path.
+        model_hash: SHA-256 of its weights' file.
         schedule: name of the noise schedule.
         guidance: scale of classifier-free guidance; 1 is none.
     """
@@ -28,13 +29,17 @@ class Calibration:
 
     Attributes:
         about: what they were fitted to.
-        noises: how many noises they were fitted on. held_out: how many more they were tried on.
+        noises: how many noises they were fitted on.
+        held_out: how many more they were tried on.
         seed: of the first noise; the others count up from it, those held out last.
         fine_steps: Heun steps of the fine trajectory.
-        prior: name of the scalars that the ridge draws to. ridge: its strength.
-        fit_error, held_out_error: relative root mean square error of the last state against the
-            fine trajectory from the same noise, over the fitted and over the other noises.
-        command: the command that was run. versions: of the packages used.
+        prior: name of the scalars that the ridge draws to.
+        ridge: strength of the ridge.
+        fit_error: relative root mean square error of the last state against the fine trajectory
+            from the same noise, over the noises of the fit.
+        held_out_error: the same over the other noises.
+        command: the command that was run.
+        versions: of the packages used.
     """
 
     about: About

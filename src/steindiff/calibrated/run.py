@@ -59,12 +59,14 @@ def calibrate(
         shape: of one sample; None takes `denoiser.sample_shape`.
         conditioning: keyword arguments for the denoiser; rows of tensors are used in turn, noise k
             gets row k mod their number.
-        noises: noises to fit on. held_out: further ones, to measure the error on.
+        noises: how many noises to fit on.
+        held_out: how many further ones to measure the error on.
         seed: of the first noise; they count up from it.
         fine_steps: Heun steps of the fine trajectory.
         prior: what the ridge draws to: a name of `PRIORS`, or scalars as `Calibrated` has them.
         ridge: its strength, relative to the weight of the data; see `fit.solve`.
-        batch: noises at a time. device: where to sample.
+        batch: noises at a time.
+        device: where to sample.
         about: what is being calibrated, for a file and its checks.
         told: is told of evaluations done, out of `evaluations(...)`.
 
@@ -113,7 +115,8 @@ def fit_paths(
 
     Args:
         paths: to fit, one a network.
-        prior, ridge: as `solve` takes them, for each step.
+        prior: scalars that the ridge draws to, for each step, as `solve` takes them.
+        ridge: its strength, as `solve` takes it.
         followers: paths that take the same steps without a say in the scalars.
     """
     found = []

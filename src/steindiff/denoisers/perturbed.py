@@ -25,7 +25,8 @@ class Perturbed:
         size: elements of one sample.
         error: >= 0, root mean square of the error in units of s(sigma).
         sigma_data: standard deviation of the data.
-        hidden: width of g. seed: of its weights.
+        hidden: width of g.
+        seed: of its weights.
 
     Raises:
         ValueError: `error` negative or not finite; when called, samples of another size.

@@ -26,7 +26,8 @@ class SteinQuotient(Coefficient):
         estimator: of div u: "hutchinson" and "exact" differentiate through the step;
             "finite_difference" repeats it; "ratio" is free, by <u, x - D>/sigma^2.
         probes: how many for "hutchinson" and "finite_difference".
-        gamma_min, gamma_max: bounds of gamma; None leaves the side open.
+        gamma_min: lower bound of gamma; None leaves this side open.
+        gamma_max: upper bound of gamma; None leaves this side open.
         mean: "sample" for a gamma of each sample alone; "batch" pools numerator and denominator
             over the batch, as published, and makes samples depend on their neighbours.
         seed: of the probes; step k draws from seed + k.
