@@ -10,25 +10,32 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+from diffusers_schedulers import SchedulerCell, SchedulerResults
+from overhead import alternatives_table, solvers_table
+from steindiff.lab.bench.judging import Verdict, coefficients_of, verdict
+from steindiff.lab.bench.results import CellRecord, CellResult, Measured, read_results
 from steindiff.lab.bench.tables import (
-    Entry,
-    best_sheet,
-    cells_sheet,
+    best_table,
+    cells_table,
     change_entry,
+    coefficients_table,
     distance_entry,
     figure,
-    groups_sheet,
-    markdown,
-    rules_sheet,
+    groups_table,
 )
-from steindiff.lab.bench.verdicts import Cell, Verdict, read_results, schedule_title, title, verdict
+from steindiff.lab.bench.titles import schedule_title, solver_title
 from steindiff.lab.diagnosis import CHAPTERS, Outcome, read_diagnosis
 from steindiff.lab.diagnosis import verdicts as theory_verdicts
+from steindiff.lab.tables import Entry, plain_table, render
+from steindiff.lab.typed import read_json
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS / "results"
@@ -36,33 +43,39 @@ RESEARCH = DOCS.parent / "research" / "results"
 RULES = ["energy"]
 
 
-def paper(**where: Any) -> list[Cell]:
+def markdown(headings: Sequence[str], rows: Sequence[Sequence[str | Entry]]) -> str:
+    return render(plain_table(headings, rows), "markdown")
+
+
+def paper(**where: Any) -> list[CellResult]:
     """Cells of the committed bench whose fields have these values."""
-    cells = read_results(RESULTS / "paper")["cells"]
-    return [cell for cell in cells if all(cell[key] == value for key, value in where.items())]
+    cells = read_results(RESULTS / "paper").cells
+    return [
+        cell for cell in cells if all(getattr(cell, key) == value for key, value in where.items())
+    ]
 
 
-def images(guidance: float | None = None) -> list[Cell]:
+def images(guidance: float | None = None) -> list[CellResult]:
     where = {} if guidance is None else {"guidance": guidance}
     return paper(model="fashion-mnist", **where)
 
 
-def mixtures() -> list[Cell]:
-    return [cell for cell in paper() if cell["model"].startswith("mixture")]
+def mixtures() -> list[CellResult]:
+    return [cell for cell in paper() if cell.model.startswith("mixture")]
 
 
 def short() -> str:
     """Every solver on its usual schedule at 5 NFE."""
     rows = [
         [
-            title(cell["solver"]),
-            schedule_title(cell["schedule"]),
+            solver_title(cell.solver),
+            schedule_title(cell.schedule),
             distance_entry(cell, "base").text.partition(" [")[0],
             distance_entry(cell, "energy").text.partition(" [")[0],
             change_entry(cell, "energy"),
         ]
         for cell in images(1.0)
-        if cell["usual"] and cell["nfe"] == 5
+        if cell.usual and cell.nfe == 5
     ]
     return markdown(["5 NFE", "schedule", "alone", "with SteinDiff", "change [95%]"], rows)
 
@@ -87,46 +100,43 @@ def verdicts() -> str:
 def worse() -> str:
     """The cells that relaxing harms."""
     cells = [cell for cell in paper() if verdict(cell, "energy") is Verdict.WORSE]
-    cells.sort(key=lambda cell: -cell["rules"]["energy"]["ratio"]["value"])
-    sheet = cells_sheet(cells, RULES, ("model", "guidance", "schedule", "nfe"))
-    return markdown(sheet.headings, sheet.rows)
+    cells.sort(key=lambda cell: -_ratio(cell))
+    return table(cells, ("model", "guidance", "schedule", "nfe"))
 
 
-def table(cells: Sequence[Cell], keys: Sequence[str]) -> str:
-    sheet = cells_sheet(cells, RULES, keys)
-    return markdown(sheet.headings, sheet.rows)
+def table(cells: Sequence[CellResult], keys: Sequence[str]) -> str:
+    return render(cells_table(cells, RULES, keys), "markdown")
 
 
-def grouped(cells: Sequence[Cell]) -> str:
-    sheet = groups_sheet(cells)
-    return markdown(sheet.headings, sheet.rows)
+def grouped(cells: Sequence[CellResult]) -> str:
+    return render(groups_table(cells), "markdown")
 
 
 def best(usual: bool) -> str:
-    sheet = best_sheet(images(), usual=usual)
-    return markdown(sheet.headings[1:], [row[1:] for row in sheet.rows])
+    found = best_table(images(), usual=usual)
+    return markdown(found.headings[1:], [row[1:] for row in found.rows])
 
 
-def ablated() -> list[Cell]:
-    return read_results(RESULTS / "ablation")["cells"]
+def ablated() -> list[CellResult]:
+    return read_results(RESULTS / "ablation").cells
 
 
 def ablation() -> str:
     """Every rule and control over the cells of the ablation."""
     cells = ablated()
-    rules = list(dict.fromkeys(rule for cell in cells for rule in cell["rules"] if rule != "base"))
-    sheet = rules_sheet(cells, rules)
-    return markdown(sheet.headings, sheet.rows)
+    rules = [name for name in coefficients_of(cells) if name != "base"]
+    found = coefficients_table(cells, rules)
+    return markdown(["rule", *found.headings[1:]], found.rows)
 
 
 def ablation_cells() -> str:
     """The ablation's cells, under the rules that say most."""
-    sheet = cells_sheet(
+    found = cells_table(
         ablated(),
         ["energy", "energy:two_levels=false", "energy:trust=inf", "constant", "oracle"],
         ("model", "guidance", "schedule", "nfe"),
     )
-    return markdown(sheet.headings, sheet.rows)
+    return render(found, "markdown")
 
 
 def gains() -> str:
@@ -138,7 +148,7 @@ def gains() -> str:
         where = place["place"]
         for i, step in enumerate(place["steps"]):
             first = (
-                f"{title(where['solver'])}, {where['network']}, "
+                f"{solver_title(where['solver'])}, {where['network']}, "
                 f"{schedule_title(where['schedule'])}, {where['nfe']} NFE"
             )
             change = [_percent(1 + step["change"][name]) for name in names]
@@ -172,7 +182,7 @@ def family_cells() -> str:
         [
             where["network"],
             f"{where['guidance']:g}",
-            title(where["solver"]),
+            solver_title(where["solver"]),
             schedule_title(where["schedule"]),
             str(where["nfe"]),
             figure(place["base"]),
@@ -188,16 +198,16 @@ def family_cells() -> str:
 def calibrated() -> str:
     """Calibrated solvers against the best base of the same schedule and NFE."""
     rows = []
-    for cell in read_results(RESULTS / "calibrated")["cells"]:
-        where = {key: cell[key] for key in ("model", "guidance", "schedule", "nfe")}
-        rivals = {other["solver"]: _distance(other, "base") for other in paper(**where)}
+    for cell in read_results(RESULTS / "calibrated").cells:
+        where = {key: getattr(cell, key) for key in ("model", "guidance", "schedule", "nfe")}
+        rivals = {other.solver: _distance(other, "base") for other in paper(**where)}
         best = min(rivals, key=lambda solver: rivals[solver])
         alone, relaxed = (_distance(cell, rule) for rule in ("base", "energy"))
         rows.append(
             [
-                schedule_title(cell["schedule"]),
-                str(cell["nfe"]),
-                f"{title(best)}: {figure(rivals[best])} (of {len(rivals)})",
+                schedule_title(cell.schedule),
+                str(cell.nfe),
+                f"{solver_title(best)}: {figure(rivals[best])} (of {len(rivals)})",
                 distance_entry(cell, "base").text,
                 _percent(alone / rivals[best]),
                 distance_entry(cell, "energy").text,
@@ -208,7 +218,7 @@ def calibrated() -> str:
         "schedule", "NFE", "best base", "calibrated", "over the best base",
         "calibrated, relaxed", "over the best base",
     ]  # fmt: skip
-    command = read_results(RESULTS / "calibrated")["command"]
+    command = read_results(RESULTS / "calibrated").command
     return (
         f"{markdown(headings, rows)}\n\nCommand: `research/calibrate.sh`, which ends in `{command}`"
     )
@@ -244,8 +254,25 @@ def prior() -> str:
     )
 
 
-def _distance(cell: Cell, rule: str) -> float:
-    return cell["rules"][rule]["metrics"]["fd"]["value"]
+def _measured(cell: CellRecord, rule: str) -> Measured:
+    found = cell.coefficients[rule]
+    assert isinstance(found, Measured), cell.id
+    return found
+
+
+def _metrics(cell: CellRecord, rule: str) -> Any:
+    """The metrics; typed as anything, since which of them there are depends on the model."""
+    return _measured(cell, rule).metrics
+
+
+def _distance(cell: CellRecord, rule: str) -> float:
+    return _metrics(cell, rule).fd.value
+
+
+def _ratio(cell: CellRecord) -> float:
+    ratio = _measured(cell, "energy").ratio
+    assert ratio is not None, cell.id
+    return ratio.value
 
 
 def _percent(ratio: float) -> str:
@@ -257,17 +284,17 @@ def errors() -> str:
     """What is the solver's and what the model's, where the exact denoiser is known."""
     rows: list[list[str | Entry]] = []
     for cell in mixtures():
-        if "fine_to_exact" not in cell:
+        if cell.fine_to_exact is None:
             continue
-        metrics = {rule: cell["rules"][rule]["metrics"] for rule in ("base", "energy")}
+        base, relaxed = (_metrics(cell, rule) for rule in ("base", "energy"))
         rows.append(
             [
-                title(cell["solver"]),
+                solver_title(cell.solver),
                 distance_entry(cell, "base").text,
                 change_entry(cell, "energy"),
-                figure(metrics["base"]["fd_to_exact"]),
-                figure(metrics["energy"]["fd_to_exact"]),
-                figure(cell["fine_to_exact"]),
+                figure(base.fd_to_exact),
+                figure(relaxed.fd_to_exact),
+                figure(cell.fine_to_exact),
             ]
         )
     headings = [
@@ -281,21 +308,19 @@ def others() -> str:
     """The other metrics of the usual cells at 5 NFE, base -> relaxed."""
     rows = []
     for cell in images(1.0):
-        if not (cell["usual"] and cell["nfe"] == 5):
+        if not (cell.usual and cell.nfe == 5):
             continue
-        base, relaxed = (cell["rules"][rule].get("metrics") for rule in ("base", "energy"))
-        if not (base and relaxed):
-            continue
+        base, relaxed = (_metrics(cell, rule) for rule in ("base", "energy"))
         pairs = [
-            (base[key], relaxed[key])
+            (getattr(base, key), getattr(relaxed, key))
             for key in ("fd_infinity", "sliced_wasserstein", "rmse", "precision", "recall")
         ]
-        pairs += [(base["kid"]["value"], relaxed["kid"]["value"])]
-        pairs += [(base["modes"]["kl"], relaxed["modes"]["kl"])]
-        pairs += [(base["variance_ratio"], relaxed["variance_ratio"])]
+        pairs += [(base.kid.value, relaxed.kid.value)]
+        pairs += [(base.modes.kl, relaxed.modes.kl)]
+        pairs += [(base.variance_ratio, relaxed.variance_ratio)]
         shown = [f"{figure(a)} → {figure(b)}" for a, b in pairs]
-        label = f"{base['as_label']:.1%} → {relaxed['as_label']:.1%}"
-        rows.append([title(cell["solver"]), *shown, label])
+        label = f"{base.as_label:.1%} → {relaxed.as_label:.1%}"
+        rows.append([solver_title(cell.solver), *shown, label])
     headings = [
         "solver", "FD∞", "sliced W", "RMSE", "precision", "recall", "KID", "KL of classes",
         "variance ratio", "as label",
@@ -305,134 +330,73 @@ def others() -> str:
 
 def source() -> str:
     found = read_results(RESULTS / "paper")
-    machine = found["machine"]
-    count = {cell["samples"] for cell in found["cells"]}
-    seeds = {cell["seeds"] for cell in found["cells"]}
+    machine = found.machine
+    count = {cell.samples for cell in found.cells}
+    seeds = {cell.seeds for cell in found.cells}
     return (
-        f"{len(found['cells'])} cells, n = {', '.join(map(str, sorted(count)))} each, seeds "
-        f"{', '.join(sorted(seeds))}; intervals: {found['interval']}; torch "
-        f"{found['versions']['torch']}, {machine['cpu']}, {machine['threads']} threads, "
-        f"{math.ceil(found['seconds'] / 60)} minutes. Command:\n\n    {found['command']}"
+        f"{len(found.cells)} cells, n = {', '.join(map(str, sorted(count)))} each, seeds "
+        f"{', '.join(sorted(seeds))}; intervals: {found.interval}; torch "
+        f"{found.versions['torch']}, {machine.cpu}, {machine.threads} threads, "
+        f"{math.ceil(found.seconds / 60)} minutes. Command:\n\n    {found.command}"
     )
 
 
 def overhead() -> str:
     found = json.loads((RESULTS / "overhead.json").read_text())
-    setting, machine = found["setting"], found["machine"]
-    parts = ("model", "solver", "relaxation")
-    rows = []
-    for solver, x in found["solvers"].items():
-        ms = {part: 1000 * x["seconds_per_step"][part]["median"] for part in parts}
-        ratio, ops = x["sampling"]["ratio"], x["operations_per_step"]
-        beside = x["relaxation_share_beside_model_of_seconds"]
-        rows.append(
-            [
-                title(solver),
-                *(f"{ms[part]:.2f}" for part in parts),
-                f"{x['share']['relaxation']:.1%}",
-                *(f"{share:.2%}" for share in beside.values()),
-                f"{ratio['median']:.3f} [{ratio['min']:.3f}, {ratio['max']:.3f}]",
-                " + ".join(f"{ops[part]:.0f}" for part in parts),
-                str(x["relaxation_waits"]),
-                f"{x['state_bytes_per_sample']:g} B",
-                f"{x['peak_bytes_per_sample']['relaxation'] / 1024:.1f} KiB",
-            ]
-        )
-    beside = next(iter(found["solvers"].values()))["relaxation_share_beside_model_of_seconds"]
-    headings = [
-        "solver",
-        *(f"{part}, ms" for part in parts),
-        "share of relaxation",
-        *(f"beside a model of {seconds} s" for seconds in beside),
-        "whole sampling, relaxed/base",
-        "operations",
-        "waits",
-        "state",
-        "peak, alone",
-    ]
-    note = (
-        f"{machine['gpu'] or machine['cpu']}, {machine['threads']} threads, batch "
-        f"{setting['batch']}, {setting['steps']} steps, {setting['runs']} rounds, torch "
-        f"{found['versions']['torch']}. Command:\n\n    {found['command']}"
-    )
-    return f"{markdown(headings, rows)}\n\n{note}"
+    shown = solvers_table(found)
+    return f"{render(shown, 'markdown')}\n\n{shown.title}. Command:\n\n    {found['command']}"
 
 
 def alternatives() -> str:
     found = json.loads((RESULTS / "overhead.json").read_text())
-    compiled = found["compile"] or {}
-    cases = {"model in channels-last, over contiguous": found["memory_format"]}
-    if compiled.get("available"):
-        cases |= {
-            "model by torch.compile": compiled["model"],
-            "coefficient by torch.compile": compiled["coefficient"],
-            "coefficient by torch.compile, dynamic=False": compiled["coefficient_static"],
-        }
-    rows = []
-    for name, x in cases.items():
-        count = x.get("pays_after_images", 0)
-        pays = "at once" if count == 0 else "never" if count is None else f"{count} images"
-        speed = x["speedup"]
-        rows.append(
-            [
-                name,
-                f"{speed['median']:.2f} [{speed['min']:.2f}, {speed['max']:.2f}]",
-                f"{x['largest_difference']:.1e}",
-                f"{x.get('compile_seconds', 0):.0f} s",
-                pays,
-            ]
-        )
-    return markdown(["what", "speed-up", "largest difference", "compiling", "pays after"], rows)
+    return render(alternatives_table(found), "markdown")
 
 
 def peers(name: str, *nfes: int) -> str:
     """Schedulers of diffusers, plain and stabilised, side by side for each NFE."""
-    found = json.loads((RESULTS / f"{name}.json").read_text())
-    cells = {(cell["solver"], cell["nfe"]): cell for cell in found["cells"]}
+    found = read_json(RESULTS / f"{name}.json", SchedulerResults)
+    cells = {(cell.solver, cell.nfe): cell for cell in found.cells}
     rows = []
-    for solver in dict.fromkeys(cell["solver"] for cell in found["cells"]):
+    for solver in dict.fromkeys(cell.solver for cell in found.cells):
         row: list[str | Entry] = [solver]
         for nfe in nfes:
             cell = cells.get((solver, nfe))
             row += _peer(cell, nfe) if cell else ["—", "—"]
         rows.append(row)
     headings = ["scheduler", *(text for nfe in nfes for text in (f"{nfe} NFE", "change [95%]"))]
-    judged = [verdict(cell, "energy") for cell in found["cells"]]
+    judged = [verdict(cell, "energy") for cell in found.cells]
     better, worse = judged.count(Verdict.BETTER), judged.count(Verdict.WORSE)
-    mean = math.exp(
-        sum(math.log(cell["rules"]["energy"]["ratio"]["value"]) for cell in found["cells"])
-        / len(judged)
-    )
-    setting = found["setting"]
+    mean = math.exp(sum(math.log(_ratio(cell)) for cell in found.cells) / len(judged))
+    setting = found.setting
     note = (
-        f"{_best_peers(found['cells'], nfes)} {len(judged)} cells: better in {better}, worse in "
+        f"{_best_peers(found.cells, nfes)} {len(judged)} cells: better in {better}, worse in "
         f"{worse}, no significant difference in "
         f"{len(judged) - better - worse}; geometric mean of the change {_percent(mean)}. "
-        f"n = {setting['samples']}, seeds {setting['seeds']}, guidance {setting['guidance']:g}; "
-        f"reference: {found['reference']}; intervals: {found['interval']}; diffusers "
-        f"{found['versions']['diffusers']}. In parentheses: evaluations where the steps of the "
-        f"scheduler do not make exactly as many. Command:\n\n    {found['command']}"
+        f"n = {setting.samples}, seeds {setting.seeds}, guidance {setting.guidance:g}; "
+        f"reference: {found.reference}; intervals: {found.interval}; diffusers "
+        f"{found.versions['diffusers']}. In parentheses: evaluations where the steps of the "
+        f"scheduler do not make exactly as many. Command:\n\n    {found.command}"
     )
     return f"{markdown(headings, rows)}\n\n{note}"
 
 
-def _best_peers(cells: Sequence[Cell], nfes: Sequence[int]) -> str:
+def _best_peers(cells: Sequence[SchedulerCell], nfes: Sequence[int]) -> str:
     """The best plain and the best stabilised scheduler of each NFE."""
     parts = []
     for nfe in nfes:
-        peers = [cell for cell in cells if cell["nfe"] == nfe]
+        peers = [cell for cell in cells if cell.nfe == nfe]
         best = [min(peers, key=lambda cell: _distance(cell, rule)) for rule in ("base", "energy")]
         plain, relaxed = (_distance(c, r) for c, r in zip(best, ("base", "energy"), strict=True))
         parts.append(
-            f"{nfe} NFE: {figure(plain)} ({best[0]['solver']}), stabilised {figure(relaxed)} "
-            f"({best[1]['solver']}), {_percent(relaxed / plain)}"
+            f"{nfe} NFE: {figure(plain)} ({best[0].solver}), stabilised {figure(relaxed)} "
+            f"({best[1].solver}), {_percent(relaxed / plain)}"
         )
     return f"Best against best, {'; '.join(parts)}."
 
 
-def _peer(cell: Cell, nfe: int) -> list[str | Entry]:
+def _peer(cell: SchedulerCell, nfe: int) -> list[str | Entry]:
     base, relaxed = (figure(_distance(cell, rule)) for rule in ("base", "energy"))
-    calls = "" if cell["calls"] == nfe else f" ({cell['calls']})"
+    calls = "" if cell.calls == nfe else f" ({cell.calls})"
     return [f"{base} → {relaxed}{calls}", change_entry(cell, "energy")]
 
 
@@ -508,7 +472,7 @@ def theory_modes() -> str:
         ]
         shown = [f"{r['base']['within']:.3f} → {r['relaxed']['within']:.3f}" for r in found["rows"]]
         shares = [f"{r['base']['kl']:.3g} → {r['relaxed']['kl']:.3g}" for r in found["rows"]]
-        name = f"{found['what']}, {title(found['solver'])}"
+        name = f"{found['what']}, {solver_title(found['solver'])}"
         rows.append([name, "variance within", *shown, f"{found['fine']['within']:.3f}"])
         rows.append(["", "KL of the shares", *shares, f"{found['fine']['kl']:.3g}"])
         missing = str(modes - found["fine"]["covered"])

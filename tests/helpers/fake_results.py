@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from steindiff.lab.bench.verdicts import cell_file_name
 
 SOLVERS = ("euler", "dpmpp_2m", "ipndm:3", "deis:3", "unipc:2,variant=bh1", "heun")

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 from command import Command
+from steindiff.lab.bench.verdicts import title
 
 import steindiff as sd
 from steindiff._files import sha256
 from steindiff.lab.bench.grid import make_grid, sigmas_of
-from steindiff.lab.bench.verdicts import title
 from steindiff.lab.images import to_uint8
 from steindiff.lab.specs import parse_solver
 from steindiff.models import MODELS, save_model

@@ -16,14 +16,14 @@ import torch
 from command import Command, Outcome, check_help
 from damage import contents
 from PIL import Image
+from steindiff.lab.bench.cell import measure_cell
+from steindiff.lab.bench.verdicts import read_results
 from typer.testing import CliRunner
 
 import steindiff as sd
 from steindiff import sampling
 from steindiff._files import write_whole
 from steindiff.lab.bench import run as bench_run
-from steindiff.lab.bench.cell import measure_cell
-from steindiff.lab.bench.verdicts import read_results
 from steindiff.lab.cli import app, compare, picture
 from steindiff.models import MODELS, save_model
 from steindiff.models.classifier import Classifier

@@ -84,8 +84,8 @@ def parse_coefficient(text: str) -> Coefficient | None:
     return _checked(resolve_coefficient(name, **options))
 
 
-def parse_range(text: str, name: str) -> list[int]:
-    """ "0-3,7" -> [0, 1, 2, 3, 7]."""
+def parse_range(text: str, name: str, most: int | None = None) -> list[int]:
+    """ "0-3,7" -> [0, 1, 2, 3, 7]; more than `most` numbers are refused before they are listed."""
     numbers: list[int] = []
     for part in text.split(","):
         low, dash, high = part.strip().partition("-")
@@ -93,7 +93,10 @@ def parse_range(text: str, name: str) -> list[int]:
             raise ValueError(f"{name} is {text!r}; numbers and ranges such as 0-15,20 are needed")
         if dash and int(high) < int(low):
             raise ValueError(f"{name} is {text!r}: {part.strip()} is an empty range")
-        numbers += range(int(low), int(high or low) + 1)
+        found = range(int(low), int(high or low) + 1)
+        if most is not None and len(numbers) + (found.stop - found.start) > most:
+            raise ValueError(f"{name} is {text!r}, which is more than {most:,} numbers")
+        numbers += found
     return numbers
 
 

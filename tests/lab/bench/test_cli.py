@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from command import Command, Outcome, check_help
 from small import MIXTURE, Breaking
+from steindiff.lab.bench.cell import measure_cell
+from steindiff.lab.bench.verdicts import read_results
 from typer.testing import CliRunner
 
 from steindiff.lab import locks
 from steindiff.lab.bench import run as bench_run
-from steindiff.lab.bench.cell import measure_cell
 from steindiff.lab.bench.grid import presets
-from steindiff.lab.bench.verdicts import read_results
 from steindiff.lab.cli import app
 from steindiff.lab.locks import lock_rank
 from steindiff.solvers import SOLVERS

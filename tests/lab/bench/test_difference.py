@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from fake_results import broken, fake_results
 from rich.console import Console
-
 from steindiff.lab.bench.difference import Difference, Move, compare_results
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from steindiff.lab.bench.rules import CONTROLS, Replay, shuffled
 from torch import Tensor
 
 import steindiff as sd
 from steindiff.denoisers import GaussianMixture
-from steindiff.lab.bench.rules import CONTROLS, Replay, shuffled
 from steindiff.solvers import SOLVERS, resolve_solver
 from steindiff.stein import Coefficient, Decision, Oracle, Proposal, Relaxed
 from steindiff.trajectory import FineSolution

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from small import block, measured, small
+from steindiff.lab.bench.verdicts import read_results
 
 from steindiff import _files as files
 from steindiff.lab import locks
@@ -21,7 +22,6 @@ from steindiff.lab.bench import run as bench_run
 from steindiff.lab.bench import store as bench_store
 from steindiff.lab.bench.grid import Grid, load_grid
 from steindiff.lab.bench.store import Store
-from steindiff.lab.bench.verdicts import read_results
 
 
 def planar() -> Grid:

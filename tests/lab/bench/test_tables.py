@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from fake_results import broken, fake_cell, fake_results
 from rich.console import Console
+from steindiff.lab.bench.verdicts import Verdict
 
 from steindiff.lab.bench import tables, verdicts
 from steindiff.lab.bench.glossary import METRICS
-from steindiff.lab.bench.verdicts import Verdict
 
 
 def cell(solver: str = "euler", **where: Any) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from .results import Interval, MeanAndDeviation, Modes
+
 
 def _number(value: Any) -> str:
     if not isinstance(value, int | float) or not math.isfinite(value):
@@ -13,34 +15,27 @@ def _number(value: Any) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _percent(value: Any) -> str:
-    return f"{value:.1%}" if isinstance(value, int | float) and math.isfinite(value) else "—"
+def _percent(value: float) -> str:
+    return f"{value:.1%}" if math.isfinite(value) else "—"
 
 
-def _interval(value: Any) -> str:
-    if not isinstance(value, dict):
-        return _number(value)
-    ends = [_number(value.get(key)) for key in ("low", "high")]
-    return f"{_number(value.get('value'))} [{', '.join(ends)}]"
+def _interval(value: Interval) -> str:
+    return f"{_number(value.value)} [{_number(value.low)}, {_number(value.high)}]"
 
 
-def _spread(value: Any) -> str:
-    if not isinstance(value, dict):
-        return _number(value)
-    return f"{_number(value.get('value'))} ± {_number(value.get('std'))}"
+def _spread(value: MeanAndDeviation) -> str:
+    return f"{_number(value.value)} ± {_number(value.std)}"
 
 
-def _modes(value: Any) -> str:
-    if not isinstance(value, dict):
-        return "—"
-    return f"{value.get('covered')}/{value.get('modes')}, KL {_number(value.get('kl'))}"
+def _modes(value: Modes) -> str:
+    return f"{value.covered}/{value.modes}, KL {_number(value.kl)}"
 
 
 class Metric(NamedTuple):
     """One metric.
 
     Attributes:
-        key: its name in the results.
+        key: its name in `Metrics`.
         title: its heading.
         better: which way is better, in words.
         meaning: what it measures.
@@ -157,7 +152,7 @@ TERMS = (
     (
         "random γ",
         "Control: SteinDiff's own γ of the whole sampling, dealt out at random over steps and "
-        "samples: the same spread, without the rule that says which is for when.",
+        "samples: the same spread, without the law that says which is for when.",
     ),
     (
         "oracle γ",

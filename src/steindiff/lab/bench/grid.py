@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
-import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from torch import Tensor
+import msgspec
+from msgspec import Meta
 
 from ..._errors import unknown_name
-from ..specs import check_calibration, make_schedule, parse_coefficient, parse_range, parse_solver
-from .rules import CONTROLS
+from ..._files import sha256
+from ...solvers import Solver
+from ...stein import Coefficient
+from ..specs import (
+    calibration_path,
+    check_calibration,
+    make_schedule,
+    parse_coefficient,
+    parse_range,
+    parse_solver,
+)
+from ..typed import convert, read_toml
+from .controls import CONTROLS
 from .subjects import check_subject, hashes_of
 
 PRESETS = Path(__file__).parent / "presets"
@@ -32,16 +44,96 @@ for Diffusion Models in Around 5 Steps" and their toolbox; DEIS on quadratic VP 
 
 LEAST = 16
 """Samples of a cell: fewer have no neighbours and no blocks to measure with."""
+MOST_SAMPLES = 100_000
+"""Samples of a cell: the features of this many, of each coefficient, are held in memory."""
+MOST_CELLS = 10_000
+"""Cells of a grid: at a second a cell, three hours; most cells take many times that."""
 
-_AXES = ("model", "guidance", "schedule", "nfe", "solver", "seeds")
-_DEFAULT_AXES: dict[str, Any] = {"guidance": 1.0, "schedule": "usual", "seeds": "0-1999"}
+Nfe = Annotated[int, Meta(ge=1, le=1_000)]
+
+
+class CellAxes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a cell is in its grid, as files hold it; the texts are those of `steindiff info`."""
+
+    model: str
+    guidance: float
+    schedule: str
+    nfe: Nfe
+    solver: str
+    seeds: str
+
+
+class Block(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A [[cells]] block: the product of its axes. A list of one may be written without brackets."""
+
+    model: str | list[str]
+    guidance: float | list[float] = 1.0
+    schedule: str | list[str] = "usual"
+    nfe: Nfe | list[Nfe]
+    solver: str | list[str]
+    seeds: str | list[str] = "0-1999"
+
+    @property
+    def axes(self) -> dict[str, list[Any]]:
+        """The values of each axis."""
+        return {
+            name: value if isinstance(value, list) else [value]
+            for name, value in msgspec.structs.asdict(self).items()
+        }
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the cells of a grid have in common.
+
+    Attributes:
+        coefficients: relaxations that are compared with the base, such as "energy"; at most 100.
+        controls: names of `CONTROLS`.
+        sweep: values of gamma that the control "constant" is the best of; at most 1,000.
+        sweep_samples: how many of the samples it is chosen on.
+        sigma_min: lowest level of the schedules, in units of the data.
+        sigma_max: highest level.
+        fine_steps: Heun steps of the fine solution; at most 10,000.
+        resamples: of the bootstrap; at most 100,000.
+        shown: samples kept as pictures; at most 1,000.
+    """
+
+    coefficients: Annotated[tuple[str, ...], Meta(max_length=100)] = ("energy",)
+    controls: Annotated[tuple[str, ...], Meta(max_length=len(CONTROLS))] = tuple(CONTROLS)
+    sweep: Annotated[tuple[float, ...], Meta(max_length=1_000)] = (0.98, 0.99, 0.995, 0.998, 1.003)
+    sweep_samples: Annotated[int, Meta(ge=LEAST, le=MOST_SAMPLES)] = 256
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    fine_steps: Annotated[int, Meta(ge=2, le=10_000)] = 20
+    resamples: Annotated[int, Meta(ge=20, le=100_000)] = 200
+    shown: Annotated[int, Meta(ge=1, le=1_000)] = 10
+
+
+class GridRecord(Settings, frozen=True, kw_only=True):
+    """A grid as the files of a bench hold it."""
+
+    cells: list[CellAxes]
+
+
+class _GridFile(Settings, frozen=True, kw_only=True):
+    """A grid as its own file holds it: with blocks, which are read one by one."""
+
+    cells: list[Any] = []
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One solver, on one schedule at one NFE, from one model: measured with every rule.
+    """One solver, on one schedule at one NFE, from one model: measured with every coefficient.
 
-    `seeds` is a range such as "0-1999": one sample each. `schedule` is a name of `SCHEDULES`.
+    The first six say which it is, as in `CellAxes`; the others are what the texts stand for.
+
+    Attributes:
+        seeds: a range such as "0-1999": one sample each.
+        schedule: a name of `SCHEDULES`.
+        method: the solver.
+        levels: as many steps as the NFE pays for. A solver of two calls a step makes an odd NFE
+            whole with a last step into sigma = 0, which takes one.
+        seed_list: the seeds, one a sample.
+        calibration: SHA-256 of the file of a calibrated solver.
     """
 
     model: str
@@ -50,14 +142,22 @@ class Cell:
     nfe: int
     solver: str
     seeds: str
+    method: Solver = field(compare=False, repr=False)
+    levels: tuple[float, ...] = field(compare=False, repr=False)
+    seed_list: tuple[int, ...] = field(compare=False, repr=False)
+    calibration: str | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def axes(self) -> CellAxes:
+        """As files hold it."""
+        return CellAxes(
+            **{name: getattr(self, name) for name in CellAxes.__struct_fields__}  # type: ignore[arg-type]
+        )
 
     @property
     def id(self) -> str:
         """Name of the cell, unique in its grid."""
-        return (
-            f"{self.model}-g{str(self.guidance).removesuffix('.0')}/{self.schedule}/{self.nfe}/{self.solver}/"
-            f"s{self.seeds}"
-        )
+        return cell_id(self)
 
     @property
     def source(self) -> tuple[str, float, str]:
@@ -67,91 +167,35 @@ class Cell:
     @property
     def usual(self) -> bool:
         """Whether the schedule is the one that the solver is usually run on."""
-        return USUAL_SCHEDULE.get(self.solver.partition(":")[0]) == self.schedule
+        return _usual_schedule(self.solver) == self.schedule
 
 
-@dataclass(frozen=True)
-class Grid:
-    """A bench: its cells, and what they have in common.
+class Grid(Settings, frozen=True, kw_only=True):
+    """A bench: its cells, and what they have in common. `make_grid` makes and checks it.
 
     Attributes:
-        coefficients: relaxations that are compared with the base, such as "energy".
-        controls: names of `CONTROLS`.
-        sweep: values of gamma that the control "constant" is the best of.
-        sweep_samples: how many of the samples it is chosen on.
-        sigma_min, sigma_max: ends of the schedules, in units of the data.
-        fine_steps: Heun steps of the fine solution.
-        resamples: of the bootstrap. shown: samples kept as pictures.
+        cells: in the order in which results are listed.
+        parsed: the coefficients by their texts.
     """
 
     cells: tuple[Cell, ...]
-    coefficients: tuple[str, ...] = ("energy",)
-    controls: tuple[str, ...] = tuple(CONTROLS)
-    sweep: tuple[float, ...] = (0.98, 0.99, 0.995, 0.998, 1.003)
-    sweep_samples: int = 256
-    sigma_min: float = 0.002
-    sigma_max: float = 80.0
-    fine_steps: int = 20
-    resamples: int = 200
-    shown: int = 10
+    parsed: dict[str, Coefficient]
 
-    def __post_init__(self) -> None:
-        _check(bool(self.cells), "the grid has no cells; give [[cells]] with model, nfe, solver")
-        for name in ("coefficients", "controls", "sweep"):
-            value = getattr(self, name)
-            kind, what = ((int, float), "numbers") if name == "sweep" else (str, "names")
-            good = isinstance(value, tuple) and all(isinstance(item, kind) for item in value)
-            shown = list(value) if isinstance(value, tuple) else value
-            _check(good, f"{name} is {shown!r}; a list of {what} is needed")
-        for name in ("sigma_min", "sigma_max"):
-            value = getattr(self, name)
-            _check(isinstance(value, (int, float)), f"{name} is {value!r}; a number is needed")
-        for name, low in (
-            ("sweep_samples", LEAST), ("fine_steps", 2), ("resamples", 20), ("shown", 1)
-        ):  # fmt: skip
-            value = getattr(self, name)
-            _check(isinstance(value, int) and value >= low, f"{name} is {value!r}; >= {low} needed")
-        _check(bool(self.coefficients), "coefficients is empty; 'energy' is the default")
-        for name in self.coefficients:
-            parse_coefficient(name)
-            _check(name not in ("none", "base", *CONTROLS), f"coefficient {name!r} is a control")
-        for name in self.controls:
-            if name not in CONTROLS:
-                raise unknown_name("control", name, CONTROLS)
-        for value in self.sweep:
-            parse_coefficient(f"constant:value={value}")
-            _check(value != 1, "sweep holds 1, which is the base")
-        _check(bool(self.sweep) or "constant" not in self.controls, "sweep is empty")
-        for cell in self.cells:
-            check_subject(cell.model, cell.guidance)
-            many = len(seeds_of(cell)) >= LEAST
-            _check(many, f"seeds is {cell.seeds!r}; {LEAST} at least are needed")
-            hashed = hashes_of(cell.model).get("denoiser", "")
-            check_calibration(
-                parse_solver(cell.solver), cell.model, hashed, cell.guidance, sigmas_of(cell, self)
-            )
+    def record(self) -> GridRecord:
+        """As files hold it."""
+        return GridRecord(**_settings(self), cells=[cell.axes for cell in self.cells])
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain data, cells included."""
-        return asdict(self)
+    def with_cells(self, more: Iterable[CellAxes]) -> Grid:
+        """The grid with these cells after its own. Raises as `make_grid`."""
+        cells = dict.fromkeys([*self.cells, *_parse_cells(more, self)])
+        return msgspec.structs.replace(self, cells=tuple(cells))
 
 
-def seeds_of(cell: Cell) -> list[int]:
-    """The seeds, one a sample."""
-    return parse_range(cell.seeds, "seeds")
-
-
-def sigmas_of(cell: Cell, grid: Grid) -> Tensor:
-    """Levels of the cell's schedule: as many steps as its NFE pays for.
-
-    A solver of two calls a step makes an odd NFE whole with a last step into sigma = 0, which
-    takes one.
-    """
-    solver = parse_solver(cell.solver)
-    steps, final = cell.nfe, "sigma_min"
-    if solver.calls_per_step == 2:
-        steps, final = (cell.nfe + 1) // 2, "zero" if cell.nfe % 2 else "sigma_min"
-    return make_schedule(cell.schedule, steps, grid.sigma_min, grid.sigma_max, final)
+def cell_id(cell: Cell | CellAxes) -> str:
+    """Name of a cell: "fashion-mnist-g1/karras/5/euler/s0-1999"."""
+    guidance = str(cell.guidance).removesuffix(".0")
+    where = f"{cell.model}-g{guidance}/{cell.schedule}/{cell.nfe}"
+    return f"{where}/{cell.solver}/s{cell.seeds}"
 
 
 def load_grid(path: Path) -> Grid:
@@ -159,15 +203,12 @@ def load_grid(path: Path) -> Grid:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not TOML, a name that is unknown, or a value that cannot be; each names it.
+        ValueError: not TOML, a name that is unknown, a value that cannot be, or more cells than
+            `MOST_CELLS`; each names it.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; a TOML grid or --preset is needed")
-    try:
-        content = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not TOML: {error}") from error
-    return make_grid(content)
+    return make_grid(read_toml(path))
 
 
 def load_preset(name: str) -> Grid:
@@ -184,41 +225,85 @@ def presets() -> list[str]:
 
 def make_grid(content: Mapping[str, Any]) -> Grid:
     """The grid of plain data in the shape of the TOML file. Raises as `load_grid`."""
-    settings = dict(content)
-    blocks = settings.pop("cells", [])
-    known = [field.name for field in fields(Grid) if field.name != "cells"]
-    for name, value in settings.items():
-        if name not in known:
-            raise unknown_name("setting", name, [*known, "cells"])
-        settings[name] = tuple(value) if isinstance(value, list) else value
-    _check(isinstance(blocks, list), "cells is no list; write [[cells]] blocks")
-    cells = dict.fromkeys(cell for block in blocks for cell in _expand(block))
-    return Grid(tuple(cells), **settings)
+    file = convert(content, _GridFile, "the grid", "setting")
+    blocks = [convert(block, Block, "a [[cells]] block", "axis").axes for block in file.cells]
+    count = sum(math.prod(map(len, axes.values())) for axes in blocks)
+    if not count:
+        raise ValueError("the grid has no cells; give [[cells]] with model, nfe, solver")
+    if count > MOST_CELLS:
+        raise ValueError(f"the grid has {count:,} cells; {MOST_CELLS:,} at most are possible")
+    parsed = _parse_coefficients(file)
+    wanted = (
+        CellAxes(**dict(zip(axes, values, strict=True)))
+        for axes in blocks
+        for values in product(*axes.values())
+    )
+    cells = dict.fromkeys(_parse_cells(wanted, file))
+    return Grid(**_settings(file), cells=tuple(cells), parsed=parsed)
 
 
-def _expand(block: Mapping[str, Any]) -> Iterator[Cell]:
-    """The product of a block's axes."""
-    _check(isinstance(block, Mapping), f"cells holds {block!r}; write [[cells]] blocks")
-    for name in block:
-        if name not in _AXES:
-            raise unknown_name("axis", name, _AXES)
-    axes = {**_DEFAULT_AXES, **block}
-    for name in _AXES:
-        _check(name in axes, f"a [[cells]] block has no {name}")
-    lists = [_as_list(axes[name]) for name in _AXES]
-    for model, guidance, schedule, nfe, solver, seeds in itertools.product(*lists):
-        for axis, text in (("model", model), ("solver", solver), ("seeds", seeds)):
-            _check(isinstance(text, str), f"{axis} is {text!r}; a text is needed")
-        _check(type(guidance) in (int, float), f"guidance is {guidance!r}; a number is needed")
-        _check(type(nfe) is int and nfe >= 1, f"nfe is {nfe!r}; an integer >= 1 is needed")
-        name = USUAL_SCHEDULE.get(solver.partition(":")[0]) if schedule == "usual" else None
-        yield Cell(model, float(guidance), name or schedule, nfe, solver, seeds)
+def _settings(settings: Settings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in Settings.__struct_fields__}
 
 
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+def _parse_coefficients(settings: Settings) -> dict[str, Coefficient]:
+    """The coefficients by their texts; checks the names of the controls and the sweep too."""
+    if not settings.coefficients:
+        raise ValueError("coefficients is empty; 'energy' is the default")
+    parsed = {}
+    for name in settings.coefficients:
+        coefficient = parse_coefficient(name)
+        if coefficient is None or name in ("base", *CONTROLS):
+            raise ValueError(f"coefficient {name!r} is a control")
+        parsed[name] = coefficient
+    for name in settings.controls:
+        if name not in CONTROLS:
+            raise unknown_name("control", name, CONTROLS)
+    for value in settings.sweep:
+        parse_coefficient(f"constant:value={value}")
+        if value == 1:
+            raise ValueError("sweep holds 1, which is the base")
+    if not settings.sweep and "constant" in settings.controls:
+        raise ValueError("sweep is empty; values of gamma for the control 'constant' are needed")
+    return parsed
 
 
-def _check(good: bool, message: str) -> None:
-    if not good:
-        raise ValueError(message)
+def _parse_cells(wanted: Iterable[CellAxes], settings: Settings) -> Iterable[Cell]:
+    """The cells, every text of them parsed once, however many cells share it."""
+    subjects: dict[tuple[str, float], str] = {}
+    seeds: dict[str, tuple[int, ...]] = {}
+    solvers: dict[str, tuple[Solver, str | None]] = {}
+    for axes in wanted:
+        where = axes.model, axes.guidance
+        if where not in subjects:
+            check_subject(*where)
+            subjects[where] = hashes_of(axes.model).get("denoiser", "")
+        if axes.seeds not in seeds:
+            seeds[axes.seeds] = _parse_seeds(axes.seeds)
+        if axes.solver not in solvers:
+            file = calibration_path(axes.solver)
+            solvers[axes.solver] = parse_solver(axes.solver), file and sha256(file)
+        method, calibration = solvers[axes.solver]
+        schedule = axes.schedule
+        if schedule == "usual":
+            schedule = _usual_schedule(axes.solver) or schedule
+        steps, final = axes.nfe, "sigma_min"
+        if method.calls_per_step == 2:
+            steps, final = (axes.nfe + 1) // 2, "zero" if axes.nfe % 2 else "sigma_min"
+        levels = make_schedule(schedule, steps, settings.sigma_min, settings.sigma_max, final)
+        check_calibration(method, axes.model, subjects[where], axes.guidance, levels)
+        yield Cell(
+            axes.model, axes.guidance, schedule, axes.nfe, axes.solver, axes.seeds,
+            method, tuple(levels.tolist()), seeds[axes.seeds], calibration,
+        )  # fmt: skip
+
+
+def _parse_seeds(text: str) -> tuple[int, ...]:
+    seeds = parse_range(text, "seeds", MOST_SAMPLES)
+    if len(seeds) < LEAST:
+        raise ValueError(f"seeds is {text!r}; {LEAST} at least are needed")
+    return tuple(seeds)
+
+
+def _usual_schedule(solver: str) -> str | None:
+    return USUAL_SCHEDULE.get(solver.partition(":")[0])

@@ -16,9 +16,9 @@ GIGABYTE = 2**30
 class Memo:
     """A denoiser that remembers its latest outputs by the exact bits of what it was given.
 
-    Every rule of every solver starts from the same noise at the same level, and orders of one
-    family go on alike until the history differs. On an accelerator, where reading the bits would
-    wait for the device, it only passes the call on.
+    Every coefficient of every solver starts from the same noise at the same level, and orders of
+    one family go on alike until the history differs. On an accelerator, where reading the bits
+    would wait for the device, it only passes the call on.
 
     Args:
         denoiser: deterministic, called with one level for the whole batch.

@@ -4,47 +4,43 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from matplotlib.figure import Figure
 
 from ..._files import write_text
 from ..report import Picture, inline, make_template, saved, written
-from . import plots
+from ..tables import Entry
+from . import pictures, plots
 from .glossary import METRICS, TERMS
-from .tables import (
-    COUNTED,
-    TEXT_COLUMNS,
-    Entry,
-    best_sheet,
-    cells_sheet,
-    change_entry,
-    groups_sheet,
-    mean_text,
-    metrics_sheet,
-    rules_sheet,
-)
-from .verdicts import (
+from .judging import Verdict, coefficients_of, distinct, matching, summarise
+from .results import (
     BASE,
     PRODUCT,
-    Cell,
+    CellRecord,
+    CellResult,
     Results,
-    Verdict,
     cell_file_name,
-    cell_title,
-    distinct,
-    matching,
     read_results,
-    rule_title,
-    rules_of,
-    schedule_title,
-    summarise,
-    title,
 )
+from .store import check_kind
+from .tables import (
+    ALWAYS,
+    COUNTED,
+    best_table,
+    cells_table,
+    change_entry,
+    coefficients_table,
+    groups_table,
+    mean_text,
+    metrics_table,
+)
+from .titles import cell_title, schedule_title, solver_title
 
 LISTED = 12  # harmed cells that are named before a fold
 MOST_HELPED = 5
@@ -72,39 +68,39 @@ def write_report(folder: Path) -> Path:
         FileNotFoundError: there is no `results.json`.
         ValueError: it is damaged or of another format, or a file of samples is.
     """
-    results = read_results(folder)
+    results, path = read_results(folder), folder / "report.html"
+    check_kind(path, folder=False)
+    check_kind(folder / "figures", folder=True)
     (folder / "figures").mkdir(exist_ok=True)
     page = make_template("steindiff.lab.bench", "report.html").render(_context(folder, results))
-    path = folder / "report.html"
     write_text(path, page)
     return path
 
 
 def _context(folder: Path, results: Results) -> dict[str, Any]:
-    cells: list[Cell] = results["cells"]
+    cells = results.cells
     names = [entry for entry in SECTIONS if cells or entry[0] in ("summary", "glossary")]
     context: dict[str, Any] = {
-        "preset": results.get("preset"),
-        "complete": results.get("complete", False),
-        "command": results.get("command", ""),
+        "preset": results.preset,
+        "complete": results.complete,
+        "command": results.command,
         "lead": _lead(results),
         "facts": _facts(results),
         "contents": names,
         "cells": cells,
-        "text_columns": TEXT_COLUMNS,
         "terms": TERMS,
         "metrics": METRICS,
     }
     if not cells:
         return context
-    controls = [rule for rule in rules_of(cells) if rule != BASE]
-    usual = [cell for cell in cells if cell["usual"]]
+    controls = [name for name in coefficients_of(cells) if name != BASE]
+    usual = [cell for cell in cells if cell.usual]
     return context | _summary(folder, results) | {
-        "groups": groups_sheet(cells),
-        "rules": rules_sheet(cells, controls),
-        "best": best_sheet(cells),
-        "best_usual": best_sheet(cells, usual=True),
-        "usual": cells_sheet(usual, [PRODUCT], ("model", "guidance", "schedule", "nfe")),
+        "groups": groups_table(cells),
+        "coefficients": coefficients_table(cells, controls),
+        "best": best_table(cells),
+        "best_usual": best_table(cells, usual=True),
+        "usual": cells_table(usual, [PRODUCT], ("model", "guidance", "schedule", "nfe")),
         "parts": list(_parts(cells, controls)),
         "curves": list(_curves(folder, results)),
         "samples": _grouped(cells, partial(_samples, folder)),
@@ -113,15 +109,14 @@ def _context(folder: Path, results: Results) -> dict[str, Any]:
 
 
 def _lead(results: Results) -> str:
-    cells = results["cells"]
-    models = ", ".join(dict.fromkeys(cell["model"] for cell in cells)) or "no model yet"
-    samples = sorted({cell["samples"] for cell in cells})
+    models = ", ".join(dict.fromkeys(cell.model for cell in results.cells)) or "no model yet"
+    samples = sorted({cell.samples for cell in results.cells})
     shown = " or ".join(f"{count:,}" for count in samples) or "no"
-    return f"{len(cells)} cells on {models}; {shown} samples each; {_duration(results)}."
+    cells = f"{len(results.cells)} cells on {models}"
+    return f"{cells}; {shown} samples each; {_duration(results.seconds)}."
 
 
-def _duration(results: Results) -> str:
-    seconds = results.get("seconds") or 0
+def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} seconds"
     minutes = seconds / 60
@@ -129,14 +124,15 @@ def _duration(results: Results) -> str:
 
 
 def _facts(results: Results) -> list[tuple[str, str]]:
-    cells = results["cells"]
-    seeds = sorted({(cell["first_seed"], cell["samples"]) for cell in cells})
+    cells = results.cells
+    seeds = sorted({(cell.first_seed, cell.samples) for cell in cells})
     ends = [f"{first} to {first + count - 1} ({count:,} samples)" for first, count in seeds]
-    facts = [("Seeds", "; ".join(ends)), ("Interval", str(results.get("interval", "")))]
+    facts = [("Seeds", "; ".join(ends)), ("Interval", results.interval)]
     for name in ("features", "reference"):
-        facts.append((name.capitalize(), "; ".join(dict.fromkeys(c[name] for c in cells))))
+        texts = dict.fromkeys(getattr(cell, name) for cell in cells)
+        facts.append((name.capitalize(), "; ".join(texts)))
     for name in ("versions", "machine", "grid", "hashes"):
-        facts.append((name.capitalize(), _flat(results.get(name) or {})))
+        facts.append((name.capitalize(), _flat(msgspec.to_builtins(getattr(results, name)))))
     return [(name, value) for name, value in facts if value]
 
 
@@ -148,15 +144,15 @@ def _flat(values: dict[str, Any]) -> str:
 
 
 def _summary(folder: Path, results: Results) -> dict[str, Any]:
-    cells = results["cells"]
-    summary = summarise(cells)
+    summary = summarise(results.cells)
     by = summary.by_verdict
     harmed = [*by[Verdict.DIVERGED], *reversed(by[Verdict.WORSE])]
     counts = [
         {"verdict": kind, "number": summary.count(kind), "text": kind.value}
         for kind in COUNTED
-        if summary.count(kind) or kind in (Verdict.BETTER, Verdict.NEUTRAL, Verdict.WORSE)
+        if summary.count(kind) or kind in ALWAYS
     ]
+    overview = plots.overview(results)
     return {
         "counts": counts,
         "mean": mean_text(summary.mean),
@@ -166,17 +162,15 @@ def _summary(folder: Path, results: Results) -> dict[str, Any]:
         "harmed_count": len(harmed),
         "neutral": _named(by[Verdict.NEUTRAL]),
         "helped": _named(by[Verdict.BETTER][:MOST_HELPED]),
-        "overview": _saved(
-            folder, "overview", plots.overview(results), "Change of every cell with its interval"
-        ),
+        "overview": _saved(folder, "overview", overview, "Change of every cell with its interval"),
     }
 
 
-def _named(cells: Sequence[Cell]) -> list[tuple[str, Entry]]:
+def _named(cells: Sequence[CellRecord]) -> list[tuple[str, Entry]]:
     return [(cell_title(cell), change_entry(cell, PRODUCT)) for cell in cells]
 
 
-def _settings(cells: Sequence[Cell], *keys: str) -> Iterator[tuple[str, list[Cell]]]:
+def _settings(cells: Sequence[CellResult], *keys: str) -> Iterator[tuple[str, list[CellResult]]]:
     """The cells of each combination of those keys, with its name."""
     for combination in distinct(cells, *keys):
         values = dict(zip(keys, combination, strict=True))
@@ -188,26 +182,26 @@ def _settings(cells: Sequence[Cell], *keys: str) -> Iterator[tuple[str, list[Cel
         yield name, matching(cells, **values)
 
 
-def _parts(cells: Sequence[Cell], rules: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _parts(cells: Sequence[CellResult], coefficients: Sequence[str]) -> Iterator[dict[str, Any]]:
     for name, group in _settings(cells, "model", "guidance", "schedule"):
-        group = sorted(group, key=lambda cell: cell["nfe"])  # stable: solvers keep their order
+        group = sorted(group, key=lambda cell: cell.nfe)  # stable: solvers keep their order
         yield {
             "name": name,
-            "sheet": cells_sheet(group, rules, ("nfe",)),
-            "metrics": metrics_sheet(group, [BASE, *rules], ("nfe",)),
+            "table": cells_table(group, coefficients, ("nfe",)),
+            "metrics": metrics_table(group, [BASE, *coefficients], ("nfe",)),
         }
 
 
 def _curves(folder: Path, results: Results) -> Iterator[dict[str, Any]]:
-    for name, group in _settings(results["cells"], "model", "guidance", "schedule"):
-        cell = group[0]
-        where = (cell["model"], cell["guidance"], cell["schedule"])
-        figure = plots.quality_against_nfe(results, *where)
-        file = f"quality__{cell['model']}-g{cell['guidance']:g}__{cell['schedule']}"
+    for name, (cell, *_) in _settings(results.cells, "model", "guidance", "schedule"):
+        figure = plots.quality_against_nfe(results, cell.model, cell.guidance, cell.schedule)
+        file = f"quality/{cell.model}-g{cell.guidance:g}/{cell.schedule}"
         yield {"name": name, "image": _saved(folder, file, figure, f"Quality against NFE: {name}")}
 
 
-def _grouped(cells: Sequence[Cell], show: Any) -> list[dict[str, Any]]:
+def _grouped(
+    cells: Sequence[CellResult], show: Callable[[CellResult], dict[str, Any] | None]
+) -> list[dict[str, Any]]:
     """What `show` makes of each cell, by setting; cells of which it makes nothing are left out."""
     groups = [
         {"name": name, "cells": [shown for cell in group if (shown := show(cell))]}
@@ -216,32 +210,30 @@ def _grouped(cells: Sequence[Cell], show: Any) -> list[dict[str, Any]]:
     return [group for group in groups if group["cells"]]
 
 
-def _steps(folder: Path, cell: Cell) -> dict[str, Any] | None:
+def _steps(folder: Path, cell: CellResult) -> dict[str, Any] | None:
     if not plots.recorded_steps(cell):
         return None
     name = f"γ and energy at each step: {cell_title(cell)}"
-    image = _saved(folder, f"steps__{cell['id']}", plots.gamma_and_energy(cell), name)
-    return {"solver": title(cell["solver"]), "image": image}
+    image = _saved(folder, f"steps/{cell.id}", plots.gamma_and_energy(cell), name)
+    return {"solver": solver_title(cell.solver), "image": image}
 
 
-def _samples(folder: Path, cell: Cell) -> dict[str, Any] | None:
-    arrays = _arrays(folder / "samples" / f"{cell_file_name(cell['id'])}.npz")
-    shown: dict[str, Any] = {
-        "solver": title(cell["solver"]), "name": title(cell["solver"]), "strips": [], "points": None
-    }  # fmt: skip
-    rules = [rule for rule in (BASE, PRODUCT, "fine") if rule in arrays]
-    if rules:
-        written(_figure_path(folder, f"samples__{cell['id']}"), plots.sample_grid(arrays, rules))
-        shown["strips"] = [_strip(cell, rule, arrays[rule]) for rule in rules]
-    if any(f"points:{rule}" in arrays for rule in (BASE, PRODUCT, "fine")):
-        figure = plots.sample_points(arrays)
-        alt = f"Samples: {cell_title(cell)}"
-        shown["points"] = _saved(folder, f"samples__{cell['id']}", figure, alt)
+def _samples(folder: Path, cell: CellResult) -> dict[str, Any] | None:
+    arrays, file = _arrays(folder / "samples" / f"{cell_file_name(cell.id)}.npz"), cell.id
+    shown: dict[str, Any] = {"solver": solver_title(cell.solver), "strips": [], "points": None}
+    names = [name for name in pictures.SHOWN if name in arrays]
+    if names:
+        written(_path(folder, f"samples/{file}"), pictures.sample_grid(arrays, names))
+        shown["strips"] = [_strip(cell, name, arrays[name]) for name in names]
+    if any(f"points:{name}" in arrays for name in pictures.SHOWN):
+        figure = pictures.sample_points(arrays)
+        shown["points"] = _saved(folder, f"samples/{file}", figure, f"Samples: {cell_title(cell)}")
     return shown if shown["strips"] or shown["points"] else None
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a file, none if there is no such file."""
+    check_kind(path, folder=False)
     try:
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
@@ -253,15 +245,15 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _strip(cell: Cell, rule: str, images: np.ndarray) -> dict[str, Any]:
-    name = "fine solution" if rule == "fine" else rule_title(rule)
-    strip = plots.image_strip(images)
-    return {"name": name, "image": inline(strip, f"{name}, {cell_title(cell)}", scale=3)}
+def _strip(cell: CellResult, name: str, images: np.ndarray) -> dict[str, Any]:
+    title = pictures.picture_title(name)
+    strip = pictures.image_strip(images)
+    return {"name": title, "image": inline(strip, f"{title}, {cell_title(cell)}", scale=3)}
 
 
 def _saved(folder: Path, name: str, figure: Figure, alt: str) -> Picture:
-    return saved(_figure_path(folder, name), figure, alt)
+    return saved(_path(folder, name), figure, alt)
 
 
-def _figure_path(folder: Path, name: str) -> Path:
+def _path(folder: Path, name: str) -> Path:
     return folder / "figures" / f"{cell_file_name(name)}.png"

@@ -1,21 +1,19 @@
-"""Runs a grid: every cell with every rule, from the same noise, saved as it ends."""
+"""Runs a grid: every cell with every coefficient, from the same noise, saved as it ends."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from ..._files import sha256
 from ..locks import lock_rank
-from ..specs import calibration_path
-from .cell import measure_cell
+from .cell_sampling import measure_cell
 from .grid import Cell, Grid
-from .source import Source
-from .store import Store
+from .progress import Advance, Budget, total_work
+from .results import CellResult
+from .sampled_model import SampledModel
+from .store import Store, check_kind
 from .subjects import hashes_of
-from .work import Advance, Budget, total_work
 
 
 def run_bench(
@@ -29,14 +27,18 @@ def run_bench(
     tell: Callable[[str], object] = lambda text: None,
     warn: Callable[[str], object] = print,
     start: Callable[[int], Advance] = lambda total: lambda done: None,
-) -> list[dict[str, Any]]:
+) -> list[CellResult]:
     """Measures every cell of `grid` that `folder` does not hold yet.
 
     Args:
+        grid: see `load_grid`.
         folder: where results go; see `Store`.
-        command, preset: recorded with the results.
+        command: recorded with the results.
+        preset: the grid's name, recorded too.
+        overwrite: whether results of another grid may be dropped.
         device: of the models.
-        tell: is told of each cell that begins. warn: of results that were found damaged.
+        tell: is told of each cell that begins.
+        warn: is told of results that were found damaged, and of entries that are not the bench's.
         start: called with the model evaluations to do; what it returns is told of those done.
 
     Returns:
@@ -47,42 +49,53 @@ def run_bench(
         FileExistsError: it holds the results of another grid.
     """
     began = time.monotonic()
-    folder.mkdir(parents=True, exist_ok=True)
+    check_kind(folder, folder=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except NotADirectoryError:
+        raise FileExistsError(f"{folder} cannot be made: a file is in its way") from None
     with lock_rank(folder, 0):
-        store = Store(folder, grid, {"hashes": _hashes(grid)}, overwrite)
-        done = {}
-        for cell in grid.cells:
-            content, problem = store.load(cell)
-            if problem:
-                warn(f"{problem}; it is computed again")
-            if content is not None:
-                done[cell] = content
+        store = Store(folder, grid, _hashes(grid), overwrite)
+        done = _loaded(store, grid, warn)
         budget = Budget(start(total_work(grid, [cell for cell in grid.cells if cell not in done])))
-        source: Source | None = None
+        source: SampledModel | None = None
         for cell in _by_source(grid):
             if cell in done:
                 continue
             if source is None or source.key != cell.source:
                 tell(f"fine solution of {cell.model}, guidance {cell.guidance:g}")
-                source = Source(cell, grid, device, budget)
+                source = SampledModel(cell, grid, device, budget)
             tell(cell.id)
-            done[cell], pictures = measure_cell(cell, source)
-            store.save(cell, done[cell], pictures)
+            done[cell] = store.save(cell, *measure_cell(cell, source))
             _publish(store, grid, done, command, preset, began)
         return _publish(store, grid, done, command, preset, began)
+
+
+def _loaded(store: Store, grid: Grid, warn: Callable[[str], object]) -> dict[Cell, CellResult]:
+    """The cells that the folder holds already."""
+    done = {}
+    for text in store.foreign():
+        warn(text)
+    for cell in grid.cells:
+        result, problem = store.load(cell)
+        if problem:
+            warn(f"{problem}; it is computed again")
+        if result is not None:
+            done[cell] = result
+    return done
 
 
 def _publish(
     store: Store,
     grid: Grid,
-    done: dict[Cell, dict[str, Any]],
+    done: dict[Cell, CellResult],
     command: str,
     preset: str | None,
     began: float,
-) -> list[dict[str, Any]]:
+) -> list[CellResult]:
     cells = [done[cell] for cell in grid.cells if cell in done]
     # The time of the cells, wherever they were computed, not that of the last start.
-    seconds = sum(cell["seconds"] for cell in cells)
+    seconds = sum(cell.seconds for cell in cells)
     store.publish(cells, command, preset, max(seconds, time.monotonic() - began))
     return cells
 
@@ -94,9 +107,9 @@ def _by_source(grid: Grid) -> list[Cell]:
 
 
 def _hashes(grid: Grid) -> dict[str, dict[str, str]]:
+    """SHA-256 of the files behind the models, and of calibrations by the texts of their solvers."""
     models = dict.fromkeys(cell.model for cell in grid.cells)
-    solvers = dict.fromkeys(cell.solver for cell in grid.cells)
-    files = {text: path for text in solvers if (path := calibration_path(text))}
+    files = {cell.solver: cell.calibration for cell in grid.cells if cell.calibration}
     return {model: hashes_of(model) for model in models} | {
-        text: {"calibration": sha256(path)} for text, path in files.items()
+        text: {"calibration": hashed} for text, hashed in files.items()
     }

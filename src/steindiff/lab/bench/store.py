@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 
 from ..._files import digest, sha256, write_whole
 from ..._provenance import machine, versions
-from .grid import Cell, Grid
-from .verdicts import FORMAT, cell_file_name
+from ..typed import convert, read_json
+from .grid import Cell, Grid, GridRecord, cell_id
+from .results import FORMAT, CellResult, Machine, Results, cell_file_name
+
+_PARTIAL = re.compile(
+    r"\..+\.(json|npz)\.\w+"
+)  # what `write_whole` calls what it has not moved yet
+_NAMED = 5  # foreign entries that are named
+
+
+class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `bench.json` says of the results beside it."""
+
+    grid: GridRecord
+    hashes: dict[str, dict[str, str]]
+
+
+class _CellFile(msgspec.Struct, forbid_unknown_fields=True):
+    """A cell as its file holds it; the checksum is that of the plain data."""
+
+    sha256: str
+    cell: dict[str, Any]
 
 
 class Store:
@@ -24,120 +46,183 @@ class Store:
         samples/<id>.npz      pictures of its first samples, where samples are images
         results.json          all cells, in the order of the grid
 
+    What else is in the folder is left alone.
+
     Args:
         folder: made if it is not there.
         grid: what is asked for now.
-        header: what else a result must agree in: hashes of models and calibrations.
+        hashes: of the files behind models and calibrations, in which results must agree too.
         overwrite: whether cells of another grid may be dropped.
 
     Raises:
-        FileExistsError: the folder holds the results of another grid; what differs is named.
+        FileExistsError: the folder holds the results of another grid, what differs is named; or a
+            file stands where a folder is needed, or the other way round.
     """
 
-    def __init__(self, folder: Path, grid: Grid, header: dict[str, Any], overwrite: bool) -> None:
-        self.folder, self.grid = folder, grid
-        wanted = json.loads(json.dumps({"grid": grid.to_dict(), **header}))
-        found = self._asked()
-        if found == {} and not overwrite:
-            raise FileExistsError(
-                f"{folder / 'bench.json'} is damaged or missing; choose another --out or pass "
-                "--overwrite"
-            )
-        if found is not None and found != wanted and not overwrite:
-            raise FileExistsError(
-                f"{folder} holds the results of another grid ({_difference(found, wanted)}); "
-                "choose another --out or pass --overwrite"
-            )
-        if found != wanted or overwrite:
-            old = ("cells/*.json", "samples/*.npz", "results.json")
-            for path in (path for pattern in old for path in folder.glob(pattern)):
-                path.unlink()
+    def __init__(
+        self, folder: Path, grid: Grid, hashes: dict[str, dict[str, str]], overwrite: bool
+    ) -> None:
+        self.folder, self.wanted = folder, _Asked(grid.record(), hashes)
+        self.names = {cell: cell_file_name(cell.id) for cell in grid.cells}
+        for name in ("cells", "samples"):
+            check_kind(folder / name, folder=True)
+        for name in ("bench.json", "results.json"):
+            check_kind(folder / name, folder=False)
+        found = self._check(overwrite)
+        if found is None or overwrite:
+            self._drop(found)
         for name in ("cells", "samples"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-            for path in (folder / name).glob(".*"):  # what a killed run was writing
-                path.unlink()
-        for path in folder.glob(".*.json.*"):
-            path.unlink()
-        self.header = header
-        self._write(folder / "bench.json", wanted)
+        for place in (folder, folder / "cells", folder / "samples"):
+            for path in place.iterdir():
+                if _PARTIAL.fullmatch(path.name) and path.is_file():  # a killed run was writing it
+                    path.unlink()
+        self._write(folder / "bench.json", self.wanted)
 
-    def load(self, cell: Cell) -> tuple[dict[str, Any] | None, str]:
+    def foreign(self) -> list[str]:
+        """A sentence for each folder that holds what is not of this bench."""
+        told = []
+        for place, suffix in (("cells", "json"), ("samples", "npz")):
+            own = {f"{name}.{suffix}" for name in self.names.values()}
+            names = sorted(p.name for p in (self.folder / place).iterdir() if p.name not in own)
+            if names:
+                more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+                told.append(
+                    f"{self.folder / place} holds what is not of this bench, and is left alone: "
+                    f"{', '.join(names[:_NAMED])}{more}"
+                )
+        return told
+
+    def load(self, cell: Cell) -> tuple[CellResult | None, str]:
         """The cell's result, or None and why it is not to be had ("" if it was never there)."""
-        path = self._cell(cell)
+        path, pictures = self._paths(cell)
+        for file in (path, pictures):
+            check_kind(file, folder=False)
         if not path.exists():
             return None, ""
         try:
-            found = json.loads(path.read_text())
-            content, expected = found["cell"], found["sha256"]
-        except (ValueError, LookupError, TypeError) as error:
-            return None, f"{path} is damaged ({type(error).__name__}: {error})"
-        if digest(content) != expected:
+            found = read_json(path, _CellFile)
+            result = convert(found.cell, CellResult, "the cell")
+        except ValueError as error:
+            text = str(error).removeprefix(f"{path} is damaged: ")
+            return None, f"{path} is damaged ({text})"
+        if digest(found.cell) != found.sha256:
             return None, f"{path} is damaged (its checksum does not fit)"
-        if content.get("id") != cell.id:
+        if result.id != cell.id:
             return None, f"{path} is damaged (it holds another cell)"
-        if "samples_sha256" in content:
-            pictures = self._samples(cell)
-            if not pictures.exists() or sha256(pictures) != content["samples_sha256"]:
-                return None, f"{pictures} is damaged or missing"
-        return content, ""
+        if result.samples_sha256 is not None and (
+            not pictures.exists() or sha256(pictures) != result.samples_sha256
+        ):
+            return None, f"{pictures} is damaged or missing"
+        return result, ""
 
     def save(
-        self, cell: Cell, content: dict[str, Any], pictures: Mapping[str, np.ndarray] | None
-    ) -> None:
-        """Writes a cell whole; its pictures first, since its record vouches for them."""
+        self, cell: Cell, result: CellResult, pictures: Mapping[str, np.ndarray] | None
+    ) -> CellResult:
+        """Writes a cell whole; its pictures first, since its record vouches for them.
+
+        Returns:
+            The result, with the hash of the pictures.
+        """
+        path, file = self._paths(cell)
         if pictures:
-            path = self._samples(cell)
             arrays: dict[str, Any] = dict(pictures)
-            write_whole(path, lambda file: np.savez_compressed(file, **arrays))
-            content["samples_sha256"] = sha256(path)
-        content = json.loads(json.dumps(content, allow_nan=False))
-        self._write(self._cell(cell), {"sha256": digest(content), "cell": content})
+            write_whole(file, lambda stream: np.savez_compressed(stream, **arrays))
+            result = msgspec.structs.replace(result, samples_sha256=sha256(file))
+        content = msgspec.to_builtins(result)
+        json.dumps(content, allow_nan=False)  # raises where a figure is no number
+        self._write(path, _CellFile(digest(content), content))
+        return result
 
     def publish(
-        self, cells: list[dict[str, Any]], command: str, preset: str | None, seconds: float
+        self, cells: list[CellResult], command: str, preset: str | None, seconds: float
     ) -> None:
         """Writes results.json from the cells that there are."""
-        self._write(
-            self.folder / "results.json",
-            {
-                "format": FORMAT,
-                "complete": len(cells) == len(self.grid.cells),
-                "command": command,
-                "preset": preset,
-                "grid": self.grid.to_dict(),
-                **self.header,
-                "versions": versions("steindiff", "torch", "numpy"),
-                "machine": machine(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
-                "interval": f"95%, paired bootstrap over noises, {self.grid.resamples} resamples",
-                "seconds": round(seconds, 1),
-                "cells": cells,
-            },
+        grid = self.wanted.grid
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        results = Results(
+            format=FORMAT,
+            complete=len(cells) == len(grid.cells),
+            command=command,
+            preset=preset,
+            grid=grid,
+            hashes=self.wanted.hashes,
+            versions=versions("steindiff", "torch", "numpy"),
+            machine=Machine(**machine(device)),
+            interval=f"95%, paired bootstrap over noises, {grid.resamples} resamples",
+            seconds=round(seconds, 1),
+            cells=cells,
         )
+        self._write(self.folder / "results.json", results)
 
-    def _asked(self) -> dict[str, Any] | None:
+    def _check(self, overwrite: bool) -> _Asked | None:
+        """What was asked for before; None where that is not known, or nothing was."""
         path = self.folder / "bench.json"
         try:
-            found = json.loads(path.read_text())
-        except FileNotFoundError:
-            return {} if any(self.folder.glob("cells/*.json")) else None
-        except ValueError:
-            return {}  # damaged: nothing it says can be relied on
-        whole = isinstance(found, dict) and isinstance(found.get("grid"), dict)
-        return found if whole else {}
+            found = read_json(path, _Asked)
+        except (FileNotFoundError, ValueError):
+            if overwrite or not (path.exists() or any(self.folder.glob("cells/*.json"))):
+                return None
+            raise FileExistsError(
+                f"{path} is damaged or missing; choose another --out or pass --overwrite"
+            ) from None
+        if found != self.wanted and not overwrite:
+            raise FileExistsError(
+                f"{self.folder} holds the results of another grid "
+                f"({_difference(found, self.wanted)}); choose another --out or pass --overwrite"
+            )
+        return found
 
-    def _cell(self, cell: Cell) -> Path:
-        return self.folder / "cells" / f"{cell_file_name(cell.id)}.json"
+    def _drop(self, found: _Asked | None) -> None:
+        """Removes the cells of this grid, of the one before, and of whatever is a cell's file."""
+        names = set(self.names.values())
+        names |= {cell_file_name(cell_id(cell)) for cell in found.grid.cells} if found else set()
+        for path in self.folder.glob("cells/*.json"):
+            if path.is_file() and _is_cell(path):
+                names.add(path.stem)
+        cells, samples = self.folder / "cells", self.folder / "samples"
+        own = [path for n in names for path in (cells / f"{n}.json", samples / f"{n}.npz")]
+        for path in (*own, self.folder / "results.json"):
+            check_kind(path, folder=False)
+            path.unlink(missing_ok=True)
 
-    def _samples(self, cell: Cell) -> Path:
-        return self.folder / "samples" / f"{cell_file_name(cell.id)}.npz"
+    def _paths(self, cell: Cell) -> tuple[Path, Path]:
+        """The files of a cell's figures and of its pictures."""
+        name = self.names[cell]
+        return self.folder / "cells" / f"{name}.json", self.folder / "samples" / f"{name}.npz"
 
-    def _write(self, path: Path, content: dict[str, Any]) -> None:
-        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    def _write(self, path: Path, content: msgspec.Struct) -> None:
+        plain = msgspec.to_builtins(content)
+        text = json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
         write_whole(path, lambda file: file.write(text.encode()))
 
 
-def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+def check_kind(path: Path, folder: bool) -> None:
+    """Refuses a file where a bench has a folder, and a folder where it has a file.
+
+    Raises:
+        FileExistsError: names it.
+    """
+    if path.exists() and path.is_dir() != folder:
+        found, needed = ("file", "folder") if folder else ("folder", "file")
+        raise FileExistsError(
+            f"{path} is a {found}, and a bench needs a {needed} there: move it away, or choose "
+            "another --out"
+        )
+
+
+def _is_cell(path: Path) -> bool:
+    try:
+        read_json(path, _CellFile)
+    except ValueError:
+        return False
+    return True
+
+
+def _difference(found: _Asked, wanted: _Asked) -> str:
     """Names of the settings in which two grids differ."""
-    a, b = ({**x.pop("grid", {}), **x} for x in (dict(found), dict(wanted)))
-    names = [name for name in {**a, **b} if a.get(name) != b.get(name)]
+    names = [n for n in GridRecord.__struct_fields__
+             if getattr(found.grid, n) != getattr(wanted.grid, n)]  # fmt: skip
+    if found.hashes != wanted.hashes:
+        names.append("hashes")
     return "other " + ", ".join(names)

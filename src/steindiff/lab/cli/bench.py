@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
@@ -14,12 +14,8 @@ from ..._provenance import command_line
 from ...calibrated import About, load_calibration
 from ..bench.grid import Grid, load_grid, load_preset, presets
 from ..specs import calibrated_text
-from .diffusers import diffusers
-from .overhead import overhead
 
 app = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
-app.command("overhead")(overhead)
-app.command("diffusers")(diffusers)
 
 
 @app.callback()
@@ -46,7 +42,7 @@ def bench(
     """Measure a grid of solvers, relaxations and controls at equal NFE, with intervals.
 
     Each cell is saved as it ends; the same command started again goes on where it was. Writes
-    results.json, report.html and figures. `steindiff bench overhead` measures the cost instead.
+    results.json, report.html and figures.
     """
     if context.invoked_subcommand is not None:
         return
@@ -66,11 +62,12 @@ def bench(
 
 def run(grid: Grid, out: Path, preset: str | None, device: str, overwrite: bool) -> None:
     """Measures with a progress bar, writes the report, and prints the summary."""
-    from ..bench.overhead import check_device
     from ..bench.report import write_report
+    from ..bench.results import read_results
     from ..bench.run import run_bench
-    from ..bench.tables import terminal_summary
-    from ..bench.verdicts import read_results
+    from ..bench.tables import summary_tables
+    from ..devices import check_device
+    from ..tables import render
 
     place = str(check_device(device))
     columns = Progress.get_default_columns()[1:-1]
@@ -93,7 +90,8 @@ def run(grid: Grid, out: Path, preset: str | None, device: str, overwrite: bool)
             start=start,
         )
     report = write_report(out)
-    Console().print(*terminal_summary(read_results(out)))
+    for table in summary_tables(read_results(out)):
+        Console().print(render(table, "terminal"))
     typer.echo(f"report: {report}   figures: {out / 'results.json'}")
 
 
@@ -116,8 +114,9 @@ def with_calibrated_cells(grid: Grid, path: Path) -> Grid:
             f"{path} is of model {about.model!r}, guidance {about.guidance:g}, schedule "
             f"{about.schedule!r}, {setting[-1]} NFE; the grid has no cells of these"
         )
-    cells = dict.fromkeys(replace(cell, solver=calibrated_text(path)) for cell in beside)
-    return replace(grid, cells=(*grid.cells, *cells))
+    return grid.with_cells(
+        msgspec.structs.replace(cell.axes, solver=calibrated_text(path)) for cell in beside
+    )
 
 
 def _sources(*values: object) -> dict[str, object]:
@@ -125,9 +124,9 @@ def _sources(*values: object) -> dict[str, object]:
 
 
 def _compare(a: Path, b: Path) -> None:
-    from ..bench.difference import compare_results
+    from ..bench.compare_runs import compare_results
 
-    difference = compare_results(a, b)
-    Console().print(difference.terminal())
-    if difference.exit_status:
-        raise typer.Exit(difference.exit_status)
+    comparison = compare_results(a, b)
+    Console().print(comparison.terminal())
+    if comparison.exit_status:
+        raise typer.Exit(comparison.exit_status)

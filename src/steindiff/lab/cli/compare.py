@@ -10,8 +10,10 @@ import typer
 
 from ..._files import write_whole
 from ...models import MODELS
-from ..bench.grid import LEAST, Grid, make_grid, seeds_of
-from ..bench.verdicts import cell_file_name, read_results, title
+from ..bench.grid import LEAST, Grid, make_grid
+from ..bench.judging import distance
+from ..bench.results import BASE, CoefficientResult, Diverged, cell_file_name, read_results
+from ..bench.titles import solver_title
 from . import bench
 from .options import GuidanceOption, SigmaMaxOption, SigmaMinOption, SolversOption, check_output
 from .picture import Row, comparison
@@ -76,39 +78,36 @@ def compare(
 def _picture(out: Path, grid: Grid) -> Any:
     """Rows of the first schedule and NFE asked for."""
     coefficient = grid.coefficients[0]
-    found = {cell["id"]: cell for cell in read_results(out)["cells"]}
     first = grid.cells[0]
-    cells = [
-        found[cell.id]
-        for cell in grid.cells
-        if (cell.schedule, cell.nfe) == (first.schedule, first.nfe)
-    ]
+    where = first.schedule, first.nfe
+    cells = [cell for cell in read_results(out).cells if (cell.schedule, cell.nfe) == where]
     rows: list[Row] = []
     fine = np.empty(0)
     for cell in cells:
-        with np.load(out / "samples" / f"{cell_file_name(cell['id'])}.npz") as arrays:
+        with np.load(out / "samples" / f"{cell_file_name(cell.id)}.npz") as arrays:
             images = dict(arrays)
         fine = images["fine"]
-        for rule, suffix, colour in (
-            ("base", "", "#444"),
+        for name, suffix, colour in (
+            (BASE, "", "#444"),
             (coefficient, " + SteinDiff", "#0a7d33"),
         ):
-            label = title(cell["solver"]) + suffix
-            shown = images.get(rule, np.zeros_like(fine))
-            rows.append(Row(label, _subtitle(cell["rules"][rule]), shown, colour))
-    rows.append(Row("Fine solution", cells[0]["reference"].rpartition(": ")[2], fine, "#1f4e9c"))
+            label = solver_title(cell.solver) + suffix
+            shown = images.get(name, np.zeros_like(fine))
+            rows.append(Row(label, _subtitle(cell.coefficients[name]), shown, colour))
+    rows.append(Row("Fine solution", cells[0].reference.rpartition(": ")[2], fine, "#1f4e9c"))
     heading = f"{first.nfe} model evaluations: the solver alone, and with SteinDiff"
     caption = (
         f"Each column starts from the same noise and asks for the same class ({first.model}, "
         f"schedule {first.schedule}).\nFréchet distance in classifier features to the fine "
-        f"solution, {cells[0]['samples']} samples, seeds {first.seeds}; smaller is better."
+        f"solution, {cells[0].samples} samples, seeds {first.seeds}; smaller is better."
     )
     classes = MODELS[first.model]["classes"]
-    names = [classes[seed % len(classes)] for seed in seeds_of(first)[:SHOWN]]
+    names = [classes[seed % len(classes)] for seed in first.seed_list[:SHOWN]]
     return comparison(rows, names, heading, caption)
 
 
-def _subtitle(outcome: dict[str, Any]) -> str:
-    if outcome["status"] != "ok":
-        return f"diverged at step {outcome['step']}"
-    return f"Fréchet distance {outcome['metrics']['fd']['value']:.2f}"
+def _subtitle(result: CoefficientResult) -> str:
+    if isinstance(result, Diverged):
+        return f"diverged at step {result.step}"
+    fd = distance(result)
+    return "no distance" if fd is None else f"Fréchet distance {fd.value:.2f}"

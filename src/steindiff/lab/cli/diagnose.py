@@ -11,7 +11,7 @@ from rich.progress import Progress, TextColumn
 from rich.table import Table
 
 from ..._provenance import command_line
-from ..bench.overhead import check_device
+from ..devices import check_device
 from ..diagnosis import CHAPTERS, Setting, Sizes, make_setting, run_chapters, verdicts, write_report
 from ..diagnosis.subjects import edm as of_edm
 from ..diagnosis.subjects import folder as of_folder

@@ -1,9 +1,8 @@
-"""One model with its noises and fine solution: samples any solver under any rule."""
+"""One model with its noises and fine solution: samples any solver under any coefficient."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -15,19 +14,20 @@ from ...sampling import noise, sample
 from ...solvers import Solver
 from ...stein import Coefficient, Oracle, Relaxed
 from ...trajectory import FineSolution
-from .grid import Cell, Grid, seeds_of
-from .measure import Reference
+from .cell_metrics import Reference
+from .grid import Cell, Grid
 from .memo import Memo
+from .progress import Budget, fine_work
+from .results import Diverged
 from .subjects import make_subject
-from .work import Budget, fine_work
 
 BATCH = 100
-Rule = Callable[[slice], Coefficient | None]
+OfBatch = Callable[[slice], Coefficient | None]
 """The coefficient for a batch of the noises."""
 
 
 class Samples(NamedTuple):
-    """What one rule gave: x (N, *shape); gamma and energy (steps, N); all on the CPU."""
+    """What one coefficient gave: x (N, *shape); gamma and energy (steps, N); all on the CPU."""
 
     x: Tensor
     gamma: Tensor
@@ -35,20 +35,7 @@ class Samples(NamedTuple):
     nfe: int
 
 
-@dataclass(frozen=True)
-class Divergence:
-    """Where samples stopped being finite first, and how many did."""
-
-    step: int
-    sigma: float
-    samples: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """As it stands in the results."""
-        return {"status": "diverged", **asdict(self)}
-
-
-class Source:
+class SampledModel:
     """What the cells of one model, guidance and set of seeds share.
 
     Args:
@@ -59,7 +46,7 @@ class Source:
     def __init__(self, cell: Cell, grid: Grid, device: str, budget: Budget) -> None:
         self.key, self.grid, self.budget = cell.source, grid, budget
         self.subject = make_subject(cell.model, cell.guidance, device)
-        self.seeds = seeds_of(cell)
+        self.seeds = cell.seed_list
         self.x = noise(self.subject.shape, grid.sigma_max, self.seeds, device=device)
         self.memo = Memo(self.subject.denoiser)
         count = len(self.x)
@@ -72,13 +59,13 @@ class Source:
         budget.finish()
 
     def sample(
-        self, solver: Solver, levels: Sequence[float], rule: Rule, count: int | None = None
-    ) -> Samples | Divergence:
-        """All samples, or the first `count`, of a solver under a rule."""
+        self, solver: Solver, levels: Sequence[float], of: OfBatch, count: int | None = None
+    ) -> Samples | Diverged:
+        """All samples, or the first `count`, of a solver under a coefficient."""
         found: list[Samples] = []
         failed: list[NonFiniteError] = []
         for part in self._first(len(self.x) if count is None else count):
-            coefficient = rule(part)
+            coefficient = of(part)
             relaxed = Relaxed(solver, coefficient) if coefficient else solver
             try:
                 found.append(self._batch(relaxed, levels, part))
@@ -86,7 +73,8 @@ class Source:
                 failed.append(error)
         if failed:
             step = min(error.step for error in failed)
-            return Divergence(step, levels[step], sum(len(error.samples) for error in failed))
+            count = sum(len(error.samples) for error in failed)
+            return Diverged(step=step, sigma=levels[step], samples=count)
         x, gamma, energy, nfe = zip(*found, strict=True)
         return Samples(torch.cat(x), torch.cat(gamma, dim=1), torch.cat(energy, dim=1), nfe[0])
 
@@ -116,7 +104,7 @@ class Source:
         return self.references[sigma]
 
     def oracle(self, part: slice, levels: Sequence[float]) -> Oracle:
-        """The rule of the control "oracle", for a batch."""
+        """The coefficient of the control "oracle", for a batch."""
         fine = self.fine[self.parts.index(part)]
         return Oracle(tuple(fine.at(level) for level in levels[1:-1]))
 

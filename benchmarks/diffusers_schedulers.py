@@ -1,5 +1,7 @@
 """Every supported scheduler of diffusers on the shipped pipeline: plain and stabilised, equal NFE.
 
+    python benchmarks/diffusers_schedulers.py --out docs/results/diffusers.json    (make diffusers)
+
 The samples are held against the fine solution from the same noise, as in the rest of the bench.
 diffusers' schedulers start at different levels (VE sigma 83.6 for the VP ones, 80 for EDM, pure
 noise for flow models); at all of them the noise is all that can be seen, and the solutions are
@@ -13,21 +15,36 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import diffusers
+import msgspec
 import torch
+import typer
+from rich.console import Console
 from torch import Tensor
 
+from script import command_line, run
 from shipped_pipeline import FashionMNISTPipeline  # of examples/
-
-from ..._files import write_text
-from ..._provenance import machine, versions
-from ...adapters.diffusers import stabilize
-from ...sampling import noise
-from ...trajectory import FineSolution
-from ..metrics import paired_bootstrap, rmse
-from .subjects import Network
-from .verdicts import FORMAT
+from steindiff._files import write_text
+from steindiff._provenance import machine, versions
+from steindiff.adapters.diffusers import stabilize
+from steindiff.lab.bench.results import (
+    BASE,
+    FORMAT,
+    CellRecord,
+    Interval,
+    Machine,
+    Measured,
+    Metrics,
+)
+from steindiff.lab.bench.subjects import Network
+from steindiff.lab.bench.tables import cells_table
+from steindiff.lab.metrics import paired_bootstrap, rmse
+from steindiff.lab.tables import render
+from steindiff.lab.typed import read_json
+from steindiff.sampling import noise
+from steindiff.trajectory import FineSolution
 
 MODEL = "fashion-mnist"
 BETAS = {"beta_start": 1e-4, "beta_end": 0.0175}
@@ -35,16 +52,15 @@ FINE_STEPS = 20
 RESAMPLES = 200
 BATCH = 250
 
-Result = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class Peer:
     """A scheduler in a setting that people use.
 
     Attributes:
-        title: as they call it. scheduler: class in diffusers. options: its own; VP schedulers also
-            get the betas of the shipped pipeline.
+        title: as they call it.
+        scheduler: class in diffusers.
+        options: its own; VP schedulers also get the betas of the shipped pipeline.
     """
 
     title: str
@@ -53,8 +69,6 @@ class Peer:
 
     def make(self) -> Any:
         """The plain scheduler."""
-        import diffusers
-
         cls = getattr(diffusers, self.scheduler)
         takes = cls.__init__.__wrapped__.__code__.co_varnames
         betas = BETAS if "beta_start" in takes else {}
@@ -111,6 +125,40 @@ PEERS: tuple[Peer, ...] = (
 )
 
 
+class SchedulerCell(CellRecord, frozen=True, kw_only=True):
+    """One scheduler at one NFE, plain and stabilised.
+
+    Attributes:
+        calls: evaluations that its steps cost, where they do not fit the NFE exactly.
+        options: of the scheduler, whose class is the cell's `schedule`.
+    """
+
+    calls: int
+    options: dict[str, Any]
+
+
+class SchedulerSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What all cells of a file share."""
+
+    seeds: str
+    samples: int
+    guidance: float
+
+
+class SchedulerResults(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """All of a file of results; `Results` of the bench says what the fields are."""
+
+    format: int
+    complete: bool
+    command: str
+    setting: SchedulerSetting
+    versions: dict[str, str]
+    machine: Machine
+    interval: str
+    reference: str
+    cells: list[SchedulerCell]
+
+
 def measure_peers(
     out: Path,
     *,
@@ -122,34 +170,39 @@ def measure_peers(
     peers: Sequence[Peer] = PEERS,
     command: str = "",
     tell: Callable[[str], object] = lambda text: None,
-) -> Result:
+) -> SchedulerResults:
     """Measures every peer at every NFE, saving each cell in `out`; goes on where a run stopped.
 
     Args:
         out: JSON file. One of another setting is refused.
         nfes: evaluations of the network; a scheduler whose steps do not fit exactly does as many
             as stay below.
-        count: samples, of the seeds from `first_seed`; sample s is asked to be of class s mod 10.
+        count: samples; sample s is asked to be of class s mod 10.
+        first_seed: of the samples.
         guidance: scale of classifier-free guidance; an evaluation is then of two halves.
+        coefficient: of the relaxation.
+        peers: the schedulers.
+        command: recorded with the results.
+        tell: is told of each cell that begins.
 
     Returns:
-        What `out` then holds, in the bench's format.
+        What `out` then holds.
 
     Raises:
-        ValueError: `out` holds the results of another setting.
+        ValueError: `out` holds the results of another setting, or is damaged.
     """
     seeds = range(first_seed, first_seed + count)
-    setting = {"seeds": f"{seeds[0]}-{seeds[-1]}", "samples": count, "guidance": guidance}
+    setting = SchedulerSetting(f"{seeds[0]}-{seeds[-1]}", count, float(guidance))
     found = _opened(out, setting, command)
     wanted = [(peer, nfe) for nfe in nfes for peer in peers if _steps(peer, nfe)]
-    done = {cell["id"] for cell in found["cells"]}
-    judge = _Judge(seeds, guidance)
+    done = {cell.id for cell in found.cells}
+    judge = _Judge(seeds, setting)
     for peer, nfe in wanted:
         if _id(peer, nfe) not in done:
             tell(f"{peer.title}, {nfe} NFE")
-            found["cells"].append({**judge.cell(peer, nfe, coefficient), **setting})
+            found.cells.append(judge.cell(peer, nfe, coefficient))
             _save(out, found)
-    found["complete"] = True
+    found.complete = True
     _save(out, found)
     return found
 
@@ -157,9 +210,9 @@ def measure_peers(
 class _Judge:
     """The pipeline, the noises and what the samples are held against."""
 
-    def __init__(self, seeds: Sequence[int], guidance: float) -> None:
-        self.guidance = guidance
-        self.subject = Network(MODEL, guidance)
+    def __init__(self, seeds: Sequence[int], setting: SchedulerSetting) -> None:
+        self.setting, self.guidance = setting, setting.guidance
+        self.subject = Network(MODEL, setting.guidance)
         self.pipe = FashionMNISTPipeline.from_shipped(MODEL)
         self.pipe.set_progress_bar_config(disable=True)
         self.noise = noise(self.subject.shape, 1.0, seeds)
@@ -168,38 +221,37 @@ class _Judge:
         self.fine = torch.cat(fine)
         self.features = self.subject.features.features(self.fine)
 
-    def cell(self, peer: Peer, nfe: int, coefficient: str) -> Result:
+    def cell(self, peer: Peer, nfe: int, coefficient: str) -> SchedulerCell:
         """Plain and stabilised, from the same noises."""
         began = time.perf_counter()
         plain, steps = peer.make(), _steps(peer, nfe)
         samples = {
-            "base": self._sample(steps, plain),
+            BASE: self._sample(steps, plain),
             coefficient: self._sample(steps, stabilize(plain, coefficient)),
         }
-        features = {rule: self.subject.features.features(x) for rule, x in samples.items()}
-        paired = paired_bootstrap(features, self.features, baseline="base", resamples=RESAMPLES)
-        rules = {
-            rule: {
-                "status": "ok",
-                "metrics": {
-                    "fd": paired[rule].distance._asdict(),
-                    "rmse": rmse(x, self.fine).pooled,
-                },
-                **({} if rule == "base" else {"ratio": paired[rule].ratio._asdict()}),
-            }
-            for rule, x in samples.items()
-        }
-        return {
-            "id": _id(peer, nfe),
-            "model": MODEL,
-            "schedule": peer.scheduler,
-            "nfe": nfe,
-            "calls": _calls(peer, steps),
-            "solver": peer.title,
-            "options": peer.options,
-            "rules": rules,
-            "seconds": round(time.perf_counter() - began, 1),
-        }
+        features = {name: self.subject.features.features(x) for name, x in samples.items()}
+        paired = paired_bootstrap(features, self.features, baseline=BASE, resamples=RESAMPLES)
+        return SchedulerCell(
+            id=_id(peer, nfe),
+            model=MODEL,
+            schedule=peer.scheduler,
+            nfe=nfe,
+            calls=_calls(peer, steps),
+            solver=peer.title,
+            options=peer.options,
+            coefficients={
+                name: Measured(
+                    metrics=Metrics(
+                        fd=Interval(**paired[name].distance._asdict()),
+                        rmse=rmse(x, self.fine).pooled,
+                    ),
+                    ratio=None if name == BASE else Interval(**paired[name].ratio._asdict()),
+                )
+                for name, x in samples.items()
+            },
+            seconds=round(time.perf_counter() - began, 1),
+            **msgspec.structs.asdict(self.setting),
+        )
 
     def _sample(self, steps: int, scheduler: Any) -> Tensor:
         self.pipe.scheduler = scheduler
@@ -249,27 +301,64 @@ def _id(peer: Peer, nfe: int) -> str:
     return f"{peer.title}/{nfe}"
 
 
-def _opened(out: Path, setting: Result, command: str) -> Result:
+def _opened(out: Path, setting: SchedulerSetting, command: str) -> SchedulerResults:
+    """The results so far, none at first."""
     if not out.exists():
-        return {
-            "format": FORMAT,
-            "complete": False,
-            "command": command,
-            "setting": setting,
-            "versions": versions("torch", "diffusers"),
-            "machine": machine(torch.device("cpu")),
-            "interval": f"95%, paired bootstrap over noises, {RESAMPLES} resamples",
-            "reference": f"fine solution from the same noise: Heun, {2 * FINE_STEPS - 1} NFE",
-            "cells": [],
-        }
-    found = json.loads(out.read_text(encoding="utf-8"))
-    if found.get("setting") != setting:
+        return SchedulerResults(
+            format=FORMAT,
+            complete=False,
+            command=command,
+            setting=setting,
+            versions=versions("torch", "diffusers"),
+            machine=Machine(**machine(torch.device("cpu"))),
+            interval=f"95%, paired bootstrap over noises, {RESAMPLES} resamples",
+            reference=f"fine solution from the same noise: Heun, {2 * FINE_STEPS - 1} NFE",
+            cells=[],
+        )
+    found = read_json(out, SchedulerResults)
+    if found.setting != setting:
         raise ValueError(
-            f"{out} holds results of {found.get('setting')}; {setting} is asked for: choose "
-            "another file, or remove this one"
+            f"{out} holds results of {found.setting}; {setting} is asked for: choose another "
+            "file, or remove this one"
         )
     return found
 
 
-def _save(out: Path, found: Result) -> None:
-    write_text(out, json.dumps(found, indent=1) + "\n")
+def _save(out: Path, found: SchedulerResults) -> None:
+    plain = msgspec.to_builtins(found)
+    write_text(out, json.dumps(plain, indent=1, allow_nan=False) + "\n")
+
+
+def schedulers(
+    out: Annotated[Path, typer.Option(help="JSON file; a run that stopped goes on.")],
+    nfe: Annotated[list[int] | None, typer.Option(min=1, help="Repeatable: 5, 8, 12.")] = None,
+    count: Annotated[int, typer.Option(min=20, help="Samples a cell.")] = 1000,
+    guidance: Annotated[float, typer.Option(help="Scale of classifier-free guidance.")] = 1.0,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Schedulers whose title holds this text; repeatable.")
+    ] = None,
+    first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first sample.")] = 0,
+) -> None:
+    """Measure every supported scheduler of diffusers on the shipped pipeline, base and relaxed."""
+    peers = [peer for peer in PEERS if not only or any(text in peer.title for text in only)]
+    if not peers:
+        raise ValueError(f"only is {only}; one of {', '.join(peer.title for peer in PEERS)}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with Console(stderr=True).status("fine solution") as status:
+        found = measure_peers(
+            out,
+            nfes=nfe or [5, 8, 12],
+            count=count,
+            first_seed=first_seed,
+            guidance=guidance,
+            peers=peers,
+            command=command_line(),
+            tell=status.update,
+        )
+    table = cells_table(found.cells, ["energy"], ["nfe"], "Fréchet distance")
+    Console().print(render(table, "terminal"))
+    typer.echo(f"figures: {out}")
+
+
+if __name__ == "__main__":
+    run(schedulers)

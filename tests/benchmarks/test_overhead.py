@@ -12,10 +12,6 @@ from typing import Any
 import pytest
 import torch
 import typer
-from torch import Tensor, nn
-
-import steindiff as sd
-from steindiff.lab.bench import overhead
 from steindiff.lab.bench.overhead import (
     interleaved,
     measure_overhead,
@@ -25,6 +21,10 @@ from steindiff.lab.bench.overhead import (
     tensors_of,
     waits,
 )
+from torch import Tensor, nn
+
+import steindiff as sd
+from steindiff.lab.bench import overhead
 from steindiff.lab.cli import overhead as command
 from steindiff.models import save_model
 from steindiff.models.network import NetworkConfig, UNetDenoiser

@@ -1,4 +1,4 @@
-"""What a cell is measured with: the base, coefficients, and the controls they have to beat."""
+"""The controls that a coefficient has to beat, and the coefficients they are made of."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONTROLS = {
 
 
 @dataclass(frozen=True)
-class Replay(Coefficient):
+class GivenGammas(Coefficient):
     """Gammas that are given: (steps, B), one row a relaxed step, whatever the state is."""
 
     gammas: Tensor = field(compare=False)

@@ -8,11 +8,11 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from steindiff.lab.bench.diffusers import PEERS, Peer, measure_peers
 
 import steindiff as sd
 from steindiff.adapters.diffusers import SUPPORTED
 from steindiff.lab.bench import diffusers as bench
-from steindiff.lab.bench.diffusers import PEERS, Peer, measure_peers
 from steindiff.lab.metrics import rmse
 
 EULER = Peer("Euler of EDM", "EDMEulerScheduler", {"sigma_data": 0.7})

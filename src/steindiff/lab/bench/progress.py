@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .grid import Cell, Grid, seeds_of
+from .grid import Cell, Grid
 
 Advance = Callable[[int], object]
 
@@ -30,7 +30,7 @@ class Budget:
         self.told(done)
 
     def finish(self) -> None:
-        """The piece has ended: with it what was remembered, or rules that broke down, spared."""
+        """The piece has ended, and with it what was remembered or broke down and so was spared."""
         self.advance(self.left)
 
 
@@ -42,14 +42,14 @@ def total_work(grid: Grid, cells: Sequence[Cell]) -> int:
 
 def fine_work(cell: Cell, grid: Grid) -> int:
     """Evaluations of the fine solution that the cell is held against."""
-    return len(seeds_of(cell)) * (2 * grid.fine_steps - 1)
+    return len(cell.seed_list) * (2 * grid.fine_steps - 1)
 
 
 def cell_work(cell: Cell, grid: Grid) -> int:
     """Evaluations of the cell, its metrics counted as three a sample."""
-    count = len(seeds_of(cell))
-    rules = 1 + len(grid.coefficients) + sum(c in grid.controls for c in ("random", "oracle"))
-    samples = rules * count
+    count = len(cell.seed_list)
+    whole = 1 + len(grid.coefficients) + sum(c in grid.controls for c in ("random", "oracle"))
+    samples = whole * count
     if "constant" in grid.controls:
         samples += count + len(grid.sweep) * min(grid.sweep_samples, count)
     return samples * cell.nfe + 3 * count
