@@ -88,13 +88,13 @@ class Bed:
 
     def sample(
         self, solver: Solver | str, levels: Sequence[float] | Tensor,
-        coefficient: Coefficient | str | None = None,
+        coefficient: Coefficient | str | None = None, end: str = "none",
     ) -> Tensor:  # fmt: skip
         """Samples (n, *shape) from the bed's noises.
 
         Args:
-            solver, levels, coefficient: as `steindiff.sample` takes them, the levels from sigma_max
-                on; the coefficient "oracle" knows the fine solution.
+            solver, levels, coefficient, end: as `steindiff.sample` takes them, the levels from
+                sigma_max on; the coefficient "oracle" knows the fine solution.
 
         Raises:
             NonFiniteError: a sample is not finite.
@@ -105,8 +105,9 @@ class Bed:
             rule = self._oracle(k, sigmas) if coefficient == "oracle" else coefficient
             conditioning = self.network.conditioning_of(self.seeds[part])
             result = sd.sample(
-                self.denoiser, self.x[part], sigmas, solver, rule, conditioning=conditioning
-            )
+                self.denoiser, self.x[part], sigmas, solver, rule,
+                end=end, conditioning=conditioning,
+            )  # fmt: skip
             found.append(result.x)
         return torch.cat(found)
 
@@ -133,11 +134,11 @@ class Bed:
 
     def measure(
         self, solver: Solver | str, levels: Sequence[float] | Tensor,
-        coefficient: Coefficient | str | None = None,
+        coefficient: Coefficient | str | None = None, end: str = "none",
     ) -> dict[str, float]:  # fmt: skip
         """`distances` of `sample`, at the level where it ends; infinite where it diverges."""
         try:
-            x = self.sample(solver, levels, coefficient)
+            x = self.sample(solver, levels, coefficient, end)
         except NonFiniteError:
             return self._infinite()
         return self.distances(x, float(levels[-1]))

@@ -1,0 +1,208 @@
+"""What docs/evidence/recipe.md rests on: `steps=N` and the pilot beside every plain choice.
+
+    python research/recipe.py plain     8 solvers x 6 schedules, alone
+    python research/recipe.py recipe    `sd.recipe`, and its parts left out one by one
+    python research/recipe.py pilot     `sd.pilot` on 64 other noises, judged on these
+    python research/recipe.py table     the figures, as Markdown
+
+Results go to research/results/recipe.json after every cell; started again it goes on. All cells of
+a network start from the same noises. The plain choices are ranked on the first RANKED noises; the
+best of them by either feature set are measured on all, and the best of these is the best plain one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import steindiff as sd
+from bed import NETWORKS, Bed
+from steindiff._files import write_text
+from steindiff._provenance import versions
+from steindiff.lab.specs import parse_solver
+from steindiff.recipes import Recipe
+
+RESULTS = Path(__file__).parent / "results" / "recipe.json"
+FIRST_SEED, COUNT, RANKED, KEPT = 10_000, 512, 128, 3
+LOWEST, HIGHEST = 0.002, 80.0
+SOLVERS = (
+    "euler", "dpmpp_2m", "dpmpp_3m", "unipc:2", "unipc:3", "ipndm:3", "ipndm:4", "deis:order=3",
+)  # fmt: skip
+SCHEDULES = ("karras", "log_snr", "flow 1", "flow 2", "flow 3", "flow 5")
+FIXED = "ipndm:4 on karras"  # the plain choice that is named in advance
+
+
+def levels_of(schedule: str, steps: int) -> list[float]:
+    """Levels of a plain choice, from HIGHEST to LOWEST."""
+    name, _, shift = schedule.partition(" ")
+    if name == "flow":
+        return sd.schedules.flow_shift(steps, LOWEST, HIGHEST, float(shift)).tolist()
+    return sd.schedules.SCHEDULES[name](steps, LOWEST, HIGHEST).tolist()
+
+
+class Results:
+    """Figures by network, guidance, steps and name, written after each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.content: dict[str, Any] = {"cells": {}}
+        if path.exists():
+            self.content = json.loads(path.read_text())
+
+    def measured(self, place: str, name: str) -> dict[str, float] | None:
+        return self.content["cells"].get(place, {}).get(name)
+
+    def add(self, place: str, name: str, figures: dict[str, Any]) -> None:
+        self.content["cells"].setdefault(place, {})[name] = figures
+        self.content.update(
+            command="python research/recipe.py plain | recipe | pilot",
+            seeds=[FIRST_SEED, FIRST_SEED + COUNT - 1],
+            ranked=RANKED,
+            versions=versions("steindiff", "torch"),
+        )
+        write_text(self.path, json.dumps(self.content, indent=1) + "\n")
+
+
+def bed_of(network: str, guidance: float, count: int) -> Bed:
+    return Bed(network, guidance, range(FIRST_SEED, FIRST_SEED + count))
+
+
+def plain(results: Results, network: str, guidance: float, steps: Sequence[int]) -> None:
+    """Ranks all plain choices on few noises, and measures the best of them on all."""
+    few, bed = bed_of(network, guidance, RANKED), bed_of(network, guidance, COUNT)
+    for count in steps:
+        place = f"{network} {guidance:g} {count}"
+        ranked = {
+            f"{solver} on {schedule}": figures
+            for schedule, solver in itertools.product(SCHEDULES, SOLVERS)
+            for figures in [_ranked(results, few, place, solver, schedule, count)]
+        }
+        chosen = {FIXED}
+        for features in few.feature_sets:
+            chosen |= set(sorted(ranked, key=lambda name: ranked[name][features])[:KEPT])
+        for name in sorted(chosen):
+            if results.measured(place, name) is None:
+                solver, _, schedule = name.partition(" on ")
+                found = bed.measure(parse_solver(solver), levels_of(schedule, count))
+                results.add(place, name, found)
+        print(place, "plain", flush=True)
+
+
+def _ranked(
+    results: Results, bed: Bed, place: str, solver: str, schedule: str, count: int
+) -> dict[str, float]:
+    name, place = f"{solver} on {schedule}", f"{place} ranked"
+    found = results.measured(place, name)
+    if found is None:
+        found = bed.measure(parse_solver(solver), levels_of(schedule, count))
+        results.add(place, name, found)
+    return found
+
+
+def variants(plan: Recipe) -> Iterator[tuple[str, Recipe]]:
+    """The recipe, and the recipe without one part at a time."""
+    parts = {"sigmas": plan.sigmas, "solver": plan.solver, "why": plan.why}
+    yield "recipe", plan
+    yield "without end", Recipe(coefficient=plan.coefficient, end="none", **parts)
+    yield "without coefficient", Recipe(coefficient=None, end=plan.end, **parts)
+    yield "levels alone", Recipe(coefficient=None, end="none", **parts)
+
+
+def recipes(results: Results, network: str, guidance: float, steps: Sequence[int]) -> None:
+    bed = bed_of(network, guidance, COUNT)
+    for count in steps:
+        for name, plan in variants(sd.recipe(count, guidance)):
+            _measure(results, bed, f"{network} {guidance:g} {count}", name, plan)
+        print(network, guidance, count, "recipe", flush=True)
+
+
+def pilots(results: Results, network: str, guidance: float, steps: Sequence[int]) -> None:
+    bed = bed_of(network, guidance, COUNT)
+    for count in steps:
+        place = f"{network} {guidance:g} {count}"
+        if results.measured(place, "pilot") is not None:
+            continue
+        found = sd.pilot(
+            bed.network.denoiser, count, shape=bed.network.shape, guidance=guidance,
+            conditioning=bed.network.conditioning,
+        )  # fmt: skip
+        plan = found.recipe(count)
+        about = {"sigmas": plan.sigmas, "solver": str(plan.solver), "end": plan.end,
+                 "coefficient": str(plan.coefficient), "why": plan.why}  # fmt: skip
+        _measure(results, bed, place, "pilot", plan, about)
+        print(place, "pilot", plan.why, plan.end, flush=True)
+
+
+def _measure(
+    results: Results, bed: Bed, place: str, name: str, plan: Recipe, about: Any = None
+) -> None:
+    if results.measured(place, name) is None:
+        found = bed.measure(plan.solver, plan.sigmas, plan.coefficient, plan.end)
+        results.add(place, name, {**found, "about": about} if about else found)
+
+
+def ratios(cells: dict[str, Any], name: str) -> dict[str, float] | None:
+    """Ratio of a choice to the best plain one, by feature set."""
+    if name not in cells:
+        return None
+    plain_cells = [figures for key, figures in cells.items() if " on " in key]
+    sets = [key for key in cells[name] if key not in ("rmse", "about")]
+    return {key: cells[name][key] / min(one[key] for one in plain_cells) for key in sets}
+
+
+def table(results: Results) -> None:
+    """Ratios to the best plain choice with hindsight, two feature sets, and their means."""
+    names = ("recipe", "without end", "without coefficient", "levels alone", "pilot", FIXED)
+    print("| network, guidance, steps | best plain |", " | ".join(names), "|")
+    print("|---" * (len(names) + 2) + "|")
+    logs: dict[tuple[str, str], list[float]] = {}
+    for place, cells in results.content["cells"].items():
+        if place.endswith("ranked"):
+            continue
+        network, guidance, steps = place.split()
+        best = min(
+            (key for key in cells if " on " in key),
+            key=lambda key: cells[key]["classifier"],
+        )
+        row = []
+        for name in names:
+            found = ratios(cells, name)
+            row.append("/".join(f"{value:.2f}" for value in found.values()) if found else "")
+            if found:
+                mean = sum(map(math.log, found.values())) / len(found)
+                logs.setdefault((f"w = {guidance}, {steps} steps", name), []).append(mean)
+        print(f"| {network}, {guidance}, {steps} | {best} |", " | ".join(row), "|")
+    for (group, name), values in sorted(logs.items()):
+        mean, worst = math.exp(sum(values) / len(values)), math.exp(max(values))
+        print(f"{group}, {name}: geometric mean {mean:.3f}, worst network {worst:.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stage", choices=("plain", "recipe", "pilot", "table"))
+    parser.add_argument("--network", action="append", choices=NETWORKS)
+    parser.add_argument("--guidance", type=float, action="append")
+    parser.add_argument("--steps", type=int, action="append")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    chosen = parser.parse_args()
+    results = Results(chosen.out)
+    if chosen.stage == "table":
+        table(results)
+        return
+    torch.set_num_threads(1)
+    stage = {"plain": plain, "recipe": recipes, "pilot": pilots}[chosen.stage]
+    for guidance, network in itertools.product(
+        chosen.guidance or [1.0, 4.0], chosen.network or NETWORKS
+    ):
+        stage(results, network, guidance, chosen.steps or [5, 8])
+
+
+if __name__ == "__main__":
+    main()
