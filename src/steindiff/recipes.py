@@ -10,17 +10,22 @@ import math
 from dataclasses import dataclass
 
 from . import schedules
-from .solvers import IPNDM, Solver
+from ._errors import check_count
+from .solvers import IPNDM, Solver, UniPC
 from .stein import Coefficient, Energy
 
-COEFFICIENT = Energy(two_levels=False)
-"""The coefficient where none is named: the energy law of one level, gift included."""
+COEFFICIENT = Energy(two_levels=False, gift=0.2)
+"""The coefficient where none is named: the energy law of one level, its gift shrinking with the
+step."""
 
-END = "mean"
+END = "steady"
 """The step into sigma = 0 where none is named and the steps are relaxed."""
 
-SIGMA_END = 0.25
-"""The last level above 0: coarse, which the second-order end makes good."""
+LEAD = 2.0
+"""The first step in units of the others, in log sigma: at the highest noise D hardly moves."""
+
+SHIFT = 2.0
+"""Of the flow levels that guidance asks for: there D moves at high noise."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Recipe:
     Attributes:
         sigmas: the levels, decreasing; the last is 0.
         solver: the base.
-        coefficient: what relaxes it.
+        coefficient: what relaxes it; None where a pilot found a plain solver to be the best.
         end: how the last step goes into sigma = 0 (`steindiff.stein.ENDS`).
         why: the choice in a sentence.
     """
@@ -42,20 +47,6 @@ class Recipe:
     why: str
 
 
-def even_levels(steps: int, low: float, high: float) -> tuple[float, ...]:
-    """`steps` levels even in log sigma from `high` to `low`, then 0."""
-    return tuple(schedules.log_snr(steps, low, high, final="zero").tolist())
-
-
-def flow_levels(steps: int, shift: float, high: float) -> tuple[float, ...]:
-    """The levels of a flow model's pipeline: t uniform from 1 to 0, shifted; sigma = t/(1 - t).
-
-    t = 1 has no level: `high` stands for it, and for any that is above it.
-    """
-    times = (1 - k / steps for k in range(1, steps))
-    return (high, *(min(high, shift * u / (1 - u)) for u in times), 0.0)
-
-
 def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe:
     """The levels, solver, coefficient and end for `steps` model calls.
 
@@ -65,13 +56,53 @@ def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe
         sigma_max: level of the start, in units of the data.
 
     Raises:
-        TypeError: `steps` is not an int.
-        ValueError: steps < 1, a guidance that is not finite, or a sigma_max not above the last
-            level.
+        ValueError: `steps` is no int >= 1, a guidance that is not finite, or a sigma_max that is
+            not above the last level.
     """
+    check_count("steps", steps, 1)
     if not math.isfinite(guidance):
         raise ValueError(f"guidance is {guidance}; a finite number is needed")
-    if not (math.isfinite(sigma_max) and sigma_max > SIGMA_END):
-        raise ValueError(f"sigma_max is {sigma_max}; a finite level above {SIGMA_END} is needed")
-    why = f"{steps} levels even in log sigma from {sigma_max:g} to {SIGMA_END:g}, then 0"
-    return Recipe(even_levels(steps, SIGMA_END, sigma_max), IPNDM(order=3), COEFFICIENT, END, why)
+    low = lowest_level(steps)
+    if not (math.isfinite(sigma_max) and (steps == 1 or sigma_max > 2 * low) and sigma_max > 0):
+        raise ValueError(
+            f"sigma_max is {sigma_max}; a finite level well above the last one, {low:g}, is needed"
+        )
+    if guidance == 1:
+        sigmas, solver = leading_levels(steps, low, sigma_max, LEAD), IPNDM(order=3)
+        why = f"even in log sigma to {low:g} after a first step {LEAD:g} times as long, then 0"
+    else:
+        sigmas, solver = flow_levels(steps, SHIFT, sigma_max), UniPC(order=2)
+        why = f"guidance {guidance:g}: the levels of a flow of shift {SHIFT:g}"
+    return Recipe(sigmas, solver, COEFFICIENT, END, why)
+
+
+def lowest_level(steps: int) -> float:
+    """The last level above 0: coarse, for the end makes it good; lower the more steps there are."""
+    return 0.3 * (5 / steps) ** 2
+
+
+def leading_levels(steps: int, low: float, high: float, lead: float) -> tuple[float, ...]:
+    """`steps` levels even in log sigma from `high` to `low`, but for a longer first step; then 0.
+
+    The first step is `lead` times as long in log sigma as the others.
+    """
+    if steps == 1:
+        return high, 0.0
+    step = math.log(high / low) / (steps - 2 + lead)
+    levels = (high * math.exp(-step * (lead + k)) for k in range(steps - 2))
+    return (high, *levels, low, 0.0)
+
+
+def even_levels(steps: int, low: float, high: float) -> tuple[float, ...]:
+    """`steps` levels even in log sigma from `high` to `low`, then 0."""
+    return tuple(schedules.log_snr(steps, low, high, final="zero").tolist())
+
+
+def flow_levels(steps: int, shift: float, high: float) -> tuple[float, ...]:
+    """The levels of a flow model's pipeline: t uniform from 1 to 0, shifted; sigma = t/(1 - t).
+
+    t = 1 has no level: `high` stands for it. Levels are bent towards it so that all are below.
+    """
+    top = high / (high + shift)
+    times = (top * (1 - k / steps) for k in range(1, steps))
+    return (high, *(shift * u / (1 - u) for u in times), 0.0)

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .. import schedules
-from ..recipes import Recipe, even_levels, flow_levels
+from ..recipes import COEFFICIENT, END, Recipe, flow_levels, leading_levels, lowest_level
 from ..solvers import IPNDM, DPMpp2M, Solver, UniPC
-from ..stein import Coefficient, Energy
+from ..stein import Coefficient
 from .motion import Motion, arc_levels, strictly_decreasing
 
 BASES: tuple[Solver, ...] = (IPNDM(order=3), DPMpp2M())
 PLAIN: tuple[Solver, ...] = (IPNDM(order=3), IPNDM(order=4), DPMpp2M(), UniPC(order=2), UniPC())
-COEFFICIENTS: tuple[Coefficient, ...] = (
-    Energy(two_levels=False),
-    Energy(two_levels=False, trust=0.05),
-    Energy(two_levels=False, last=False),
-)
-LOWEST = 0.002
-ENDS = ("linear", "mean", "stein", "none")
-SIGMA_ENDS = (1.0, 0.5, 0.25, 0.1, 0.05)
-GAPS = (10.0, 20.0)
+COEFFICIENTS: tuple[Coefficient, ...] = (COEFFICIENT, replace(COEFFICIENT, last=False))
+LEADS = (1.0, 1.5, 2.0, 3.0)
+LOWS = (0.5, 0.75, 1.0, 1.4)  # in units of the recipe's own
 SHIFTS = (1.0, 2.0, 3.0, 5.0)
 POWERS = (0.5, 0.7)
+LOWEST = 0.002
 
 
 @dataclass(frozen=True)
@@ -44,12 +40,10 @@ def shapes(found: Motion, steps: int, sigma_max: float) -> list[Shape]:
 
 
 def _shapes(found: Motion, steps: int, sigma_max: float) -> Iterator[tuple[tuple[float, ...], str]]:
-    for low in SIGMA_ENDS:
-        yield even_levels(steps, low, sigma_max), f"even in log sigma to {low:g}"
-        if steps > 2:
-            for high in GAPS:
-                levels = sigma_max, *even_levels(steps - 1, low, high)
-                yield levels, f"{sigma_max:g}, then even in log sigma from {high:g} to {low:g}"
+    for share, lead in itertools.product(LOWS, LEADS):
+        low = share * lowest_level(steps)
+        words = f"even in log sigma to {low:g} after a first step {lead:g} times as long"
+        yield leading_levels(steps, low, sigma_max, lead), words
     for shift in SHIFTS:
         yield flow_levels(steps, shift, sigma_max), f"flow, shift {shift:g}"
     for power in POWERS:
@@ -58,23 +52,24 @@ def _shapes(found: Motion, steps: int, sigma_max: float) -> Iterator[tuple[tuple
 
 @dataclass(frozen=True)
 class Run:
-    """One sampling of the pilot; several ends can be read off it.
+    """One sampling of the pilot.
 
     Attributes:
         shape: the levels.
         solver: the base.
         coefficient: what relaxes it; None for a plain one.
-        ends: the steps into sigma = 0 that are tried after it.
+        end: its step into sigma = 0.
     """
 
     shape: Shape
     solver: Solver
     coefficient: Coefficient | None
-    ends: tuple[str, ...] = ENDS
+    end: str = END
 
-    def recipe(self, end: str) -> Recipe:
-        """The run with one of its ends."""
-        return Recipe(self.shape.sigmas, self.solver, self.coefficient, end, self.shape.words)
+    @property
+    def recipe(self) -> Recipe:
+        """The run as what a user samples with."""
+        return Recipe(self.shape.sigmas, self.solver, self.coefficient, self.end, self.shape.words)
 
 
 def runs(found: Motion, steps: int, sigma_max: float) -> list[Run]:
@@ -98,14 +93,13 @@ def plain_runs(steps: int, sigma_max: float) -> list[Run]:
         },
     }
     return [
-        Run(Shape(tuple(sigmas.tolist()), f"{words}, to {LOWEST:g}"), solver, None, ("none",))
+        Run(Shape(tuple(sigmas.tolist()), f"{words}, to {LOWEST:g}"), solver, None, "none")
         for words, sigmas in levels.items()
         for solver in PLAIN
     ]
 
 
-def most_runs(steps: int) -> int:
+def most_runs() -> int:
     """How many samplings `runs` and `plain_runs` are at the most."""
-    lows = len(SIGMA_ENDS) * (1 + len(GAPS) * (steps > 2))
-    relaxed = (lows + len(SHIFTS) + len(POWERS)) * len(BASES) * len(COEFFICIENTS)
-    return relaxed + (2 + len(SHIFTS)) * len(PLAIN)
+    tried = len(LOWS) * len(LEADS) + len(SHIFTS) + len(POWERS)
+    return tried * len(BASES) * len(COEFFICIENTS) + (2 + len(SHIFTS)) * len(PLAIN)

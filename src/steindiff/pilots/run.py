@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,10 +16,8 @@ from .._provenance import versions
 from ..calibrated.path import Rows, fine_solution, relative_rmse
 from ..calibrated.run import sample_shape, take_rows
 from ..denoisers import ClassifierFreeGuidance, Denoiser
-from ..recipes import Recipe, recipe
-from ..sampling import Progress, noise, sample
-from ..stein import step_into_zero
-from ..stein.end import Remembered
+from ..recipes import recipe
+from ..sampling import noise, sample
 from .candidates import Run, Shape, most_runs, plain_runs, runs
 from .motion import Motion, motion
 from .record import Finding, Pilot
@@ -97,7 +95,7 @@ def pilot(
 def evaluations(steps: int | Sequence[int], noises: int = 64, fine_steps: int = 30) -> int:
     """The most samples that `pilot` evaluates the denoiser for."""
     wanted = {steps} if isinstance(steps, int) else set(steps)
-    made = sum(1 + (count - 1) * most_runs(count) + 3 * count for count in wanted)
+    made = sum(1 + (count - 1) * (1 + most_runs()) for count in wanted)
     return noises * (2 * fine_steps - 1 + made)
 
 
@@ -115,34 +113,28 @@ class _Trial:
             self._first = self.denoiser(x, sigma)
         return self._first
 
-    def errors(self, run: Run) -> Iterator[tuple[float, Recipe]]:
-        """The relative error with each of the ends; infinite where the run diverges."""
-        seen: list[Progress] = []
+    def error(self, run: Run) -> float:
+        """Relative root mean square error to the fine solution; infinite where a run diverges."""
         try:
             result = sample(
-                self, self.x, run.shape.sigmas, run.solver, run.coefficient,
-                end="none", callback=seen.append, return_trajectory=True,
+                self, self.x, run.shape.sigmas, run.solver, run.coefficient, end=run.end
             )  # fmt: skip
         except NonFiniteError:
-            yield from ((math.inf, run.recipe(end)) for end in run.ends)
-            return
-        assert result.trajectory is not None
-        before = Remembered(seen[-2].denoised, seen[-2].sigma)
-        for end in run.ends:
-            x = result.x
-            if end != "none":
-                start = result.trajectory[-2]
-                x = step_into_zero(end, start, seen[-1].denoised, seen[-1].sigma, before)
-            yield relative_rmse(x, self.fine), run.recipe(end)
+            return math.inf
+        return relative_rmse(result.x, self.fine)
 
 
 def _choose(trial: _Trial, found: Motion, steps: int, guidance: float, sigma_max: float) -> Finding:
-    """The candidate of least error, plain solvers among them."""
+    """The candidate of least error, the fixed recipe and plain solvers among them."""
     fixed = recipe(steps, guidance, sigma_max)
-    own = Run(Shape(fixed.sigmas, fixed.why), fixed.solver, fixed.coefficient, (fixed.end,))
-    plain = [pair for run in plain_runs(steps, sigma_max) for pair in trial.errors(run)]
-    (fixed_error, _), *_ = by_recipe = list(trial.errors(own))
-    relaxed = [pair for run in runs(found, steps, sigma_max) for pair in trial.errors(run)]
-    every = [*by_recipe, *relaxed, *plain]
-    error, best = min(every, key=lambda pair: pair[0])
-    return Finding(best, error, fixed_error, min(error for error, _ in plain), len(every))
+    own = Run(Shape(fixed.sigmas, fixed.why), fixed.solver, fixed.coefficient, fixed.end)
+    plain = [(trial.error(run), run) for run in plain_runs(steps, sigma_max)]
+    relaxed = [(trial.error(run), run) for run in (own, *runs(found, steps, sigma_max))]
+    error, best = min((*relaxed, *plain), key=lambda pair: pair[0])
+    return Finding(
+        best.recipe,
+        error=error,
+        fixed_error=relaxed[0][0],
+        plain_error=min(error for error, _ in plain),
+        tried=len(relaxed) + len(plain),
+    )

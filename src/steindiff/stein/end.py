@@ -10,11 +10,14 @@ well. D itself moves in none of these. With D_ the denoised sample of the step b
 
     x0 = D + w (D - D_),    w >= 0,
 
-costs no call and one state of memory. Two arguments for w that owe nothing to each other:
+costs no call. Two arguments for w that owe nothing to each other:
 
-* linear: D extrapolated linearly in sigma to sigma = 0, w = w1 = sigma/(sigma_ - sigma). The error
-  of the step is of second order where that of x0 = D is of first.
-* stein: the energy comes back, |D + w (D - D_)|^2 = <x, D>, per sample; at most 2 w1.
+* linear: D extrapolated linearly in sigma to sigma = 0, w = w1 = sigma/(sigma_ - sigma).
+* stein: the energy comes back, |D + w (D - D_)|^2 = <x, D>, per sample; at most w1. At low noise it
+  is of second order in sigma^2 where x0 = D is of first.
+
+A guided D may stop moving along D - D_ and turn; then neither argument holds. So the default,
+"steady", bounds the root of the energy by w1 times how steadily D moved in its last two moves.
 
 Source: this project (docs/theory/end.md).
 """
@@ -32,11 +35,14 @@ from .._errors import unknown_name
 from .._reductions import inners
 from ..solvers.base import BoundDenoiser, Solver, Step
 
-ENDS = ("linear", "stein", "mean", "none")
-"""How a sampling may step into sigma = 0, by name; "mean" is halfway between the first two."""
+ENDS = ("steady", "stein", "linear", "mean", "none")
+"""How a sampling may step into sigma = 0; "mean" is halfway between "stein" and "linear"."""
 
-MOST = 2.0
-"""Bound of w/w1: beyond it D moved by chance, not along what is still to come."""
+TURNED, STEADY = 0.3, 0.7
+"""Cosine of D's last two moves at and below which D has turned, at and above which it has not."""
+
+MOVES = 2
+"""How many earlier denoised samples an end looks at."""
 
 
 class Remembered(NamedTuple):
@@ -58,30 +64,37 @@ def check_end(end: str) -> str:
 
 
 def step_into_zero(
-    end: str, x: Tensor, denoised: Tensor, sigma: float, before: Remembered | None
+    end: str, x: Tensor, denoised: Tensor, sigma: float, before: Sequence[Remembered]
 ) -> Tensor:
     """x0 = D + w (D - D_), in the dtype of `denoised`; D itself where there was no step before.
+
+    With one step before, "steady" is "stein": D has made one move only.
 
     Args:
         end: one of `ENDS`.
         x: (B, *shape), the state at `sigma`, in VE coordinates.
         denoised: (B, *shape), D(x, sigma).
         sigma: the last level above 0.
-        before: what the step before saw, at a higher level.
+        before: what the steps before saw, at higher levels, the latest first.
 
     Raises:
         ValueError: an unknown `end`.
     """
-    if check_end(end) == "none" or before is None:
+    if check_end(end) == "none" or not before:
         return denoised
-    linear = sigma / (before.sigma - sigma)
+    latest = before[0]
+    linear = sigma / (latest.sigma - sigma)
     if end == "linear":
-        return torch.lerp(before.denoised, denoised, 1 + linear)
-    weight = stein_weight(x, denoised, before.denoised).clamp(0, MOST * linear)
+        return torch.lerp(latest.denoised, denoised, 1 + linear)
+    weight = stein_weight(x, denoised, latest.denoised)
+    bound = torch.full_like(weight, linear)
+    if end == "steady" and len(before) > 1:
+        bound = linear * steadiness(denoised, latest.denoised, before[1].denoised)
+    weight = torch.minimum(weight, bound)
     if end == "mean":
         weight = (weight + linear) / 2
     weight = weight.to(denoised.dtype).reshape(-1, *[1] * (x.ndim - 1))
-    return torch.lerp(before.denoised, denoised, 1 + weight)
+    return torch.lerp(latest.denoised, denoised, 1 + weight)
 
 
 def stein_weight(x: Tensor, denoised: Tensor, before: Tensor) -> Tensor:
@@ -92,8 +105,7 @@ def stein_weight(x: Tensor, denoised: Tensor, before: Tensor) -> Tensor:
         denoised: (B, *shape), D.
         before: (B, *shape), D_, the denoised sample of the step before.
     """
-    wide = torch.promote_types(x.dtype, torch.float32)
-    x, denoised, before = x.to(wide), denoised.to(wide), before.to(wide)
+    x, denoised, before = _working(x), _working(denoised), _working(before)
     move = denoised - before
     lack, along, square = inners((x - denoised, denoised), (denoised, move), (move, move))
     lacks = (lack > 0) & (square > 0)
@@ -106,11 +118,33 @@ def stein_weight(x: Tensor, denoised: Tensor, before: Tensor) -> Tensor:
     return torch.where(lacks, torch.where(along > 0, forward, backward), 0.0)
 
 
+def steadiness(denoised: Tensor, before: Tensor, earlier: Tensor) -> Tensor:
+    """(B,): 1 where D's last two moves point the same way, 0 where D has turned.
+
+    The cosine of D - D_ and D_ - D__, from TURNED to STEADY; 0 where D did not move.
+
+    Args:
+        denoised: (B, *shape), D.
+        before: (B, *shape), D_, of the step before.
+        earlier: (B, *shape), D__, of the step before that.
+    """
+    denoised, before, earlier = _working(denoised), _working(before), _working(earlier)
+    last, first = denoised - before, before - earlier
+    along, a, b = inners((last, first), (last, last), (first, first))
+    moved = (a > 0) & (b > 0)
+    size = torch.where(moved, a * b, 1.0).sqrt()
+    return torch.where(moved, (along / size - TURNED) / (STEADY - TURNED), 0.0).clamp(0, 1)
+
+
+def _working(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class EndedState(NamedTuple):
-    """State of `Ended`: that of the solver, and what the last step saw."""
+    """State of `Ended`: that of the solver, and what the last steps saw, the latest first."""
 
     solver: Any
-    before: Remembered | None = None
+    before: tuple[Remembered, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,7 +163,7 @@ class Ended(Solver):
     """
 
     solver: Solver
-    end: str = "linear"
+    end: str = "steady"
 
     def __post_init__(self) -> None:
         if not isinstance(self.solver, Solver) or isinstance(self.solver, Ended):
@@ -152,7 +186,8 @@ class Ended(Solver):
         state: EndedState,
     ) -> Step:
         step = self.solver.step(denoiser, x, sigma, sigma_next, state.solver)
-        following = EndedState(step.state, Remembered(step.denoised, sigma))
+        seen = (Remembered(step.denoised, sigma), *state.before)[:MOVES]
+        following = EndedState(step.state, seen)
         if sigma_next > 0:
             return step._replace(state=following)
         end = step_into_zero(self.end, step.start, step.denoised, sigma, state.before)

@@ -89,10 +89,12 @@ class Energy(Coefficient):
         two_levels: whether the law uses the level before, and so leaves the first step alone.
         shrink: whether the correction is shrunk by its doubt.
         last: whether the last relaxed step gives in advance.
+        gift: how much it gives: an excess gift (1 - r)^2 of the noise that remains, which shrinks
+            with the step; None gives what the trust region allows.
         corrector: whether the corrector rule is used.
 
     Raises:
-        ValueError: trust is negative or NaN.
+        ValueError: trust or gift is negative or NaN.
     """
 
     trust: float = 0.1
@@ -101,10 +103,13 @@ class Energy(Coefficient):
     shrink: bool = True
     last: bool = True
     corrector: bool = True
+    gift: float | None = None
 
     def __post_init__(self) -> None:
-        if math.isnan(self.trust) or self.trust < 0:
-            raise ValueError(f"trust is {self.trust!r}; a number >= 0 is needed")
+        for name in ("trust", "gift"):
+            value = getattr(self, name)
+            if value is not None and (math.isnan(value) or value < 0):
+                raise ValueError(f"{name} is {value!r}; a number >= 0 is needed")
 
     def init(self, x: Tensor) -> EnergyState:
         zero = torch.zeros(len(x), dtype=accumulator_dtype(x.device), device=x.device)
@@ -132,6 +137,14 @@ class Energy(Coefficient):
         """The bound of the trust region for a step of ratio r = sigma_next/sigma."""
         return max(0.0, 1 - self.trust * ratio / (1 - ratio)) if ratio > 0 else 1.0
 
+    def given(self, ratio: float) -> float | None:
+        """gamma of the last relaxed step where it gives in advance; None where it does not."""
+        if not self.last:
+            return None
+        if self.gift is not None:
+            return max(0.0, 1 - self.gift * ratio * (1 - ratio))
+        return self.lowest(ratio) if math.isfinite(self.trust) else None
+
     def _energies(self, proposal: Proposal, state: EnergyState, products: _Products) -> _Energies:
         sigma, to, ratio = proposal.sigma, proposal.sigma_next, proposal.ratio
         energy, q, candidate = products.xx, products.xn, products.tt
@@ -149,9 +162,10 @@ class Energy(Coefficient):
             lack = lack * _share(lack.square(), found.doubt)
         gamma = _smaller_root(products.xu, products.uu, products.xx - found.candidate - lack)
         gamma = torch.where(lack > 0, gamma, torch.ones_like(gamma)).clamp(lowest, 1.0)
-        if self.last and proposal.steps_left == 2 and math.isfinite(self.trust):
+        given = self.given(proposal.ratio)
+        if given is not None and proposal.steps_left == 2:
             left = proposal.end**2 * proposal.x[0].numel()
-            gamma = torch.where(left <= _HARDLY**2 * found.candidate, lowest, gamma)
+            gamma = torch.where(left <= _HARDLY**2 * found.candidate, given, gamma)
         return gamma
 
 

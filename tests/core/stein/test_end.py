@@ -20,7 +20,7 @@ from steindiff.stein import (
     stein_weight,
     step_into_zero,
 )
-from steindiff.stein.end import MOST, Remembered
+from steindiff.stein.end import Remembered, steadiness
 
 ACTING = [end for end in ENDS if end != "none"]
 POINTS = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -33,10 +33,10 @@ def end_of(end: str, exact: Gaussian, x: Tensor, sigma_before: float, sigma: flo
     """The end from the exact trajectory through `x` at `sigma_before`."""
     at = exact.transport(x, sigma_before, sigma)
     before = Remembered(exact(x, sigma_before), sigma_before)
-    return step_into_zero(end, at, exact(at, sigma), sigma, before)
+    return step_into_zero(end, at, exact(at, sigma), sigma, [before])
 
 
-@pytest.mark.parametrize(("sigma_before", "sigma"), [(3.0, 0.6), (1.0, 0.25), (0.1, 0.02)])
+@pytest.mark.parametrize(("sigma_before", "sigma"), [(1.0, 0.5), (0.5, 0.1), (0.1, 0.02)])
 def test_stein_end_is_exact_for_isotropic_gaussians(sigma_before: float, sigma: float) -> None:
     """D - D_ points along x0, and <x, D> is |x0|^2; on coarser levels the bound of w binds."""
     exact = Gaussian(variance=0.7, shape=(3, 4))
@@ -76,13 +76,13 @@ def test_linear_end_is_not_of_second_order_at_low_noise() -> None:
 def test_linear_end_extrapolates_what_is_linear() -> None:
     clean, slope = POINTS, torch.flip(POINTS, [0])
     before = Remembered(clean + 2.0 * slope, 2.0)
-    x0 = step_into_zero("linear", clean, clean + 0.5 * slope, 0.5, before)
+    x0 = step_into_zero("linear", clean, clean + 0.5 * slope, 0.5, [before])
     torch.testing.assert_close(x0, clean)
 
 
 def test_mean_end_is_halfway() -> None:
     denoised, before = MIXTURE(START, 1.0), Remembered(MIXTURE(START, 4.0), 4.0)
-    ends = {end: step_into_zero(end, START, denoised, 1.0, before) for end in ACTING}
+    ends = {end: step_into_zero(end, START, denoised, 1.0, [before]) for end in ACTING}
     torch.testing.assert_close(ends["mean"], (ends["linear"] + ends["stein"]) / 2)
 
 
@@ -101,14 +101,37 @@ def test_weight_meets_the_energy() -> None:
     assert (weight[~lacks] == 0).all()
 
 
-@pytest.mark.parametrize("end", ["stein", "mean"])
+@pytest.mark.parametrize("end", ["steady", "stein", "mean"])
 def test_weight_is_bounded(end: str) -> None:
     """Where D hardly moved, its energy would ask for any weight."""
     x, denoised = 3 * POINTS, POINTS
     before = Remembered(denoised - 1e-6 * POINTS.flip(0), 2.0)
-    moved = step_into_zero(end, x, denoised, 0.5, before) - denoised
-    bound = MOST * (0.5 / 1.5) * (denoised - before.denoised).abs() + 1e-15
+    moved = step_into_zero(end, x, denoised, 0.5, [before]) - denoised
+    bound = (0.5 / 1.5) * (denoised - before.denoised).abs() + 1e-15
     assert (moved.abs() <= bound).all()
+
+
+def test_steadiness_is_a_cosine() -> None:
+    """Per sample: 1 straight on, 0 at a right angle and where D turned back or stood still."""
+    right, up = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    moves = torch.cat([right, up, -right, 0 * right, (right + up) / 2**0.5])
+    before = right.expand(5, 2)
+    found = steadiness(before + 3 * moves, before, torch.zeros(5, 2))
+    torch.testing.assert_close(found[:4], torch.tensor([1.0, 0.0, 0.0, 0.0]).double())
+    assert found[4] == 1  # a cosine of .707
+    angle = torch.tensor([[0.5, 0.75**0.5]])
+    half = steadiness(right + angle, right, torch.zeros(1, 2))
+    torch.testing.assert_close(half, torch.tensor([0.5]).double())
+
+
+def test_steady_end_leaves_alone_what_has_turned() -> None:
+    denoised, latest = MIXTURE(START, 1.0), Remembered(MIXTURE(START, 4.0), 4.0)
+    turned = Remembered(latest.denoised + (denoised - latest.denoised), 9.0)
+    steady = Remembered(latest.denoised - (denoised - latest.denoised), 9.0)
+    stein = step_into_zero("stein", START, denoised, 1.0, [latest])
+    assert torch.equal(step_into_zero("steady", START, denoised, 1.0, [latest, turned]), denoised)
+    assert torch.equal(step_into_zero("steady", START, denoised, 1.0, [latest, steady]), stein)
+    assert torch.equal(step_into_zero("steady", START, denoised, 1.0, [latest]), stein)
 
 
 @pytest.mark.parametrize("coefficient", [None, "energy"])
@@ -179,7 +202,7 @@ class _Count(TorchDispatchMode):
 def test_linear_end_costs_one_operation() -> None:
     denoised, before = MIXTURE(START, 1.0), Remembered(MIXTURE(START, 4.0), 4.0)
     with _Count() as count:
-        step_into_zero("linear", START, denoised, 1.0, before)
+        step_into_zero("linear", START, denoised, 1.0, [before])
     assert count.calls == 1
 
 

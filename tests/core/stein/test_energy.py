@@ -391,7 +391,21 @@ def test_heun_is_kept_on_the_law_where_it_overshoots() -> None:
     assert kept.correction[0][over].lt(1).all()
 
 
-FLAGS = [field.name for field in fields(Energy) if field.name != "trust"]
+FLAGS = [field.name for field in fields(Energy) if isinstance(field.default, bool)]
+
+
+@pytest.mark.parametrize("gift", [0.0, 0.2, 1.0])
+def test_the_gift_shrinks_with_the_step(gift: float) -> None:
+    """An excess gift (1 - r)^2 of the noise that remains, whatever the trust region says."""
+    denoiser, x = lognormal_mixture(), 20 * normal(32, 16)
+    for steps in (4, 12):
+        levels = sd.schedules.log_snr(steps, 0.1, 20.0, final="zero")
+        rule = Energy(two_levels=False, trust=math.inf, gift=gift)
+        record = sd.sample(denoiser, x, levels, "ipndm", rule, end="none", record=True).record
+        assert record is not None
+        ratio = float(levels[-2] / levels[-3])
+        excess = (1 - record.gamma[-2]) * (1 - ratio) / ratio
+        torch.testing.assert_close(excess, torch.full_like(excess, gift * (1 - ratio) ** 2))
 
 
 @pytest.mark.parametrize("flag", FLAGS)
