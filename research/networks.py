@@ -14,9 +14,9 @@ from families import FAMILIES, load_family
 from steindiff._errors import NonFiniteError
 from steindiff.denoisers import ClassifierFreeGuidance
 from steindiff.lab.bench.memo import Memo
-from steindiff.lab.bench.subjects import make_subject
 from steindiff.lab.metrics import frechet_distance
 from steindiff.lab.specs import parse_solver
+from steindiff.lab.subjects import Labels, make_subject
 from steindiff.schedules import SCHEDULES
 from steindiff.stein import Coefficient
 from steindiff.trajectory import FineSolution
@@ -52,12 +52,9 @@ class Bed:
             family = load_family(network)
             net, self.shape = family.denoiser, family.shape
             self._features = family.classifier.features
-            classes, null = net.num_classes, net.null_label
-            self.conditioning = lambda seeds: {
-                "class_labels": torch.tensor([seed % classes for seed in seeds])
-            }
+            self.conditioning = Labels(net.num_classes)
             if guidance != 1:
-                net = ClassifierFreeGuidance(net, guidance, {"class_labels": null})
+                net = ClassifierFreeGuidance(net, guidance, {"class_labels": net.null_label})
         else:
             subject = make_subject(network, guidance)
             net, self.shape = subject.denoiser, subject.shape

@@ -25,7 +25,7 @@ from ...adapters.diffusers.shipped import FashionMNISTPipeline
 from ...sampling import noise
 from ...trajectory import FineSolution
 from ..metrics import paired_bootstrap, rmse
-from .subjects import Network
+from ..subjects import Network
 from .verdicts import FORMAT
 
 MODEL = "fashion-mnist"

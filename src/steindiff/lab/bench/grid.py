@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..._errors import unknown_name
 from ..specs import check_calibration, make_schedule, parse_coefficient, parse_range, parse_solver
+from ..subjects import check_subject, hashes_of
 from .rules import CONTROLS
-from .subjects import check_subject, hashes_of
 
 PRESETS = Path(__file__).parent / "presets"
 

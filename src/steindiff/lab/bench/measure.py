@@ -18,7 +18,7 @@ from ..metrics import (
     rmse,
     sliced_wasserstein,
 )
-from .subjects import Subject
+from ..subjects import Subject
 
 NEIGHBOURS = 5
 ABSURD = 1e6

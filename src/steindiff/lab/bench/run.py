@@ -10,11 +10,11 @@ from typing import Any
 from ..._files import sha256
 from ..locks import lock_rank
 from ..specs import calibration_path
+from ..subjects import hashes_of
 from .cell import measure_cell
 from .grid import Cell, Grid
 from .source import Source
 from .store import Store
-from .subjects import hashes_of
 from .work import Advance, Budget, total_work
 
 

@@ -15,10 +15,10 @@ from ...sampling import noise, sample
 from ...solvers import Solver
 from ...stein import Coefficient, Oracle, Relaxed
 from ...trajectory import FineSolution
+from ..subjects import make_subject
 from .grid import Cell, Grid, seeds_of
 from .measure import Reference
 from .memo import Memo
-from .subjects import make_subject
 from .work import Budget, fine_work
 
 BATCH = 100
