@@ -149,13 +149,16 @@ class Diagnosis:
     def __post_init__(self) -> None:
         sizes = self.sizes
         modes = sizes.modes if self.modes else 0
-        # States and slopes of the fine solution of a batch; the ends of all samples with modes.
-        count = 2 * max(sizes.samples, min(modes, MODES_BATCH)) * sizes.fine_steps + 2 * modes
+        # States and slopes of the fine solution of a batch; the states of a sampling; the ends of
+        # all samples with modes.
+        count = 2 * max(sizes.samples, min(modes, MODES_BATCH)) * sizes.fine_steps
+        count += sizes.samples * self.sampling.steps + 2 * modes
         if count * self.size > MAX_NUMBERS:
             raise ValueError(
-                f"samples, modes and fine_steps are {sizes.samples}, {sizes.modes} and "
-                f"{sizes.fine_steps}: fine solutions of {self.size} elements a sample take "
-                f"{count * self.size / 2**28:,.0f} GiB; at most {MAX_NUMBERS >> 28} are possible"
+                f"samples, modes, steps and fine_steps are {sizes.samples}, {sizes.modes}, "
+                f"{self.sampling.steps} and {sizes.fine_steps}: with {self.size} elements a sample "
+                f"their states take {count * self.size / 2**28:,.0f} GiB; at most "
+                f"{MAX_NUMBERS >> 28} are possible"
             )
 
     @property

@@ -28,7 +28,7 @@ def panels(columns: int, height: float, rows: int = 1, **shared: Any) -> tuple[F
     return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
-def entitle(axes: Axes, title: str, width: int = 44) -> None:
+def entitle(axes: Axes, title: str, width: int = 52) -> None:
     """A title over a panel, in lines of at most `width` characters."""
     axes.set_title("\n".join(textwrap.wrap(title, width)), fontsize=9, loc="left")
 

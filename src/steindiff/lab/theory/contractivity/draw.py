@@ -55,7 +55,7 @@ def _along_sigma(found: Contractivity) -> Figure:
         right.plot(at, medians(row["relaxed"] for row in rows), ":", color=colour)
     right.set(xscale="log", yscale="log", xlabel="σ", ylabel="L of the step")
     entitle(left, "Lipschitz constant of the denoiser")
-    entitle(right, "of a step, relaxed dotted")
+    entitle(right, "Lipschitz constant of a step")
     for axes in (left, right):
         axes.axhline(1, color=BLACK, linewidth=0.8)
     finish((left, right), plain=True, legend=[right])
