@@ -45,8 +45,8 @@ from .diagnosis import Batch, Diagnosis, Sampling, make_diagnosis
 from .energy.measures import LawError, energy, euler_deficit, law_error, spectrum, variance
 from .hutchinson import ProbeStudy, asymmetry, study_probes
 from .identity.identities import Identity, stein_identity
-from .modes import Collapse, Modes, class_collapse, mixture_collapse, modes_of
-from .preconditioning import (
+from .modes.collapse import Collapse, Modes, class_collapse, mixture_collapse, modes_of
+from .preconditioning.skips import (
     SKIPS,
     Preconditioning,
     c_skip,
@@ -129,8 +129,8 @@ __all__ = [
 
 def diagnose(
     denoiser: Denoiser | Subject,
-    shape: Sequence[int] = (),
-    out: str | Path = "out/diagnosis",
+    shape: Sequence[int],
+    out: str | Path,
     *,
     chapters: Sequence[str] = (),
     overwrite: bool = False,
@@ -141,7 +141,7 @@ def diagnose(
 
     Args:
         denoiser: as for `make_diagnosis`, as are `shape` and the options.
-        shape: of one sample.
+        shape: of one sample; () where a `Subject` has its own.
         out: folder; new, empty, or of a diagnosis.
         chapters: names of `CHAPTERS`; all if empty.
         overwrite: drop the results of another diagnosis in `out`.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from . import decay, modes, preconditioning
+from . import decay
 from .coefficient import chapter as coefficient
 from .contractivity import chapter as contractivity
 from .energy import chapter as energy
 from .identity import chapter as identity
+from .modes import chapter as modes
+from .preconditioning import chapter as preconditioning
 from .statement import Chapter
 
 CHAPTERS: dict[str, Chapter] = {

@@ -23,7 +23,7 @@ from .identity.identities import Identity, stein_identity
 from .sizes import MAX_STEPS, MODES_BATCH, Sizes
 
 if TYPE_CHECKING:
-    from .modes import Modes
+    from .modes.collapse import Modes
 
 MAX_NUMBERS = 2**33
 """Numbers that a diagnosis may hold at once, 32 GiB in float32."""
@@ -246,7 +246,7 @@ def make_diagnosis(
 
     Args:
         denoiser: D(x, sigma, **conditioning), in VE coordinates, differentiable twice; or a
-            `Subject`, which brings its shape, name, conditioning, rounding and device with it.
+            `Subject`, whose own shape, name, conditioning, rounding and device count.
         shape: of one sample.
         name: in the report.
         solver: a text such as "ipndm:2", or a `Solver`.
@@ -266,9 +266,14 @@ def make_diagnosis(
     rule = parse_coefficient(coefficient)
     if rule is None:
         raise ValueError(f"coefficient is {coefficient!r}; one is needed to compare the base with")
-    subject = denoiser if isinstance(denoiser, Subject) else Given(
-        name, denoiser, shape, conditioning=conditioning, rounding=rounding, device=device
-    )  # fmt: skip
+    if isinstance(denoiser, Subject):
+        subject = denoiser
+    else:
+        subject = Given(
+            name, denoiser, shape, conditioning=conditioning, rounding=rounding, device=device
+        )
+    if not subject.shape or min(subject.shape) < 1:
+        raise ValueError(f"shape is {subject.shape}; the sizes of one sample, >= 1, are needed")
     sampling = Sampling(
         parse_solver(solver) if isinstance(solver, str) else resolve_solver(solver),
         solver if isinstance(solver, str) else type(solver).__name__,
