@@ -38,9 +38,9 @@ from steindiff.lab.bench.results import (
     Measured,
     Metrics,
 )
-from steindiff.lab.bench.subjects import Network
 from steindiff.lab.bench.tables import cells_table
 from steindiff.lab.metrics import paired_bootstrap, rmse
+from steindiff.lab.subjects import Network
 from steindiff.lab.tables import render
 from steindiff.lab.typed import read_json
 from steindiff.sampling import noise

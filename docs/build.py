@@ -32,12 +32,18 @@ from steindiff.lab.bench.tables import (
     groups_table,
 )
 from steindiff.lab.bench.titles import schedule_title, solver_title
-from steindiff.lab.diagnosis import CHAPTERS, Outcome, read_diagnosis
-from steindiff.lab.diagnosis import verdicts as theory_verdicts
 from steindiff.lab.tables import Entry, plain_table, render
+from steindiff.lab.theory import Grade
+from steindiff.lab.theory import Verdict as TheoryVerdict
+from steindiff.lab.theory import verdicts as verdicts_of
+from steindiff.lab.theory.results import Results, read_diagnosis
 from steindiff.lab.typed import read_json
 
 DOCS = Path(__file__).parent
+sys.path.append(str(DOCS / "figures"))
+
+import plane  # noqa: E402  (a script beside this one)
+
 RESULTS = DOCS / "results"
 RESEARCH = DOCS.parent / "research" / "results"
 RULES = ["energy"]
@@ -424,26 +430,36 @@ RUNS = {
 }
 """The diagnoses that docs/theory.md shows side by side, the first with all its figures."""
 _SHORT = {
-    Outcome.HOLDS: "holds",
-    Outcome.CONDITIONS: "conditions",
-    Outcome.FAILS: "**fails**",
-    Outcome.UNDECIDED: "open",
+    Grade.HOLDS: "holds",
+    Grade.CONDITIONS: "conditions",
+    Grade.FAILS: "**fails**",
+    Grade.UNDECIDED: "open",
 }
+
+
+def diagnosis(folder: Path) -> Results:
+    """Results of `steindiff diagnose`, and of docs/figures/plane.py."""
+    return read_diagnosis(folder, plane.ALL)
+
+
+def theory_verdicts(name: str) -> dict[str, list[TheoryVerdict]]:
+    """The verdicts of a run, the plane's among them."""
+    return verdicts_of(diagnosis(THEORY / name), plane.ALL)
 
 
 def theory_summary() -> str:
     """How many statements hold in each run, and which fail in all of them."""
-    found = {name: theory_verdicts(read_diagnosis(THEORY / name)) for name in RUNS}
+    found = {name: theory_verdicts(name) for name in RUNS}
     rows = []
     for name, title_ in RUNS.items():
-        outcomes = [v.outcome for chapter in found[name].values() for v in chapter]
-        rows.append([title_, *(str(outcomes.count(outcome)) for outcome in _SHORT)])
+        grades = [v.grade for chapter in found[name].values() for v in chapter]
+        rows.append([title_, *(str(grades.count(grade)) for grade in _SHORT)])
     headings = ["run, 5 steps", "holds", "holds under conditions", "fails", "not decided"]
     everywhere = [
         _plain(together[0].statement)
-        for chapter in CHAPTERS
+        for chapter in plane.ALL
         for together in zip(*(found[name][chapter] for name in RUNS), strict=True)
-        if all(v.outcome is Outcome.FAILS for v in together)
+        if all(v.grade is Grade.FAILS for v in together)
     ]
     listed = "\n".join(f"- {statement}" for statement in everywhere)
     return f"{markdown(headings, rows)}\n\nFails in all four runs:\n\n{listed}"
@@ -451,10 +467,10 @@ def theory_summary() -> str:
 
 def theory(chapter: str) -> str:
     """A chapter's statements: what was measured in the first run, and the verdict of each run."""
-    found = [theory_verdicts(read_diagnosis(THEORY / name))[chapter] for name in RUNS]
+    found = [theory_verdicts(name)[chapter] for name in RUNS]
     rows = [
         [_plain(together[0].statement), _plain(together[0].found),
-         *(_SHORT[v.outcome] for v in together)]
+         *(_SHORT[v.grade] for v in together)]
         for together in zip(*found, strict=True)
     ]  # fmt: skip
     return markdown(["statement", f"measured ({next(iter(RUNS.values()))})", *RUNS.values()], rows)
@@ -464,7 +480,7 @@ def theory_modes() -> str:
     """Variance within modes and what is missed, on known mixtures of all sizes."""
     rows = []
     for folder in sorted(THEORY.glob("modes-*"), key=_mixture_order):
-        found = read_diagnosis(folder)["chapters"]["modes"]["found"]
+        found = diagnosis(folder)["chapters"]["modes"]["found"]
         modes = found["rows"][0]["base"]["modes"]
         lost = [
             "/".join(str(modes - row[kind]["covered"]) for kind in ("base", "relaxed"))
@@ -489,7 +505,7 @@ def theory_trust() -> str:
     rows = []
     for model in ("fashion-mnist", "mixture"):
         for name, rule in ((f"{model}-euler", "energy"), (f"energy-{model}", "no trust region")):
-            table = read_diagnosis(THEORY / name)["chapters"]["energy"]["found"]["tables"]["euler"]
+            table = diagnosis(THEORY / name)["chapters"]["energy"]["found"]["tables"]["euler"]
             ends = {
                 kind: (table[kind]["energy"][-1]["value"], table[kind]["variance"][-1])
                 for kind in ("base", "relaxed")
@@ -509,7 +525,7 @@ def theory_commands() -> str:
     """The command of every committed diagnosis, and what it took."""
     lines = []
     for folder in sorted(path for path in THEORY.iterdir() if path.is_dir()):
-        found = read_diagnosis(folder)
+        found = diagnosis(folder)
         seconds = sum(part["seconds"] for part in found["chapters"].values())
         lines.append(f"    {found['command']}  # {seconds:.0f} s")
     machine = found["machine"]
@@ -523,7 +539,7 @@ def _plain(text: str) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    **{f"theory-{name}": partial(theory, name) for name in CHAPTERS},
+    **{f"theory-{name}": partial(theory, name) for name in plane.ALL},
     "theory-summary": theory_summary,
     "theory-mixtures": theory_modes,
     "theory-trust": theory_trust,

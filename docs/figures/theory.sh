@@ -11,6 +11,8 @@ for solver in dpmpp_2m euler; do
     --out "$out/fashion-mnist-$solver"
   steindiff diagnose --model mixture:dim=64,modes=10 --solver "$solver" --steps 5 --samples 400 \
     --out "$out/mixture-$solver"
+  # A plane with the same sampling, as another chapter of the same results.
+  for model in fashion-mnist mixture; do python docs/figures/plane.py "$out/$model-$solver"; done
 done
 # What the trust region holds back of the energy.
 for model in fashion-mnist mixture:dim=64,modes=10; do
@@ -25,8 +27,7 @@ for mixture in dim=2,modes=2 dim=16,modes=8 dim=64,modes=10 dim=512,modes=30 dim
   done
 done
 # The picture at the head of the README: where the method shows in two dimensions.
-steindiff diagnose --model mixture:dim=2,modes=5 --solver euler --steps 8 --schedule vp_time \
-  --only plane --out "$out/plane"
+python docs/figures/plane.py "$out/plane" --solver euler --steps 8 --schedule vp_time
 
 for run in "$out"/*/; do
   mkdir -p "$results/$(basename "$run")"

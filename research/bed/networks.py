@@ -14,7 +14,7 @@ from families.weights import denoiser_path
 from steindiff._errors import unknown_name
 from steindiff._files import digest, sha256
 from steindiff.denoisers import ClassifierFreeGuidance, Denoiser
-from steindiff.lab.bench.subjects import make_subject
+from steindiff.lab.subjects import make_subject
 from steindiff.models import MODELS, load_classifier, load_model
 
 from .features import RandomConvolutions, RandomProjections

@@ -19,15 +19,15 @@ from steindiff.lab.bench.work import Advance
 from torch import Tensor
 
 import steindiff as sd
+from steindiff.lab import subjects
 from steindiff.lab.bench import cell as bench_cell
 from steindiff.lab.bench import source as bench_source
-from steindiff.lab.bench import subjects
 from steindiff.lab.bench.grid import sigmas_of
 from steindiff.lab.bench.report import write_report
-from steindiff.lab.bench.subjects import Mixture, make_subject
 from steindiff.lab.bench.tables import cells_sheet
 from steindiff.lab.metrics import frechet_distance, nearest_mode, paired_bootstrap
 from steindiff.lab.specs import parse_solver
+from steindiff.lab.subjects import Mixture, make_subject
 from steindiff.solvers import SOLVERS
 from steindiff.stein import Constant, Oracle
 from steindiff.trajectory import FineSolution

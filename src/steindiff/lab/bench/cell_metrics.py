@@ -18,8 +18,8 @@ from ..metrics import (
     rmse,
     sliced_wasserstein,
 )
+from ..subjects import Subject
 from .results import BASE, Band, Interval, MeanAndDeviation, Metrics, Modes
-from .subjects import Subject
 
 NEIGHBOURS = 5
 ABSURD = 1e6

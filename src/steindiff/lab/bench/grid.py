@@ -24,9 +24,9 @@ from ..specs import (
     parse_range,
     parse_solver,
 )
+from ..subjects import check_subject, hashes_of
 from ..typed import convert, read_toml
 from .controls import CONTROLS
-from .subjects import check_subject, hashes_of
 
 PRESETS = Path(__file__).parent / "presets"
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..locks import lock_rank
+from ..subjects import hashes_of
 from .cell_sampling import measure_cell
 from .grid import Cell, Grid
 from .progress import Advance, Budget, total_work
 from .results import CellResult
 from .sampled_model import SampledModel
 from .store import Store, check_kind
-from .subjects import hashes_of
 
 
 def run_bench(

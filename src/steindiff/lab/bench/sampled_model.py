@@ -14,12 +14,12 @@ from ...sampling import noise, sample
 from ...solvers import Solver
 from ...stein import Coefficient, Oracle, Relaxed
 from ...trajectory import FineSolution
+from ..subjects import make_subject
 from .cell_metrics import Reference
 from .grid import Cell, Grid
 from .memo import Memo
 from .progress import Budget, fine_work
 from .results import Diverged
-from .subjects import make_subject
 
 BATCH = 100
 OfBatch = Callable[[slice], Coefficient | None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -12,10 +12,18 @@ from rich.table import Table
 
 from ..._provenance import command_line
 from ..devices import check_device
-from ..diagnosis import CHAPTERS, Setting, Sizes, make_setting, run_chapters, verdicts, write_report
-from ..diagnosis.subjects import edm as of_edm
-from ..diagnosis.subjects import folder as of_folder
-from ..diagnosis.subjects import shipped
+from ..subjects import Mixture, Subject, make_subject, of_edm, of_folder
+from ..theory import (
+    CHAPTERS,
+    Diagnosis,
+    Results,
+    Sizes,
+    make_diagnosis,
+    modes_of,
+    run_chapters,
+    verdicts,
+    write_report,
+)
 from .edm import EdmOption, TrustOption
 from .options import (
     CoefficientOption,
@@ -63,14 +71,15 @@ def diagnose(
     Each chapter is saved as it ends; the same command started again goes on where it was.
     """
     place = str(check_device(device))
-    about = _subject(model, edm, trust, diffusers, prompt, guidance, place)
-    low, high = about.pop("limits", (0.0, float("inf")))
-    setting = make_setting(
-        solver=solver, coefficient=coefficient, schedule=schedule, steps=steps,
-        sigma_min=max(sigma_min, low), sigma_max=min(sigma_max, high), first_seed=first_seed,
-        device=place, sizes=Sizes(samples=samples, jacobians=jacobians, modes=modes), **about,
+    sizes = Sizes(samples=samples, jacobians=jacobians, modes=modes)
+    subject = _subject(model, edm, trust, diffusers, prompt, guidance, place)
+    known = subject.mixture if isinstance(subject, Mixture) and subject.exact is None else None
+    diagnosis = make_diagnosis(
+        subject, solver=solver, coefficient=coefficient, schedule=schedule, steps=steps,
+        sigma_min=sigma_min, sigma_max=sigma_max, first_seed=first_seed, sizes=sizes,
+        modes=modes_of(subject), exact=known,
     )  # fmt: skip
-    results = _run(setting, out, only or [], overwrite)
+    results = _run(diagnosis, out, only or [], overwrite)
     report = write_report(out)
     Console().print(_summary(results))
     typer.echo(f"report: {report}   figures: {out / 'figures'}")
@@ -84,7 +93,7 @@ def _subject(
     prompt: str,
     guidance: float,
     device: str,
-) -> dict[str, Any]:
+) -> Subject:
     given = {"--edm": edm, "--diffusers": diffusers}
     asked = [name for name, value in given.items() if value is not None]
     if model != "fashion-mnist":
@@ -93,29 +102,31 @@ def _subject(
         raise ValueError(f"{' and '.join(asked)} are both given; one is needed")
     if edm is None and trust:
         raise ValueError("--trust is for --edm PATH, which is missing")
+    if diffusers is None and prompt:
+        raise ValueError(f"--prompt is for --diffusers FOLDER, which is missing; it is {prompt!r}")
     if guidance != 1 and (edm or diffusers):
         raise ValueError(f"--guidance is {guidance}; it is for shipped models")
     if edm is not None:
         return of_edm(edm, trust, device)
     if diffusers is not None:
         return of_folder(diffusers, prompt, device)
-    return shipped(model, guidance, device)
+    return make_subject(model, guidance, device)
 
 
-def _run(setting: Setting, out: Path, names: list[str], overwrite: bool) -> dict[str, Any]:
+def _run(diagnosis: Diagnosis, out: Path, names: list[str], overwrite: bool) -> Results:
     columns = (*Progress.get_default_columns()[1:2], TextColumn("{task.description}"))
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=len(names or CHAPTERS))
         return run_chapters(
-            setting, out, names=names, command=command_line(), overwrite=overwrite,
+            diagnosis, out, names=names, command=command_line(), overwrite=overwrite,
             tell=lambda text: progress.update(task, description=text),
             done=lambda: progress.advance(task),
         )  # fmt: skip
 
 
-def _summary(results: dict[str, Any]) -> Table:
+def _summary(results: Results) -> Table:
     table = Table("statement", "verdict", title="Verdicts", title_justify="left")
     for found in verdicts(results).values():
         for verdict in found:
-            table.add_row(verdict.statement, verdict.outcome.value)
+            table.add_row(verdict.statement, verdict.grade.value)
     return table

@@ -1,5 +1,5 @@
 """What a report is made of: one page that holds everything, its look, and its figures."""
 
-from .html import Picture, inline, make_template, moving, saved, written
+from .html import Picture, inline, make_template, saved, written
 
-__all__ = ["Picture", "inline", "make_template", "moving", "saved", "written"]
+__all__ = ["Picture", "inline", "make_template", "saved", "written"]

@@ -68,12 +68,6 @@ def inline(picture: Image.Image, alt: str, scale: int = 1) -> Picture:
     return _embedded(stream.getvalue(), "png", alt, picture.width * scale, picture.height * scale)
 
 
-def moving(content: bytes, alt: str) -> Picture:
-    """An animated GIF for the page."""
-    size = Image.open(io.BytesIO(content)).size
-    return _embedded(content, "gif", alt, *size)
-
-
 def _embedded(content: bytes, kind: str, alt: str, width: int, height: int) -> Picture:
     uri = f"data:image/{kind};base64," + base64.b64encode(content).decode()
     return Picture(uri, alt, width, height)

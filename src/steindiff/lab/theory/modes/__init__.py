@@ -1,0 +1,1 @@
+"""Collapse of modes: measured against known modes or classes, and judged."""
