@@ -334,6 +334,7 @@ def test_foreign_entries_are_left_alone_and_named_once(finished: Path, undisturb
     np.savez(finished / "samples" / "mine.npz", x=np.zeros(3))
     for k in range(7):
         (finished / "cells" / f"z{k}").mkdir()
+    options: dict[str, Any]
     for options in ({}, {"overwrite": True}):
         computed, warned = again(finished, **options)
         assert len(computed) == (4 if options else 0)
