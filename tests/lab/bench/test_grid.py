@@ -273,6 +273,17 @@ def not_text(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("shwon = 3", "'shown'"), ("shown = 0", "shown is 0"), ("sweep = 3", "sweep is 3")],
+)
+def test_a_wrong_file_is_named_with_its_field(tmp_path: Path, line: str, said: str) -> None:
+    path = write(tmp_path, TOML.replace("sweep = [0.9, 0.99]", line))
+    with pytest.raises(ValueError, match=said) as caught:
+        load_grid(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
 def nested(folder: Path) -> Path:
     return write(folder, "cells = " + "[" * 100_000)
 

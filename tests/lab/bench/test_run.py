@@ -63,12 +63,15 @@ def test_every_cell_has_every_rule(all_solvers: list[Any]) -> None:
     ]
     for cell in all_solvers:
         assert list(cell.coefficients) == COEFFICIENTS
-        for name, outcome in dict[str, Any](cell.coefficients).items():
-            assert outcome.__class__ is Measured
+        for name, outcome in cell.coefficients.items():
+            assert isinstance(outcome, Measured)
             if name == "one":
                 continue
             assert outcome.nfe == cell.nfe
             metrics = outcome.metrics
+            assert metrics
+            assert metrics.fd
+            assert outcome.steps
             assert metrics.fd.low <= metrics.fd.value <= metrics.fd.high
             steps = len(cell.sigmas) - 1
             for name in ("gamma", "energy", "energy_over_fine"):
