@@ -49,13 +49,14 @@ research: install
 	$(BIN)/python research/explore.py rules
 
 overhead: install
-	$(BIN)/steindiff bench overhead --out docs/results/overhead.json --batch 64 --runs 15 \
+	$(BIN)/python benchmarks/overhead.py --out docs/results/overhead.json --batch 64 --runs 15 \
 		--solver euler --solver dpmpp_2m --solver ipndm --solver unipc --solver heun --solver deis \
 		--model-seconds 0.05 --model-seconds 1 --compile --overwrite
 
 diffusers: install
-	$(BIN)/steindiff bench diffusers --out docs/results/diffusers.json
-	$(BIN)/steindiff bench diffusers --out docs/results/diffusers-guided.json --guidance 4 \
+	$(BIN)/python benchmarks/diffusers_schedulers.py --out docs/results/diffusers.json
+	$(BIN)/python benchmarks/diffusers_schedulers.py \
+		--out docs/results/diffusers-guided.json --guidance 4 \
 		--nfe 5 --nfe 8 --count 500 --only "DDIM, trailing" --only "PNDM, PLMS" \
 		--only "Euler, Karras" --only "DPM++ 2M, Karras" --only "DPM++ 2M, trailing" \
 		--only "DEIS-3, trailing" --only "UniPC-2, trailing" --only "flow Euler, shift 3"

@@ -201,11 +201,7 @@ def measure_overhead(
     """
     place = check_device(device)
     relaxation = _check(coefficient, batch, steps, runs, model_seconds)
-    chosen = {name: resolve_solver(name) for name in SOLVERS} if solvers is None else dict(solvers)
-    if not chosen:
-        raise ValueError("solvers is empty; at least one is needed")
-    for solver in chosen.values():
-        Relaxed(solver, relaxation)  # refuses what it cannot relax before anything is measured
+    chosen = _chosen(solvers, relaxation)
     sigmas = tuple(float(level) for level in schedules.karras(steps, sigma_min, sigma_max))
     x = sampling.noise(sample_shape, sigma_max, range(batch), device=place)
     setup = Setup(denoiser, x, sigmas, dict(conditioning or {}), relaxation, runs)
@@ -227,6 +223,16 @@ def measure_overhead(
         started("torch.compile")
         found["compile"] = compare_compiled(setup, next(iter(chosen.values())))
     return found
+
+
+def _chosen(solvers: Mapping[str, Solver] | None, relaxation: Coefficient) -> dict[str, Solver]:
+    """The solvers; what cannot be relaxed is refused before anything is measured."""
+    chosen = {name: resolve_solver(name) for name in SOLVERS} if solvers is None else dict(solvers)
+    if not chosen:
+        raise ValueError("solvers is empty; at least one is needed")
+    for solver in chosen.values():
+        Relaxed(solver, relaxation)
+    return chosen
 
 
 def _described(

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import msgspec
 import pytest
 import torch
-from steindiff.lab.bench.diffusers import PEERS, Peer, measure_peers
 
+import diffusers_schedulers as bench
 import steindiff as sd
+from diffusers_schedulers import PEERS, Peer, measure_peers
 from steindiff.adapters.diffusers import SUPPORTED
-from steindiff.lab.bench import diffusers as bench
 from steindiff.lab.metrics import rmse
 
 EULER = Peer("Euler of EDM", "EDMEulerScheduler", {"sigma_data": 0.7})
@@ -34,7 +35,8 @@ def test_evaluations_are_as_many_as_fit(peer: Peer, nfe: int) -> None:
 
 def test_cells_are_what_the_core_gives(tmp_path: Path) -> None:
     found = measure_peers(tmp_path / "out.json", nfes=[6], count=24, peers=[EULER])
-    (cell,) = found["cells"]
+    cell: Any
+    (cell,) = found.cells
     scheduler = diffusers.EDMEulerScheduler(sigma_data=0.7)
     scheduler.set_timesteps(6)
     net, labels = sd.load_model("fashion-mnist"), {"class_labels": torch.arange(24) % 10}
@@ -46,20 +48,29 @@ def test_cells_are_what_the_core_gives(tmp_path: Path) -> None:
     start = x * (1 + 1 / 80**2) ** 0.5
     for rule, coefficient in (("base", None), ("energy", "energy")):
         ours = sd.sample(net, start, scheduler.sigmas, "euler", coefficient, conditioning=labels).x
-        measured = cell["rules"][rule]["metrics"]["rmse"]
+        measured = cell.coefficients[rule].metrics.rmse
         assert measured == pytest.approx(rmse(ours, fine).pooled, rel=1e-3)
-    assert cell["calls"] == 6
-    assert cell["rules"]["energy"]["ratio"]["value"] != 1
+    assert cell.calls == 6
+    assert cell.coefficients["energy"].ratio.value != 1
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     out, told = tmp_path / "out.json", []
     options: dict[str, Any] = {"nfes": [4], "count": 20, "tell": told.append}
-    first = measure_peers(out, peers=[EULER], **options)["cells"]
+    first = measure_peers(out, peers=[EULER], **options).cells
     both = measure_peers(out, peers=[EULER, HEUN], **options)
     assert told == ["Euler of EDM, 4 NFE", "Heun, 4 NFE"]
-    assert both["cells"][0] == first[0]
-    assert both["cells"][1]["calls"] == 3
-    assert json.loads(out.read_text()) == json.loads(json.dumps(both))
+    assert both.cells[0] == first[0]
+    assert both.cells[1].calls == 3
+    assert json.loads(out.read_text()) == json.loads(msgspec.json.encode(both))
     with pytest.raises(ValueError, match="holds results of"):
         measure_peers(out, nfes=[4], count=21, peers=[EULER])
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    for text, said in (("{", "damaged"), ("[]", "damaged"), ('{"format": 1}', "`complete`")):
+        out.write_text(text)
+        with pytest.raises(ValueError, match=f"out.json.*{said}"):
+            measure_peers(out, nfes=[4], count=20, peers=[EULER])
+        assert out.read_text() == text

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
-from steindiff.lab.bench.verdicts import cell_file_name
+
+from steindiff.lab.bench.grid import CellAxes, GridRecord
+from steindiff.lab.bench.results import CellResult, Results, cell_file_name, read_results
 
 SOLVERS = ("euler", "dpmpp_2m", "ipndm:3", "deis:3", "unipc:2,variant=bh1", "heun")
 EFFECT = {"euler": 0.6, "dpmpp_2m": 0.74, "ipndm:3": 0.97, "deis:3": 0.62, "heun": 0.03}
@@ -75,7 +78,7 @@ def fake_cell(
     rules: dict[str, dict[str, Any]] = {"base": ok(nfe, fd, None, 1.0, image)}
     for rule, scale, more in (
         ("energy", 1.0, {}),
-        ("constant", 1.04, {"value": 0.95, "swept": [0.9, 0.95, 1.0]}),
+        ("constant", 1.04, {"value": 0.95, "swept": {"0.9": 1.0, "0.95": None}}),
         ("random", 1.08, {}),
         ("oracle", 0.8, {}),
     ):
@@ -88,6 +91,7 @@ def fake_cell(
         "schedule": schedule,
         "nfe": nfe,
         "solver": solver,
+        "seeds": "0-1999",
         "usual": (schedule == "log_snr") == solver.startswith(("unipc", "dpmpp")),
         "samples": 2000,
         "first_seed": 0,
@@ -97,6 +101,11 @@ def fake_cell(
         "seconds": 31.2,
         "rules": rules,
     }
+
+
+def typed(cell: dict[str, Any]) -> CellResult:
+    """The cell as results hold it."""
+    return msgspec.convert(cell, CellResult)
 
 
 def _odd(cells: list[dict[str, Any]]) -> None:
@@ -135,7 +144,7 @@ def fake_results(
     solvers: Sequence[str] = SOLVERS,
     seed: int = 0,
     samples: bool = True,
-) -> dict[str, Any]:
+) -> Results:
     """Writes the folder and returns what results.json holds."""
     rng = np.random.default_rng(seed)
     cells = [
@@ -151,9 +160,9 @@ def fake_results(
         "complete": True,
         "command": "steindiff bench --preset paper --out 'out/a <b>'",
         "preset": "paper",
-        "grid": {"nfe": list(nfe), "schedules": list(schedules), "solvers": list(solvers)},
+        "grid": msgspec.to_builtins(GridRecord(cells=[_axes(cell) for cell in cells])),
         "versions": {"steindiff": "0.1.0", "torch": "2.13", "numpy": "2.4", "python": "3.11"},
-        "machine": {"cpu": "A processor & co", "cores": 2, "device": "cpu"},
+        "machine": {"cpu": "A processor & co", "threads": 2, "gpu": None},
         "hashes": {model: {"denoiser": "e00d" * 16} for model, _ in models},
         "interval": "95% percentile bootstrap over noises, 200 resamples",
         "seconds": 4321.0,
@@ -164,4 +173,8 @@ def fake_results(
     for cell in cells if samples else []:
         pictures: dict[str, Any] = _pictures(rng, cell)
         np.savez(folder / "samples" / f"{cell_file_name(cell['id'])}.npz", **pictures)
-    return results
+    return read_results(folder)
+
+
+def _axes(cell: dict[str, Any]) -> CellAxes:
+    return CellAxes(**{name: cell[name] for name in CellAxes.__struct_fields__})

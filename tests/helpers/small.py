@@ -30,8 +30,8 @@ def small(*blocks: dict[str, Any], **settings: Any) -> Grid:
     return make_grid({"resamples": 20, "sweep": [0.99, 0.995], **settings, "cells": cells})
 
 
-def measured(grid: Grid, folder: Path, **options: Any) -> list[dict[str, Any]]:
-    """The grid's results; a warning fails the test unless `warn` is given."""
+def measured(grid: Grid, folder: Path, **options: Any) -> list[Any]:
+    """The grid's `CellResult`s; a warning fails the test unless `warn` is given."""
 
     def warn(text: str) -> None:
         raise AssertionError(text)

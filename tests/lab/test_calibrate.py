@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 from command import Command
-from steindiff.lab.bench.verdicts import title
 
 import steindiff as sd
 from steindiff._files import sha256
-from steindiff.lab.bench.grid import make_grid, sigmas_of
+from steindiff.lab.bench.grid import make_grid
+from steindiff.lab.bench.titles import solver_title
 from steindiff.lab.images import to_uint8
 from steindiff.lab.specs import parse_solver
 from steindiff.models import MODELS, save_model
@@ -172,7 +172,7 @@ def test_a_grid_names_it_and_refuses_another_setting(
     path = tmp_path / "c.json"
     calibrate(steindiff, path, tiny)
     grid = make_grid(cells(path))
-    assert sigmas_of(grid.cells[0], grid).tolist() == list(sd.load_calibration(path).levels)
+    assert grid.cells[0].levels == tuple(sd.load_calibration(path).levels)
     for axes, said in (
         ({"model": "fashion-mnist"}, r"model is 'fashion-mnist' .* the calibration is of 'tiny'"),
         ({"model": "mixture"}, r"model is 'mixture' \(SHA-256 unknown"),
@@ -191,7 +191,7 @@ def test_the_text_of_a_solver(steindiff: Command, weights: Path, tmp_path: Path)
     path = tmp_path / "a=1, b:2.json"
     calibrate(steindiff, path, weights)
     assert parse_solver(f"calibrated:file={path}") == sd.load_calibration(path)
-    assert title(f"calibrated:file={path}") == "calibrated (a=1, b:2)"
+    assert solver_title(f"calibrated:file={path}") == "calibrated (a=1, b:2)"
 
 
 def test_what_is_refused(steindiff: Command, weights: Path, tmp_path: Path) -> None:

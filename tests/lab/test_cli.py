@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -15,15 +16,16 @@ import pytest
 import torch
 from command import Command, Outcome, check_help
 from damage import contents
+from msgspec.structs import replace
 from PIL import Image
-from steindiff.lab.bench.cell import measure_cell
-from steindiff.lab.bench.verdicts import read_results
 from typer.testing import CliRunner
 
 import steindiff as sd
 from steindiff import sampling
 from steindiff._files import write_whole
 from steindiff.lab.bench import run as bench_run
+from steindiff.lab.bench.cell_sampling import measure_cell
+from steindiff.lab.bench.results import Results, read_results
 from steindiff.lab.cli import app, compare, picture
 from steindiff.models import MODELS, save_model
 from steindiff.models.classifier import Classifier
@@ -395,13 +397,11 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return taken
 
 
-def figures(folder: Path) -> dict[str, Any]:
+def figures(folder: Path) -> Results:
     """What results.json holds, without what differs from run to run."""
     results = read_results(folder)
-    for cell in results["cells"]:
-        del cell["seconds"]
-    del results["command"], results["seconds"]
-    return results
+    cells = [replace(cell, seconds=0.0) for cell in results.cells]
+    return replace(results, command="", seconds=0.0, cells=cells)
 
 
 @pytest.fixture(scope="module")
@@ -435,7 +435,7 @@ def test_compare_writes_figures_a_report_and_a_picture(
         assert picture.format == "PNG"
         picture.load()
         assert picture.width > picture.height > 300
-    results = read_results(undisturbed)
+    results = json.loads((undisturbed / "results.json").read_text())
     assert results["complete"] is True
     assert results["command"].startswith("steindiff compare --model tiny --out ")
     assert results["hashes"] == {
@@ -467,7 +467,7 @@ def test_figures_against_a_direct_computation(undisturbed: Path, entry: dict[str
         "heun": sd.schedules.karras(2, final="zero"),
         "euler": sd.schedules.karras(3),
     }
-    for cell in read_results(undisturbed)["cells"]:
+    for cell in json.loads((undisturbed / "results.json").read_text())["cells"]:
         solver = cell["solver"]
         for rule, coefficient in (("base", None), ("energy", "energy")):
             metrics = cell["rules"][rule]["metrics"]
@@ -536,8 +536,8 @@ def test_results_of_another_setting_are_replaced_when_asked(
     before = (finished / "compare.png").read_bytes()
     assert steindiff(*arguments, "--overwrite").code == 0
     results = read_results(finished)
-    assert results["complete"] is True
-    assert [cell["first_seed"] for cell in results["cells"]] == [5, 5]
+    assert results.complete is True
+    assert [cell.first_seed for cell in results.cells] == [5, 5]
     assert len(list((finished / "cells").iterdir())) == len(measured) == 2
     assert (finished / "compare.png").read_bytes() != before
 
@@ -570,7 +570,7 @@ def test_the_picture_shows_what_was_sampled(
     x, labels = sd.noise((1, 28, 28), 80.0, range(20)), {"class_labels": torch.arange(20) % 10}
     distances = [
         cell["rules"][rule]["metrics"]["fd"]["value"]
-        for cell in read_results(finished)["cells"]
+        for cell in json.loads((finished / "results.json").read_text())["cells"]
         for rule in ("base", "energy")
     ]
     for row, distance in zip(rows, distances, strict=False):
@@ -651,8 +651,8 @@ def test_interrupted_after_the_first_cell(
     assert "Traceback" not in outcome.err
     assert not (out / "compare.png").exists()
     part = read_results(out)
-    assert [cell["id"] for cell in part["cells"]] == CELLS[:1]
-    assert part["complete"] is False
+    assert [cell.id for cell in part.cells] == CELLS[:1]
+    assert part.complete is False
     measured.clear()
     assert steindiff(*arguments).code == 0
     assert measured == CELLS[1:]

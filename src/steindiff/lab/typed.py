@@ -78,7 +78,7 @@ def _named(message: str, content: Any, kind: type, whole: str, member: str) -> V
     if found := _MISSING.fullmatch(message):
         return ValueError(f"{_path(found['at']) if found['at'] else whole} has no {found['name']}")
     if found := _WANTED.fullmatch(message):
-        name = _path(found["at"]) if found["at"] else whole
+        name = re.sub(r"(\[\d+\])+$", "", _path(found["at"])) if found["at"] else whole
         kinds = " or ".join(_WORDS.get(word, word) for word in found["kind"].split(" | "))
         value = _value(content, found["at"] or "$")
         return ValueError(f"{name} is {value!r}; {kinds}{found['bound']} is needed")

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_results import broken, fake_results
+from msgspec.structs import replace
 from pages import CHROMIUM, Page, browse, lay_out
 from PIL import Image
 
-from steindiff.lab.bench import plots
+from steindiff.lab.bench import pictures, plots
 from steindiff.lab.bench.report import write_report
+from steindiff.lab.bench.results import read_results
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,7 @@ def test_what_was_run_is_there(folder: Path, page: Page) -> None:
 
 def test_figures_are_written(folder: Path) -> None:
     names = {path.name for path in (folder / "figures").iterdir()}
-    cells = json.loads((folder / "results.json").read_text())["cells"]
+    cells = read_results(folder).cells
     assert "overview.png" in names
     assert "quality__fashion-mnist-g1__karras.png" in names
     recorded = [cell for cell in cells if plots.recorded_steps(cell)]
@@ -155,11 +157,11 @@ def test_damaged_samples_are_named(tmp_path: Path) -> None:
 
 def test_image_strip_keeps_every_pixel() -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3), np.uint8)
-    strip = np.asarray(plots.image_strip(images, gap=2))
+    strip = np.asarray(pictures.image_strip(images, gap=2))
     for k in range(3):
         np.testing.assert_array_equal(strip[:, 7 * k : 7 * k + 5, :3], images[k])
     with pytest.raises(ValueError, match="uint8"):
-        plots.image_strip(images.astype(np.float32))
+        pictures.image_strip(images.astype(np.float32))
 
 
 def test_labels_are_inside_their_figures(tmp_path: Path) -> None:
@@ -167,12 +169,12 @@ def test_labels_are_inside_their_figures(tmp_path: Path) -> None:
     results = fake_results(
         tmp_path, samples=False, nfe=(5, 8), solvers=("unipc:2,variant=bh1",) * 1
     )
-    first = results["cells"][0]
-    where = (first["model"], first["guidance"], first["schedule"])
+    first = results.cells[0]
+    where = (first.model, first.guidance, first.schedule)
     for figure in (
         plots.overview(results),
         plots.quality_against_nfe(results, *where),
-        plots.quality_against_nfe({"cells": results["cells"][:1]}, *where),
+        plots.quality_against_nfe(replace(results, cells=results.cells[:1]), *where),
         plots.gamma_and_energy(first),
     ):
         path = tmp_path / "figure.png"
@@ -183,9 +185,10 @@ def test_labels_are_inside_their_figures(tmp_path: Path) -> None:
         assert not border.any()
 
 
-def test_quality_needs_cells() -> None:
+def test_quality_needs_cells(tmp_path: Path) -> None:
+    results = fake_results(tmp_path, samples=False)
     with pytest.raises(ValueError, match="a setting that was run"):
-        plots.quality_against_nfe({"cells": []}, "m", 1.0, "karras")
+        plots.quality_against_nfe(replace(results, cells=[]), "m", 1.0, "karras")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")

@@ -12,15 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
+from msgspec.structs import replace
 from small import block, measured, small
-from steindiff.lab.bench.verdicts import read_results
 
 from steindiff import _files as files
 from steindiff.lab import locks
 from steindiff.lab.bench import run as bench_run
 from steindiff.lab.bench import store as bench_store
-from steindiff.lab.bench.grid import Grid, load_grid
+from steindiff.lab.bench.grid import Grid, load_grid, make_grid
+from steindiff.lab.bench.results import Results, read_results
 from steindiff.lab.bench.store import Store
 
 
@@ -32,13 +35,11 @@ def planar() -> Grid:
     )
 
 
-def figures(folder: Path) -> dict[str, Any]:
+def figures(folder: Path) -> Results:
     """What results.json holds, without what differs from run to run."""
     results = read_results(folder)
-    for cell in results["cells"]:
-        del cell["seconds"]
-    del results["seconds"]
-    return results
+    cells = [replace(cell, seconds=0.0) for cell in results.cells]
+    return replace(results, seconds=0.0, cells=cells)
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +74,11 @@ def test_what_is_in_the_folder(undisturbed: Path) -> None:
     assert len(cell_files(undisturbed)) == 4
     assert len(list((undisturbed / "samples").iterdir())) == 4
     results = read_results(undisturbed)
-    assert results["complete"] is True
-    assert [cell["id"] for cell in results["cells"]] == [cell.id for cell in planar().cells]
-    assert results["versions"].keys() == {"python", "steindiff", "torch", "numpy"}
-    assert results["grid"] == json.loads(json.dumps(planar().to_dict()))
-    assert results["hashes"] == {"mixture:dim=2,modes=3": {}}
+    assert results.complete is True
+    assert [cell.id for cell in results.cells] == [cell.id for cell in planar().cells]
+    assert results.versions.keys() == {"python", "steindiff", "torch", "numpy"}
+    assert results.grid == planar().record()
+    assert results.hashes == {"mixture:dim=2,modes=3": {}}
 
 
 def test_started_again_it_computes_nothing(finished: Path, undisturbed: Path) -> None:
@@ -88,9 +89,9 @@ def test_started_again_it_computes_nothing(finished: Path, undisturbed: Path) ->
 
 
 def test_the_time_is_that_of_the_cells_not_of_the_last_start(finished: Path) -> None:
-    seconds = sum(cell["seconds"] for cell in read_results(finished)["cells"])
+    seconds = sum(cell.seconds for cell in read_results(finished).cells)
     again(finished)
-    assert read_results(finished)["seconds"] >= round(seconds, 1)
+    assert read_results(finished).seconds >= round(seconds, 1)
 
 
 def test_more_cells_are_another_grid(finished: Path) -> None:
@@ -112,10 +113,7 @@ def test_results_of_another_grid_are_kept(
     finished: Path, change: dict[str, Any], named: str
 ) -> None:
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
-    content = planar().to_dict()
-    grid = Grid(planar().cells, **{**{k: v for k, v in content.items() if k != "cells"}, **{
-        key: tuple(value) if isinstance(value, list) else value for key, value in change.items()
-    }})  # fmt: skip
+    grid = make_grid({**msgspec.to_builtins(planar().record()), **change})
     with pytest.raises(FileExistsError) as caught:
         measured(grid, finished)
     assert f"{finished} holds the results of another grid (other {named})" in str(caught.value)
@@ -128,7 +126,7 @@ def test_results_of_another_grid_are_kept(
     computed, _ = again(finished, grid, overwrite=True)
     assert computed == [cell.id for cell in grid.cells]
     assert len(cell_files(finished)) == len(grid.cells)
-    assert read_results(finished)["grid"] == json.loads(json.dumps(grid.to_dict()))
+    assert read_results(finished).grid == grid.record()
 
 
 def test_other_weights_are_another_grid(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +237,9 @@ def test_damaged_results_are_written_again(
     assert figures(finished) == figures(undisturbed)
 
 
-@pytest.mark.parametrize("text", [None, "", "{", "[]", "[1]", "3", '{"grid": 3}'])
+@pytest.mark.parametrize(
+    "text", [None, "", "{", "[]", "[1]", "3", '{"grid": 3}', "[" * 100_000], ids=range(8)
+)
 def test_a_damaged_description_is_refused_and_kept(finished: Path, text: str | None) -> None:
     """Without it nothing says what the cells are of: they are dropped only when asked to."""
     if text is None:
@@ -262,7 +262,7 @@ def test_results_of_the_old_grid_do_not_outlive_it(
     def stop(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bench_run, "Source", stop)
+    monkeypatch.setattr(bench_run, "SampledModel", stop)
     grid = small(block(model="mixture:dim=2,modes=3", nfe=7), controls=["one"])
     with pytest.raises(KeyboardInterrupt):
         measured(grid, finished, overwrite=True)
@@ -277,16 +277,17 @@ def test_a_long_list_of_seeds(tmp_path: Path) -> None:
         block(model="mixture:dim=2,modes=3", seeds=[seeds, f"{seeds},5000"]), controls=["one"]
     )
     cells = measured(grid, tmp_path / "out")
-    assert [cell["samples"] for cell in cells] == [70, 71]
+    assert [cell.samples for cell in cells] == [70, 71]
     assert len(cell_files(tmp_path / "out")) == 2
     assert again(tmp_path / "out", grid) == ([], [])
 
 
-def test_a_result_that_is_no_number_is_not_saved(tmp_path: Path) -> None:
+def test_a_result_that_is_no_number_is_not_saved(tmp_path: Path, undisturbed: Path) -> None:
     grid = planar()
     store = Store(tmp_path / "out", grid, {}, overwrite=False)
+    (result, *_) = read_results(undisturbed).cells
     with pytest.raises(ValueError, match="JSON"):
-        store.save(grid.cells[0], {"id": "a", "fd": float("nan")}, None)
+        store.save(grid.cells[0], replace(result, fine_to_exact=float("nan")), None)
     assert list((tmp_path / "out" / "cells").iterdir()) == []
     assert store.load(grid.cells[0]) == (None, "")
 
@@ -319,6 +320,117 @@ def test_cells_and_samples_are_written_whole(
     computed, warned = again(finished)
     assert (len(computed), warned) == (2, [])
     assert figures(finished) == figures(undisturbed)
+
+
+# -- what is not ours -----------------------------------------------------------------------------
+
+
+def test_foreign_entries_are_left_alone_and_named_once(finished: Path, undisturbed: Path) -> None:
+    """A folder of checkpoints, notes, samples of somebody else; overwritten or not."""
+    for place in ("cells", "samples"):
+        (finished / place / ".ipynb_checkpoints").mkdir()
+        (finished / place / ".hidden").write_text("a")
+        (finished / place / "notes.txt").write_text("b")
+    np.savez(finished / "samples" / "mine.npz", x=np.zeros(3))
+    for k in range(7):
+        (finished / "cells" / f"z{k}").mkdir()
+    options: dict[str, Any]
+    for options in ({}, {"overwrite": True}):
+        computed, warned = again(finished, **options)
+        assert len(computed) == (4 if options else 0)
+        assert len(warned) == 2
+        assert (
+            f"{finished / 'cells'} holds what is not of this bench, and is left alone" in warned[0]
+        )
+        assert ".hidden, .ipynb_checkpoints, notes.txt, z0, z1 and 5 more" in warned[0]
+        assert ".hidden, .ipynb_checkpoints, mine.npz, notes.txt" in warned[1]
+    assert {path.name for path in (finished / "samples").iterdir()} >= {"mine.npz", ".hidden"}
+    assert figures(finished) == figures(undisturbed)
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def a_file(path: Path) -> None:
+    shutil.rmtree(path)
+    path.write_text("in the way")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("bench.json", a_folder, "bench.json is a folder, and a bench needs a file there"),
+        ("results.json", a_folder, "results.json is a folder, and a bench needs a file there"),
+        ("cells", a_file, "cells is a file, and a bench needs a folder there"),
+        ("samples", a_file, "samples is a file, and a bench needs a folder there"),
+        ("CELL", a_folder, "json is a folder, and a bench needs a file there"),
+        ("PICTURES", a_folder, "npz is a folder, and a bench needs a file there"),
+    ],
+)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_for_a_file_is_said_in_words(
+    finished: Path, name: str, change: Callable[[Path], None], said: str, overwrite: bool
+) -> None:
+    path = finished / name
+    if name == "CELL":
+        path = cell_files(finished)[1]
+    elif name == "PICTURES":
+        path = sorted((finished / "samples").iterdir())[1]
+    change(path)
+    with pytest.raises(FileExistsError, match=said) as caught:
+        measured(planar(), finished, overwrite=overwrite)
+    assert str(path) in str(caught.value)
+    assert "Errno" not in str(caught.value)
+
+
+def test_a_file_in_the_place_of_the_output(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    with pytest.raises(FileExistsError, match="file is a file, and a bench needs a folder"):
+        measured(planar(), file)
+    with pytest.raises(FileExistsError, match="cannot be made: a file is in its way"):
+        measured(planar(), file / "out")
+    assert file.read_text() == "in the way"
+
+
+def nested(path: Path) -> None:
+    path.write_text("[" * 100_000)
+
+
+def not_a_number(path: Path) -> None:
+    path.write_text(path.read_text().replace('"seconds": ', '"seconds": NaN, "old": ', 1))
+
+
+def without_a_field(path: Path) -> None:
+    """A whole file, checksum and all, of a cell that lacks something."""
+    content = json.loads(path.read_text())
+    del content["cell"]["reference"]
+    path.write_text(json.dumps({**content, "sha256": files.digest(content["cell"])}))
+
+
+@pytest.mark.parametrize("damage", [nested, not_a_number, without_a_field])
+def test_a_cell_that_does_not_fit_is_made_again(
+    finished: Path, undisturbed: Path, damage: Damage
+) -> None:
+    path = cell_files(finished)[1]
+    damage(path)
+    computed, (warned,) = again(finished)
+    assert len(computed) == 1
+    assert f"{path} is damaged" in warned
+    assert figures(finished) == figures(undisturbed)
+
+
+def test_an_overwritten_bench_leaves_no_cell_of_the_old_grid(finished: Path) -> None:
+    """Not even one whose description was lost, nor a damaged one that it named."""
+    emptied(cell_files(finished)[0])
+    grid = small(block(model="mixture:dim=2,modes=3", nfe=7), controls=["one"])
+    again(finished, grid, overwrite=True)
+    assert len(cell_files(finished)) == len(list((finished / "samples").iterdir())) == 1
+    (finished / "bench.json").unlink()
+    again(finished, planar(), overwrite=True)
+    assert len(cell_files(finished)) == 4
 
 
 # -- two at once ----------------------------------------------------------------------------------
@@ -367,7 +479,7 @@ import json, os, random, resource, signal, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from steindiff import files
+from steindiff import _files as files
 from steindiff.lab.bench import run, store
 from steindiff.lab.bench.grid import load_grid
 
@@ -462,7 +574,7 @@ def test_killed_benches_go_on_where_they_were(tmp_path: Path, grid_file: Path) -
     assert found.pop("writes") == 16
     assert set(found.values()) == {0}
     wanted = figures(tmp_path / "undisturbed")
-    assert len(wanted["cells"]) == CELLS
+    assert len(wanted.cells) == CELLS
     for name in ("random0", "random1", "writes"):
         assert figures(tmp_path / name) == wanted
         for part in ("cells", "samples"):
@@ -505,4 +617,4 @@ def test_a_full_disk(tmp_path: Path, grid_file: Path, limit: int) -> None:
     grid = load_grid(grid_file)
     computed, warned = again(out, grid)
     assert (len(computed), warned) == (CELLS - begun, [])
-    assert read_results(out)["complete"] is True
+    assert read_results(out).complete is True

@@ -204,11 +204,15 @@ def load_grid(path: Path) -> Grid:
     Raises:
         FileNotFoundError: no such file.
         ValueError: not TOML, a name that is unknown, a value that cannot be, or more cells than
-            `MOST_CELLS`; each names it.
+            `MOST_CELLS`; each names the file and what is wrong.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; a TOML grid or --preset is needed")
-    return make_grid(read_toml(path))
+    content = read_toml(path)
+    try:
+        return make_grid(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def load_preset(name: str) -> Grid:
@@ -224,7 +228,11 @@ def presets() -> list[str]:
 
 
 def make_grid(content: Mapping[str, Any]) -> Grid:
-    """The grid of plain data in the shape of the TOML file. Raises as `load_grid`."""
+    """The grid of plain data in the shape of the TOML file.
+
+    Raises:
+        ValueError: an unknown name, a value that cannot be, or too many cells; it is named.
+    """
     file = convert(content, _GridFile, "the grid", "setting")
     blocks = [convert(block, Block, "a [[cells]] block", "axis").axes for block in file.cells]
     count = sum(math.prod(map(len, axes.values())) for axes in blocks)

@@ -18,9 +18,8 @@ from ..typed import convert, read_json
 from .grid import Cell, Grid, GridRecord, cell_id
 from .results import FORMAT, CellResult, Machine, Results, cell_file_name
 
-_PARTIAL = re.compile(
-    r"\..+\.(json|npz)\.\w+"
-)  # what `write_whole` calls what it has not moved yet
+_PARTIAL = re.compile(r"\..+\.(json|npz)\.\w{6,8}")
+"""What `write_whole` calls a file before it has its name."""
 _NAMED = 5  # foreign entries that are named
 
 

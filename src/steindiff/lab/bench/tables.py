@@ -263,11 +263,16 @@ def coefficients_table(
     return Table(columns, rows, title)
 
 
-def groups_table(cells: Sequence[CellRecord], coefficient: str = PRODUCT, title: str = "") -> Table:
-    """Mean, counts and worst cell of each (model, guidance, schedule, NFE), and of all."""
+def groups_table(
+    cells: Sequence[CellRecord],
+    coefficient: str = PRODUCT,
+    keys: Sequence[str] = tuple(PLACES),
+    title: str = "",
+) -> Table:
+    """Mean, counts and worst cell of the cells that agree in those keys of `PLACES`, and of all."""
     groups = [
-        matching(cells, **dict(zip(PLACES, combination, strict=True)))
-        for combination in distinct(cells, *PLACES)
+        matching(cells, **dict(zip(keys, combination, strict=True)))
+        for combination in distinct(cells, *keys)
     ]
     summaries = [summarise(group, coefficient) for group in groups]
     kinds = _kinds(summaries)
@@ -277,13 +282,14 @@ def groups_table(cells: Sequence[CellRecord], coefficient: str = PRODUCT, title:
         return [Entry(mean_text(summary.mean)), *_counts(summary, kinds), worst]
 
     rows = [
-        [*_place(group[0], PLACES), *entries(summary, ())]
+        [*_place(group[0], keys), *entries(summary, ())]
         for group, summary in zip(groups, summaries, strict=True)
     ]
     if len(groups) > 1:
-        blank = [Entry("all"), *[Entry("")] * (len(PLACES) - 1)]
+        blank = [Entry("all"), *[Entry("")] * (len(keys) - 1)]
         rows.append([*blank, *entries(summarise(cells, coefficient), PLACES)])
-    return Table([*PLACES.values(), Column("mean"), *_count_columns(kinds)], rows, title)
+    columns = [*(PLACES[key] for key in keys), Column("mean"), *_count_columns(kinds)]
+    return Table(columns, rows, title)
 
 
 def _worst_entry(summary: Summary, places: Iterable[str]) -> Entry:
@@ -331,17 +337,21 @@ def summary_tables(results: Results) -> list[Table]:
     """What a run shows at its end: every cell where they are few, the groups, the bests."""
     cells, asked = results.cells, results.grid.coefficients
     coefficient = PRODUCT if PRODUCT in asked else asked[0]
+    models = {
+        f"{model}, guidance {guidance:g}": matching(cells, model=model, guidance=guidance)
+        for model, guidance in distinct(cells, "model", "guidance")
+    }
     tables = []
-    for model, guidance in distinct(cells, "model", "guidance") if len(cells) <= 40 else ():
+    for name, group in models.items() if len(cells) <= 40 else ():
         keys = [key for key in ("schedule", "nfe") if len(distinct(cells, key)) > 1]
-        title = f"Fréchet distance to the fine solution: {model}, guidance {guidance:g}"
-        group = matching(cells, model=model, guidance=guidance)
         shown = [name for name in coefficients_of(group) if name in asked]
-        tables.append(cells_table(group, shown, keys, title))
+        tables.append(cells_table(group, shown, keys, f"Fréchet distance: {name}"))
     names = [name for name in coefficients_of(cells) if name != BASE]
     if len(names) > 1:
         tables.append(coefficients_table(cells, names, "Coefficients and controls"))
-    if len(distinct(cells, *PLACES)) > 1:
-        tables.append(groups_table(cells, coefficient, "By setting"))
+    for name, group in models.items():
+        if len(distinct(group, "schedule", "nfe")) > 1:
+            title = f"By setting: {name}"
+            tables.append(groups_table(group, coefficient, ("schedule", "nfe"), title))
     tables.append(best_table(cells, coefficient, title="Best against best at equal NFE"))
     return tables

@@ -17,7 +17,7 @@ app = typer.Typer(
 app.command("sample")(sample.sample)
 app.command("compare")(compare.compare)
 app.command("calibrate")(calibrate.calibrate)
-app.add_typer(bench.app, name="bench")
+app.command("bench")(bench.bench)
 app.command("diagnose")(diagnose.diagnose)
 app.command("generate")(generate.generate)
 app.command("fid-stats")(evaluate.fid_stats)

@@ -15,12 +15,8 @@ from ...calibrated import About, load_calibration
 from ..bench.grid import Grid, load_grid, load_preset, presets
 from ..specs import calibrated_text
 
-app = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
 
-
-@app.callback()
 def bench(
-    context: typer.Context,
     out: Annotated[Path | None, typer.Option(help="Folder for results and report.")] = None,
     preset: Annotated[
         str | None, typer.Option(help=f"A grid of the package: {', '.join(presets())}.")
@@ -41,11 +37,8 @@ def bench(
 ) -> None:
     """Measure a grid of solvers, relaxations and controls at equal NFE, with intervals.
 
-    Each cell is saved as it ends; the same command started again goes on where it was. Writes
-    results.json, report.html and figures.
+    Each cell is saved as it ends; the same command started again goes on where it was.
     """
-    if context.invoked_subcommand is not None:
-        return
     asked = [name for name, value in _sources(preset, grid, compare).items() if value]
     if len(asked) != 1:
         given = " and ".join(asked) or "none of them"

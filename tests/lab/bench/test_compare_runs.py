@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from fake_results import broken, fake_results
 from rich.console import Console
-from steindiff.lab.bench.difference import Difference, Move, compare_results
+
+from steindiff.lab.bench.compare_runs import Comparison, Trend, compare_results
 
 
 class Pair:
@@ -26,7 +27,7 @@ class Pair:
     def rule(self, name: str, cell: int = 0) -> dict[str, Any]:
         return self.results["cells"][cell]["rules"][name]
 
-    def compare(self) -> Difference:
+    def compare(self) -> Comparison:
         (self.b / "results.json").write_text(json.dumps(self.results))
         return compare_results(self.a, self.b)
 
@@ -38,22 +39,22 @@ def pair(tmp_path: Path) -> Pair:
 
 def test_equal_runs(pair: Pair) -> None:
     found = pair.compare()
-    assert {change.move for change in found.changes} == {Move.EQUAL}
+    assert {change.trend for change in found.changes} == {Trend.EQUAL}
     assert len(found.changes) == 4 * 6
     assert (found.settings, found.only_a, found.only_b, found.moved) == ([], [], [], [])
     assert found.exit_status == 0
 
 
 @pytest.mark.parametrize(
-    ("factor", "move", "regressions"),
-    [(1.2, Move.HIGHER, 1), (1.05, Move.OVERLAP, 0), (0.8, Move.LOWER, 0)],
+    ("factor", "trend", "regressions"),
+    [(1.2, Trend.HIGHER, 1), (1.05, Trend.OVERLAP, 0), (0.8, Trend.LOWER, 0)],
 )
-def test_moves_by_the_intervals(pair: Pair, factor: float, move: Move, regressions: int) -> None:
+def test_moves_by_the_intervals(pair: Pair, factor: float, trend: Trend, regressions: int) -> None:
     """The made-up intervals reach 5% to either side."""
     fd = pair.rule("energy")["metrics"]["fd"]
     fd.update({key: factor * value for key, value in fd.items()})
     found = pair.compare()
-    assert [change.move for change in found.moved] == [move]
+    assert [change.trend for change in found.moved] == [trend]
     assert found.moved[0].ratio == pytest.approx(factor)
     assert (len(found.regressions), found.exit_status) == (regressions, regressions)
 
@@ -62,10 +63,10 @@ def test_divergence(pair: Pair) -> None:
     pair.results["cells"][0]["rules"]["energy"] = broken(3)
     pair.results["cells"][1]["rules"]["random"] = broken(1)
     forward = pair.compare()
-    assert [change.move for change in forward.moved] == [Move.LOST, Move.LOST]
+    assert [change.trend for change in forward.moved] == [Trend.LOST, Trend.LOST]
     assert forward.exit_status == 1
     backward = compare_results(pair.b, pair.a)
-    assert [change.move for change in backward.moved] == [Move.FOUND, Move.FOUND]
+    assert [change.trend for change in backward.moved] == [Trend.FOUND, Trend.FOUND]
     assert backward.exit_status == 0
 
 

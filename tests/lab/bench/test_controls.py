@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from steindiff.lab.bench.rules import CONTROLS, Replay, shuffled
 from torch import Tensor
 
 import steindiff as sd
 from steindiff.denoisers import GaussianMixture
+from steindiff.lab.bench.controls import CONTROLS, GivenGammas, shuffled
 from steindiff.solvers import SOLVERS, resolve_solver
 from steindiff.stein import Coefficient, Decision, Oracle, Proposal, Relaxed
 from steindiff.trajectory import FineSolution
@@ -56,13 +56,13 @@ def test_controls_are_described() -> None:
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_replay_replays(mixture: GaussianMixture, start: Tensor, solver: str) -> None:
+def test_given_gammas_are_given_again(mixture: GaussianMixture, start: Tensor, solver: str) -> None:
     levels = sd.schedules.karras(STEPS)
     first = sd.sample(mixture, start, levels, solver, "energy", record=True)
     assert first.record is not None
     assert bool((first.record.gamma != 1).any())
     correction = first.record.correction
-    again = sd.sample(mixture, start, levels, solver, Replay(first.record.gamma), record=True)
+    again = sd.sample(mixture, start, levels, solver, GivenGammas(first.record.gamma), record=True)
     assert again.record is not None
     assert torch.equal(again.record.gamma, first.record.gamma)
     if bool((correction == 1).all()):  # gamma is all that the energy law decided
