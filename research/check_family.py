@@ -12,18 +12,24 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 import steindiff as sd
 from families import FAMILIES, Family, load_family
-from families.data import Split, load_data
+from families.data import Split, load_data, load_pasted
+from families.pasting import paste
 from steindiff.lab.cli.picture import image_grid
 from steindiff.lab.images import to_uint8
+from training import accuracy
 
+LATENT = "latent-emoji"
 LEVELS = (80.0, 20.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05)
 SAMPLED = 200
+DRAWN = 1000  # pasted emoji
+ROWS = 3  # of the picture
 FINE_STEPS = 16  # of Heun's method
 
 
@@ -58,9 +64,46 @@ def samples(family: Family, labels: Tensor, guidance: float | None = None) -> Te
     return torch.cat(parts)
 
 
-def agreement(family: Family, images: Tensor, labels: Tensor) -> float:
-    """Share of the images that the classifier takes for their label."""
-    return (family.classifier(images).argmax(dim=1) == labels).float().mean().item()
+def images_of(family: Family, samples: Tensor) -> Tensor:
+    """`Family.decode`, a hundred at a time."""
+    with torch.no_grad():
+        return torch.cat([family.decode(part) for part in samples.split(100)])
+
+
+def features(family: Family, part: str, images: Tensor) -> Tensor:
+    """Features of a classifier, a hundred images at a time."""
+    return torch.cat([family.classifiers[part].features(few) for few in images.split(100)])
+
+
+def checked_images(name: str, path: Path) -> tuple[Split, Split]:
+    """Images that a family is held to, and further ones.
+
+    The test and as many training images; of the latent family, which has no test images, two
+    random draws of pasted emoji.
+    """
+    generator = torch.Generator().manual_seed(0)
+    if name == LATENT:
+        data = load_pasted(path)
+        picks = torch.randint(len(data.images), (2, DRAWN), generator=generator)
+        first, second = (Split(paste(data, k, generator), data.labels[k]) for k in picks)
+        return first, second
+    test, train = load_data(path, "test"), load_data(path, "train")
+    some = torch.randperm(len(train.images), generator=generator)[: len(test.images)]
+    return test, Split(train.images[some], train.labels[some])
+
+
+def samples_of(family: Family, images: Tensor) -> Tensor:
+    """The samples that images are of: themselves, or latents that are drawn."""
+    if family.autoencoder is None:
+        return images
+    generator = torch.Generator().manual_seed(1)  # not the noise that `kappa` adds
+    with torch.no_grad():
+        return torch.cat([family.autoencoder.encode(p, generator) for p in images.split(100)])
+
+
+def psnr(images: Tensor, again: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of images in [-1, 1]."""
+    return 10 * torch.log10(4 / (images - again).square().mean()).item()
 
 
 def speed(family: Family, batch: int = 100, repeats: int = 10) -> float:
@@ -74,6 +117,27 @@ def speed(family: Family, batch: int = 100, repeats: int = 10) -> float:
     return batch * repeats / (time.monotonic() - began)
 
 
+def judge(
+    family: Family, part: str, judged: dict[str, Tensor], test_labels: Tensor, labels: Tensor
+) -> dict[str, Any]:
+    """What one classifier says: how often it is right, and Fréchet distances to the test images."""
+    asked = {"test": test_labels, "decoded": test_labels, "sampled": labels, "guided": labels}
+    classifier = family.classifiers[part]
+    found = {name: features(family, part, images) for name, images in judged.items()}
+    return {
+        "as_label": {
+            name: accuracy(classifier, judged[name], asked[name])
+            for name in asked
+            if name in judged
+        },
+        "frechet_to_test": {
+            name: round(sd.lab.metrics.frechet_distance(value, found["test"]), 2)
+            for name, value in found.items()
+            if name != "test"
+        },
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("family", choices=FAMILIES)
@@ -82,35 +146,32 @@ def main() -> None:
     options = parser.parse_args()
     family = load_family(options.family)
     path = options.data or Path("runs/data") / f"{options.family}.npz"
-    test, train = load_data(path, "test"), load_data(path, "train")
-    order = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(0))
+    test, others = checked_images(options.family, path)
     # As frequent as in the test set, which the Fréchet distances are to.
     labels = test.labels.sort().values[torch.linspace(0, len(test.labels) - 1, SAMPLED).long()]
-    images, guided = samples(family, labels), samples(family, labels, guidance=2.0)
+    latents = samples_of(family, test.images)
     judged = {
         "test": test.images,
-        "train": train.images[order[: len(test.images)]],
-        "sampled": images,
-        "guided": guided,
+        "train": others.images,
+        "sampled": images_of(family, samples(family, labels)),
+        "guided": images_of(family, samples(family, labels, guidance=2.0)),
     }
-    features = {name: family.classifier.features(value) for name, value in judged.items()}
-    figures = {
+    figures: dict[str, Any] = {
         "evaluations_per_second": round(speed(family)),
         "threads": torch.get_num_threads(),
-        "kappa": {sigma: round(kappa(family, test, sigma), 4) for sigma in LEVELS},
-        "test_accuracy": agreement(family, test.images, test.labels),
-        "agreement": agreement(family, images, labels),
-        "agreement_guided_2": agreement(family, guided, labels),
-        "frechet_to_test": {
-            name: round(sd.lab.metrics.frechet_distance(value, features["test"]), 2)
-            for name, value in features.items()
-            if name != "test"
+        "kappa": {
+            sigma: round(kappa(family, Split(latents, test.labels), sigma), 4) for sigma in LEVELS
         },
     }
+    if family.autoencoder is not None:
+        judged["decoded"] = images_of(family, latents)
+        figures["psnr_decoded"] = round(psnr(test.images, judged["decoded"]), 2)
+    for part in family.classifiers:
+        figures[part] = judge(family, part, judged, test.labels, labels)
     if options.picture is not None:
         options.picture.parent.mkdir(parents=True, exist_ok=True)
         count = len(family.classes)
-        shown = samples(family, torch.arange(10 * count) % count)
+        shown = images_of(family, samples(family, torch.arange(ROWS * count) % count))
         image_grid(to_uint8(shown), columns=count).save(options.picture)
     print(json.dumps(figures, indent=1))
 

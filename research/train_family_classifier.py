@@ -11,23 +11,15 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from families.augmentation import AUGMENTATIONS
 from families.build import RECIPES
 from families.classifier import FamilyClassifier
 from families.data import Split, load_data
 from families.weights import part_path, save_weights
+from training import accuracy
 
 EPOCHS = {"digits-mixer": 12, "emoji-transformer": 30, "photos-resnet": 6}
-
-
-@torch.no_grad()
-def accuracy(net: FamilyClassifier, images: Tensor, labels: Tensor) -> float:
-    net.eval()
-    logits = torch.cat([net(batch) for batch in images.split(500)])
-    net.train()
-    return (logits.argmax(dim=1) == labels).float().mean().item()
 
 
 def train(name: str, data: Split, epochs: int, batch: int, seed: int) -> FamilyClassifier:
@@ -54,7 +46,7 @@ def train(name: str, data: Split, epochs: int, batch: int, seed: int) -> FamilyC
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("family", choices=RECIPES)
+    parser.add_argument("family", choices=EPOCHS)
     parser.add_argument("--data", type=Path, help="default: runs/data/FAMILY.npz")
     parser.add_argument("--epochs", type=int, help="default: the family's own number")
     parser.add_argument("--batch", type=int, default=128)

@@ -1,6 +1,6 @@
 """Turns a finished training into the files that the package ships, with their hashes and card.
 
-python training/export.py --run runs/fashion-mnist --classifier runs/classifier.safetensors
+python research/export_shipped.py --run runs/fashion-mnist --classifier runs/classifier.safetensors
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ import torch
 from matplotlib.figure import Figure
 
 import steindiff as sd
-from data import fashion_mnist
+from shipped.data import fashion_mnist
 from steindiff._files import sha256
 from steindiff.denoisers import Denoiser
 from steindiff.lab.cli.picture import image_grid
 from steindiff.lab.images import to_uint8
-from steindiff.models import NetworkConfig, UNetDenoiser
-from steindiff.models.loader import save_model
-from train_classifier import accuracy
+from steindiff.models import NetworkConfig, UNetDenoiser, save_model
+from training import accuracy, averaged, curve_of
 
 NAME = "fashion-mnist"
 CLASSES = (
@@ -39,13 +38,6 @@ CLASSES = (
 SHIPPED = Path(sd.__file__).parent / "models"
 CHECKED = 1000  # samples that the card's figures are measured on
 LIMIT = 8 * 2**20
-
-
-def denoiser_from(run: Path) -> tuple[UNetDenoiser, dict[str, object]]:
-    saved = torch.load(run / "checkpoint.pt")
-    net = UNetDenoiser(NetworkConfig.from_dict(saved["config"]))
-    net.load_state_dict(saved["average"])
-    return net.eval().requires_grad_(False), saved
 
 
 def fine_samples(net: Denoiser, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -73,7 +65,7 @@ samples. Made for measuring few-step samplers on a real trained network; it is s
 | Noise levels trained on | 0.005 to 100 |
 | Data | Fashion-MNIST, 60,000 training images (Xiao, Rasul & Vollgraf 2017, arXiv 1708.07747), MIT licence, Debian package `dataset-fashion-mnist` |
 | Licence of the weights | Apache-2.0 |
-| Command | `python training/train_denoiser.py --out runs/fashion-mnist`, then `python training/train_classifier.py --out runs/classifier.safetensors` and `python training/export.py --run runs/fashion-mnist --classifier runs/classifier.safetensors` |
+| Command | `python research/train_shipped.py --out runs/fashion-mnist`, then `python research/train_shipped_classifier.py --out runs/classifier.safetensors` and `python research/export_shipped.py --run runs/fashion-mnist --classifier runs/classifier.safetensors` |
 | Training time | {figures["seconds"]:.0f} s on two CPU cores, {figures["steps"]} steps of 128 images, seed 0, bfloat16 autocast, EMA |
 | Classifier | {figures["accuracy"]:.2%} on the 10,000 test images |
 | Samples classified as their label | {figures["agreement"]:.1%} of {CHECKED} (Heun, 39 evaluations, seeds 0-{CHECKED - 1}); guidance 2: {figures["agreement_guided"]:.1%} |
@@ -106,7 +98,8 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--classifier", type=Path, required=True)
     options = parser.parse_args()
-    net, saved = denoiser_from(options.run)
+    checkpoint = options.run / "checkpoint.pt"
+    net, saved = averaged(UNetDenoiser(NetworkConfig()), checkpoint), curve_of(checkpoint)
     manifest: dict[str, object] = {"classes": CLASSES}
     file = f"{NAME}.safetensors"
     manifest["denoiser"] = {"file": file, "sha256": save_model(SHIPPED / file, net)}
@@ -126,7 +119,7 @@ def main() -> None:
     folder = SHIPPED / NAME
     folder.mkdir(exist_ok=True)
     image_grid(to_uint8(samples[:100]), columns=10).save(folder / "samples.png")
-    plot_loss(saved["curve"], folder / "loss.png")  # type: ignore[arg-type]
+    plot_loss(saved["curve"], folder / "loss.png")
     figures = {
         "parameters": sum(p.numel() for p in net.parameters()),
         "sigma_data": net.config.sigma_data,

@@ -1,6 +1,6 @@
 """Trains the shipped Fashion-MNIST classifier (a few minutes on two cores).
 
-python training/train_classifier.py --out runs/classifier.safetensors
+python research/train_shipped_classifier.py --out runs/classifier.safetensors
 """
 
 from __future__ import annotations
@@ -11,19 +11,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
-from data import DEFAULT_FOLDER, fashion_mnist
-from steindiff.models.classifier import Classifier
-from steindiff.models.loader import save_model
-
-
-@torch.no_grad()
-def accuracy(net: Classifier, images: Tensor, labels: Tensor) -> float:
-    net.eval()
-    logits = torch.cat([net(batch) for batch in images.split(500)])
-    net.train()
-    return (logits.argmax(dim=1) == labels).float().mean().item()
+from shipped.data import DEFAULT_FOLDER, fashion_mnist
+from steindiff.models import Classifier, save_model
+from training import accuracy
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""What the shipped Fashion-MNIST networks are trained on; research/train_shipped*.py train them."""
