@@ -91,7 +91,7 @@ class Relaxation:
             ValueError: nothing was recorded. NonFiniteError: as for a step, on any device.
         """
         if not self.recording:
-            raise ValueError("record is False; nothing was measured: stabilise with record=True")
+            raise ValueError("record is False; nothing was measured: relax with record=True")
         if not self._records:
             raise ValueError("no step was made yet; there is nothing to report")
         for index, (sigma, bad) in enumerate(zip(self._levels, self._bad, strict=False)):

@@ -24,7 +24,7 @@ _PROTOCOL = ("sigmas", "extra_args", "callback", "disable")
 
 def relax(
     sampler: Callable[..., Tensor],
-    coefficient: str | Coefficient = "energy",
+    coefficient: str | Coefficient | None = "energy",
     coordinates: Literal["ve", "flow"] = "ve",
     **options: Any,
 ) -> Callable[..., Tensor]:
@@ -41,8 +41,8 @@ def relax(
 
     Args:
         sampler: (model, x, sigmas, extra_args=None, callback=None, disable=None, **its options).
-        coefficient: a name of `steindiff.stein.COEFFICIENTS`, or a `Coefficient`; none that calls
-            the model.
+        coefficient: a name of `steindiff.stein.COEFFICIENTS`, or a `Coefficient` that does not
+            call the model; with "none" (None) the sampler is given back as it is.
         coordinates: those of the state, "ve" or "flow", as for `sample_stein_euler`.
         **options: of a coefficient that is named, such as trust=0.2.
 
@@ -58,11 +58,11 @@ def relax(
             or option; a coefficient that calls the model.
     """
     rule = resolve_coefficient(coefficient, **options)
-    if rule is None:
-        raise TypeError("coefficient is None; the plain sampler needs no relax")
-    Relaxation(rule)  # refuses what cannot be used here
     check_levels((1.0, 0.0), coordinates)
     name = _check_protocol(sampler)
+    if rule is None:
+        return sampler
+    Relaxation(rule)  # refuses what cannot be used here
 
     @functools.wraps(sampler)
     def sample(

@@ -1,4 +1,4 @@
-"""Every supported scheduler of diffusers on the shipped pipeline: plain and stabilised, equal NFE.
+"""Every supported scheduler of diffusers on the shipped pipeline: plain and relaxed, equal NFE.
 
 The samples are held against the fine solution from the same noise, as in the rest of the bench.
 diffusers' schedulers start at different levels (VE sigma 83.6 for the VP ones, 80 for EDM, pure
@@ -22,7 +22,7 @@ from shipped_pipeline import FashionMNISTPipeline  # of examples/
 
 from ..._files import write_text
 from ..._provenance import machine, versions
-from ...adapters.diffusers import stabilize
+from ...adapters.diffusers import relax
 from ...sampling import noise
 from ...trajectory import FineSolution
 from ..metrics import paired_bootstrap, rmse
@@ -169,12 +169,12 @@ class _Judge:
         self.features = self.subject.features.features(self.fine)
 
     def cell(self, peer: Peer, nfe: int, coefficient: str) -> Result:
-        """Plain and stabilised, from the same noises."""
+        """Plain and relaxed, from the same noises."""
         began = time.perf_counter()
         plain, steps = peer.make(), _steps(peer, nfe)
         samples = {
             "base": self._sample(steps, plain),
-            coefficient: self._sample(steps, stabilize(plain, coefficient)),
+            coefficient: self._sample(steps, relax(plain, coefficient)),
         }
         features = {rule: self.subject.features.features(x) for rule, x in samples.items()}
         paired = paired_bootstrap(features, self.features, baseline="base", resamples=RESAMPLES)

@@ -1,4 +1,4 @@
-"""`steindiff bench diffusers`: the schedulers of diffusers, plain and stabilised."""
+"""`steindiff bench diffusers`: the schedulers of diffusers, plain and relaxed."""
 
 from __future__ import annotations
 

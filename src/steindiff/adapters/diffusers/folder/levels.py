@@ -40,7 +40,7 @@ class Trained:
 
 
 def trained_for(scheduler: Any) -> Trained:
-    """How the network was trained that is sampled with `scheduler`, stabilised or not.
+    """How the network was trained that is sampled with `scheduler`, relaxed or not.
 
     Clipping and thresholding of predictions are the scheduler's, not the model's: they are left
     out.

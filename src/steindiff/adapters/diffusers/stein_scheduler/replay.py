@@ -128,7 +128,7 @@ def _calibrated(content: Mapping[str, Any]) -> Calibrated:
         raise ValueError(f"calibration is damaged: {error.args[0]!r} is missing") from error
 
 
-def relax(solver: Solver, name: Any, options: Mapping[str, Any], record: bool) -> Solver:
+def relaxed_solver(solver: Solver, name: Any, options: Mapping[str, Any], record: bool) -> Solver:
     """The solver with the coefficient of a config. Raises as `make_solver`."""
     if not (name is None or isinstance(name, str)):
         raise TypeError(f"coefficient is {name!r}; a name or None is needed, so it can be saved")
