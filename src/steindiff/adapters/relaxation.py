@@ -13,15 +13,12 @@ from ..levels import NoiseLevel
 from ..solvers.base import Step
 from ..stein import Coefficient, Decision, Record, StepRecord, stack_records
 from ..stein.relax import blend, measure, propose, working
-
-PURE_NOISE = 4096.0
-"""sigma/alpha above which a state counts as pure noise: signal is below the rounding of float16."""
-
+from .coordinates import PURE_NOISE, finite_ve
 
 _AFTER = "the state after the step"
 
 
-class Move(NamedTuple):
+class WholeStep(NamedTuple):
     """A whole step as the sampler made it.
 
     Attributes:
@@ -62,14 +59,14 @@ class Relaxation:
         self.coefficient, self.recording = coefficient, record
         self._restart()
 
-    def __call__(self, move: Move) -> Tensor:
+    def __call__(self, move: WholeStep) -> Tensor:
         """The relaxed state, in the coordinates and the dtype of the candidate.
 
         Raises:
             NonFiniteError: a NaN or an infinity, on the CPU only: elsewhere looking would wait for
                 the device, and `record` reports it.
         """
-        sigma, sigma_next = _ve_sigma(move.level), _ve_sigma(move.level_next)
+        sigma, sigma_next = finite_ve(move.level), finite_ve(move.level_next)
         if not (sigma < self._sigma and move.step.start.shape == self._shape):
             self._restart()
         step = _in_ve(move, sigma)
@@ -106,7 +103,9 @@ class Relaxation:
         self._records: list[StepRecord] = []
         self._bad: list[Tensor] = []
 
-    def _decide(self, move: Move, step: Step, sigma: float, sigma_next: float) -> Decision | None:
+    def _decide(
+        self, move: WholeStep, step: Step, sigma: float, sigma_next: float
+    ) -> Decision | None:
         """None where nothing is to be relaxed: in the last step, and where no noise is removed."""
         if self._shape is None:
             self._state, self._shape = self.coefficient.init(step.start), step.start.shape
@@ -122,7 +121,7 @@ class Relaxation:
         step: Step,
         relaxed: Tensor,
         decision: Decision,
-        move: Move,
+        move: WholeStep,
         sigma: float,
         sigma_next: float,
     ) -> None:
@@ -143,11 +142,7 @@ def spare_noise(decision: Decision, sigma: float) -> Decision:
     return Decision(torch.ones_like(decision.gamma), decision.state)
 
 
-def _ve_sigma(level: NoiseLevel) -> float:
-    return min(float(level.ve_sigma), PURE_NOISE)
-
-
-def _in_ve(move: Move, sigma: float) -> Step:
+def _in_ve(move: WholeStep, sigma: float) -> Step:
     """The step in VE coordinates. Pure noise is read as noise of the level `PURE_NOISE`."""
     alpha, alpha_next = move.level.sigma / sigma, move.level_next.alpha
     native, predictor = move.step, move.step.predictor

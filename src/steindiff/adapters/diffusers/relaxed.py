@@ -16,8 +16,8 @@ from torch import Tensor
 from ...levels import NoiseLevel
 from ...solvers.base import Step
 from ...stein import COEFFICIENTS, Coefficient, Constant, Record, resolve_coefficient
-from ..relaxation import Move, Relaxation
-from .readers import Call, Reader
+from ..relaxation import Relaxation, WholeStep
+from .readers import Reader, StepCall
 from .support import reader_for
 
 PREFIX = "Stein"
@@ -70,7 +70,7 @@ class RelaxedScheduler:
             self._stein_relaxation = Relaxation(rule, bool(kept.get("record")))
         return self._stein_relaxation
 
-    def _stein_step(self, call: Call) -> Any:
+    def _stein_step(self, call: StepCall) -> Any:
         """Upstream's result, relaxed where it completes a step."""
         reader, candidate = self._stein_reader, call.result[0]
         place = reader.place(self, call)
@@ -85,7 +85,7 @@ class RelaxedScheduler:
         opening, level = self._stein_opening
         self._stein_opening = None
         step = opening._replace(x=candidate, predictor=opening.x if place.predicted else None)
-        move = Move(step, level, place.level_next, place.steps_left)
+        move = WholeStep(step, level, place.level_next, place.steps_left)
         relaxed = self._stein_relaxing()(move)
         reader.replace(self, move, relaxed)
         return _with_sample(call.result, relaxed)
@@ -222,7 +222,7 @@ def _relaxed_step(cls: Any, reader: Reader) -> Callable[..., Any]:
         reader.check_arguments(bound.arguments)
         before = reader.before(self)
         result = upstream(self, *args, **kwargs)
-        return self._stein_step(Call(bound.arguments, result, before))
+        return self._stein_step(StepCall(bound.arguments, result, before))
 
     return step
 

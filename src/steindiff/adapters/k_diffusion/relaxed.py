@@ -14,10 +14,10 @@ from ..._errors import check_batch
 from ...levels import NoiseLevel
 from ...solvers import Step
 from ...stein import Coefficient, resolve_coefficient
-from ..relaxation import Move, Relaxation
+from ..relaxation import Relaxation, WholeStep
 from .calls import ModelCalls, refusal
-from .coordinates import check_levels, level_of
-from .probe import check_sampler
+from .check import check_sampler
+from .flow import check_levels, level_of
 
 _PROTOCOL = ("sigmas", "extra_args", "callback", "disable")
 
@@ -36,7 +36,7 @@ def relax(
 
     This needs a sampler that calls the model once at each level and goes on from the very tensor
     that it passes. Before every run, each sampler is put to the test, with the levels and arguments
-    of the run but on a few numbers and without the model (`probe.check_sampler`): nothing is
+    of the run but on a few numbers and without the model (`check.check_sampler`): nothing is
     assumed from a name. The sampler's own callback is left as it is.
 
     Args:
@@ -127,7 +127,7 @@ class _RelaxingCalls(ModelCalls):
         start, denoised = (tensor.to(candidate.dtype) for tensor in self.opening)
         step = Step(candidate, denoised, None, start)
         level, after = self.places[index : index + 2]
-        return self.relaxation(Move(step, level, after, self.steps - index))
+        return self.relaxation(WholeStep(step, level, after, self.steps - index))
 
 
 def _check_protocol(sampler: Any) -> str:

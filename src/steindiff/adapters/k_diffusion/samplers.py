@@ -13,7 +13,7 @@ from torch import Tensor
 from ...sampling import Progress, sample
 from ...solvers import SOLVERS, Solver, resolve_solver
 from ...stein import Coefficient, Constant, resolve_coefficient
-from .coordinates import FlowRelaxed, check_levels
+from .flow import FlowRelaxed, check_levels
 
 Model = Callable[..., Tensor]
 """model(x, sigma (B,), **extra_args) -> denoised (B, *shape), the estimate of x0."""

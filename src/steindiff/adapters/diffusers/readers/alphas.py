@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ....levels import NoiseLevel, denoised_from
 from ....stein.relax import working
-from .base import Call, Place, Reader, numbers, timestep_number
+from .base import Place, Reader, StepCall, numbers, timestep_number
 
 
 class DDIMReader(Reader):
@@ -17,13 +17,13 @@ class DDIMReader(Reader):
     coordinates = "VP"
     noise_arguments = ("eta",)
 
-    def place(self, scheduler: Any, call: Call) -> Place:
+    def place(self, scheduler: Any, call: StepCall) -> Place:
         timestep = timestep_number(scheduler, call.arguments["timestep"])
         before = timestep - stride(scheduler)
         level, level_next = level_at(scheduler, timestep), level_at(scheduler, before)
         return Place(True, True, level, level_next, times_left(scheduler, timestep))
 
-    def denoised(self, scheduler: Any, call: Call, level: NoiseLevel) -> Tensor:
+    def denoised(self, scheduler: Any, call: StepCall, level: NoiseLevel) -> Tensor:
         return call.result[1]
 
 
@@ -38,7 +38,7 @@ class PNDMReader(Reader):
     def before(self, scheduler: Any) -> int:
         return scheduler.counter
 
-    def place(self, scheduler: Any, call: Call) -> Place:
+    def place(self, scheduler: Any, call: StepCall) -> Place:
         timestep = timestep_number(scheduler, call.arguments["timestep"])
         warm_up = 0 if scheduler.config.skip_prk_steps else len(scheduler.prk_timesteps)
         if call.before < warm_up:
@@ -52,7 +52,7 @@ class PNDMReader(Reader):
             True, closes, level_at(scheduler, level), level_at(scheduler, level_next), left
         )
 
-    def denoised(self, scheduler: Any, call: Call, level: NoiseLevel) -> Tensor:
+    def denoised(self, scheduler: Any, call: StepCall, level: NoiseLevel) -> Tensor:
         kind = "v" if scheduler.config.prediction_type == "v_prediction" else "epsilon"
         return denoised_from(call.model_output, working(call.sample), level, kind)
 

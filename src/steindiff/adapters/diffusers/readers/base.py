@@ -9,11 +9,11 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor
 
 from ....levels import NoiseLevel
-from ...relaxation import Move
+from ...relaxation import WholeStep
 from ..timesteps import index_in_memory
 
 
-class Call(NamedTuple):
+class StepCall(NamedTuple):
     """One call of `scheduler.step`: what went in, and what upstream made of it.
 
     Attributes:
@@ -83,18 +83,18 @@ class Reader(ABC):
         return None
 
     @abstractmethod
-    def place(self, scheduler: Any, call: Call) -> Place:
+    def place(self, scheduler: Any, call: StepCall) -> Place:
         """Where the call stood; asked after upstream's step."""
 
     @abstractmethod
-    def denoised(self, scheduler: Any, call: Call, level: NoiseLevel) -> Tensor:
+    def denoised(self, scheduler: Any, call: StepCall, level: NoiseLevel) -> Tensor:
         """The estimate of x0 that an opening call worked with, (B, *shape)."""
 
-    def start(self, scheduler: Any, call: Call) -> Tensor:
+    def start(self, scheduler: Any, call: StepCall) -> Tensor:
         """What an opening call departs from: its sample, unless the scheduler corrects it first."""
         return call.sample
 
-    def replace(self, scheduler: Any, move: Move, accepted: Tensor) -> None:
+    def replace(self, scheduler: Any, move: WholeStep, accepted: Tensor) -> None:
         """Tells a scheduler that remembers more than it returns that its candidate was replaced."""
         return
 
@@ -102,7 +102,7 @@ class Reader(ABC):
 class IndexedReader(Reader):
     """One call a step, counted in `_step_index`, between the levels written in `sigmas`."""
 
-    def place(self, scheduler: Any, call: Call) -> Place:
+    def place(self, scheduler: Any, call: StepCall) -> Place:
         index = scheduler._step_index - 1
         sigmas = numbers(scheduler, "sigmas")
         level, level_next = (self.level(scheduler, sigma) for sigma in sigmas[index : index + 2])
@@ -111,11 +111,6 @@ class IndexedReader(Reader):
     @abstractmethod
     def level(self, scheduler: Any, sigma: float) -> NoiseLevel:
         """The level that the scheduler writes as `sigma`."""
-
-
-def flow_level(sigma: float) -> NoiseLevel:
-    """Of a flow's `sigma`, which shifting may have rounded past its ends."""
-    return NoiseLevel.flow(min(max(sigma, 0.0), 1.0))
 
 
 def numbers(scheduler: Any, name: str) -> list[float]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ....levels import NoiseLevel, denoised_from
 from ....stein.relax import working
-from .base import Call, Place, Reader, numbers
+from .base import Place, Reader, StepCall, numbers
 
 
 class IPNDMReader(Reader):
@@ -16,11 +16,11 @@ class IPNDMReader(Reader):
 
     coordinates = "VP"
 
-    def place(self, scheduler: Any, call: Call) -> Place:
+    def place(self, scheduler: Any, call: StepCall) -> Place:
         index = scheduler._step_index - 1
         alphas, sigmas = numbers(scheduler, "alphas"), numbers(scheduler, "betas")
         level, level_next = (NoiseLevel(alphas[i], sigmas[i]) for i in (index, index + 1))
         return Place(True, True, level, level_next, len(scheduler.timesteps) - index)
 
-    def denoised(self, scheduler: Any, call: Call, level: NoiseLevel) -> Tensor:
+    def denoised(self, scheduler: Any, call: StepCall, level: NoiseLevel) -> Tensor:
         return denoised_from(call.model_output, working(call.sample), level, "v")

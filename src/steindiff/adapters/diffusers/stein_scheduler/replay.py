@@ -12,7 +12,7 @@ from ....calibrated.file import FORMAT, VERSION
 from ....calibrated.reading import numbers, rows
 from ....solvers import Solver, resolve_solver
 from ....stein import Constant, Record, Relaxed, StepRecord, resolve_coefficient, stack_records
-from .levels import Call
+from .base import ModelCall
 
 
 class _Asked(Exception):  # noqa: N818  (a request, not an error)
@@ -42,7 +42,7 @@ class Replay:
         self._records: list[StepRecord] = []
         self._first = 0
 
-    def answer(self, call: Call, x: Tensor, denoised: Tensor) -> Tensor:
+    def answer(self, call: ModelCall, x: Tensor, denoised: Tensor) -> Tensor:
         """The VE state (B, *shape) of the next model call, or of the end.
 
         Args:
@@ -62,7 +62,7 @@ class Replay:
         except _Asked as asked:
             return asked.x
 
-    def _open(self, call: Call, x: Tensor) -> None:
+    def _open(self, call: ModelCall, x: Tensor) -> None:
         if not call.opens:
             raise ValueError(
                 f"the sampling begins inside step {call.step}, at sigma = {call.sigma:g}; "

@@ -22,7 +22,7 @@ from ....calibrated import Calibrated, load_calibration
 from ....solvers import Euler, Solver
 from ....stein import Record
 from ..timesteps import index_in_memory
-from .levels import Call, Levels, check_schedule, plan
+from .base import Levels, ModelCall, check_schedule, plan
 from .models import VP, make_model
 from .replay import Replay, make_solver, relaxed_solver
 from .source import options_of
@@ -314,7 +314,7 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
                 return index
         raise ValueError(f"timestep is {value:g}; steps open at the values in scheduler.timesteps")
 
-    def _call(self, timestep: float | Tensor) -> Call:
+    def _call(self, timestep: float | Tensor) -> ModelCall:
         """The model call that is due."""
         if self._step_index is None:
             begin = self._begin_index
@@ -418,7 +418,7 @@ def _floats(values: Any) -> list[float] | None:
     return None if values is None else [float(value) for value in values]
 
 
-def _check_finite(what: str, x: Tensor, call: Call) -> None:
+def _check_finite(what: str, x: Tensor, call: ModelCall) -> None:
     if x.device.type != "cpu":
         return
     require_finite(what, non_finite_samples(x), call.step, call.sigma)
