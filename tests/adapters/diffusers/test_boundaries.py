@@ -79,7 +79,12 @@ class Grouped:
     @property
     def heun(self) -> bool:
         """Whether the first of two calls proposes an Euler step, which the second corrects."""
-        return "Heun" in self.case.scheduler or bool(self.case.config.get("skip_prk_steps"))
+        return "Heun" in self.case.scheduler
+
+    @property
+    def idle(self) -> int:
+        """Steps at the end that remove nothing: PNDM's from time step 0 stays at its level."""
+        return int(self.case.scheduler == "PNDMScheduler")
 
 
 GROUPED = [
@@ -160,7 +165,7 @@ def by_hand(grouped: Grouped, rule: Coefficient) -> list[Tensor]:
     scheduler = copy.deepcopy(made(grouped))
     timesteps, at, done = ready(scheduler, grouped.case), 0, []
     state = initial(scheduler)
-    memory, left = rule.init(state), len(grouped.groups)
+    memory, left = rule.init(state), len(grouped.groups) - grouped.idle
     for calls in grouped.groups:
         said, states = group_of_calls(scheduler, timesteps[at : at + calls], state)
         here = level_at(scheduler, grouped.level, timesteps, at)
@@ -239,7 +244,12 @@ def test_records_every_whole_step_once(grouped: Grouped) -> None:
     assert isinstance(record, Record)
     assert len(record.sigmas) == steps + 1
     assert all(a > b for a, b in pairwise(record.sigmas[:-1]))
-    expected = [1.0 if from_pure_noise(grouped) else 0.5, *[0.5] * (steps - 2), 1.0]
+    last = 1 + grouped.idle
+    expected = [
+        1.0 if from_pure_noise(grouped) else 0.5,
+        *[0.5] * (steps - 1 - last),
+        *[1.0] * last,
+    ]
     for name in ("gamma", "correction", "energy", "energy_next", "kappa", "stein_ratio"):
         assert getattr(record, name).shape == (steps, 2)
         assert getattr(record, name).dtype == torch.float64

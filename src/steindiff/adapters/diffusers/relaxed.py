@@ -56,6 +56,13 @@ class RelaxedScheduler:
     def _get_compatibles(cls) -> Any:
         return cls._stein_base._get_compatibles()
 
+    def __copy__(self) -> Any:
+        """Shares tensors with the original, but nothing that either writes down while sampling."""
+        copied = _restore(self._stein_base, dict(self.__dict__))
+        copied.__dict__.pop("_stein_numbers", None)
+        copied._stein_relaxation = copy.deepcopy(self._stein_relaxation)
+        return copied
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _restore, (self._stein_base, dict(self.__dict__))
 
@@ -85,7 +92,7 @@ class RelaxedScheduler:
         opening, level = self._stein_opening
         self._stein_opening = None
         step = opening._replace(x=candidate, predictor=opening.x if place.predicted else None)
-        move = WholeStep(step, level, place.level_next, place.steps_left)
+        move = WholeStep(step, level, place.level_next, place.steps_left, place.end)
         relaxed = self._stein_relaxing()(move)
         reader.replace(self, move, relaxed)
         return _with_sample(call.result, relaxed)

@@ -43,6 +43,17 @@ def check_levels(sigmas: Tensor | Sequence[float], coordinates: str) -> tuple[fl
     return (min(levels[0], 1.0), *levels[1:]) if coordinates == "flow" else levels
 
 
+def without_repeats(sigmas: Tensor | Sequence[float]) -> Any:
+    """The levels without those that repeat the one before, which are steps of nothing."""
+    values = sigmas.tolist() if isinstance(sigmas, Tensor) else list(sigmas)
+    if isinstance(sigmas, Tensor) and sigmas.ndim != 1:
+        return sigmas  # refused with the levels
+    kept = [i for i, sigma in enumerate(values) if i == 0 or sigma != values[i - 1]]
+    if len(kept) == len(values):
+        return sigmas
+    return sigmas[kept] if isinstance(sigmas, Tensor) else [sigmas[i] for i in kept]
+
+
 def level_of(sigma: float, coordinates: str) -> NoiseLevel:
     """Signal and noise at `sigma`."""
     return flow_level(sigma) if coordinates == "flow" else NoiseLevel.ve(sigma)

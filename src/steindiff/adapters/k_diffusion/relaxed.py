@@ -14,10 +14,11 @@ from ..._errors import check_batch
 from ...levels import NoiseLevel
 from ...solvers import Step
 from ...stein import Coefficient, resolve_coefficient
+from ..coordinates import finite_ve
 from ..relaxation import Relaxation, WholeStep
 from .calls import ModelCalls, refusal
 from .check import check_sampler
-from .flow import check_levels, level_of
+from .flow import check_levels, level_of, without_repeats
 
 _PROTOCOL = ("sigmas", "extra_args", "callback", "disable")
 
@@ -75,6 +76,7 @@ def relax(
         **kwargs: Any,
     ) -> Tensor:
         check_batch(x)
+        sigmas = without_repeats(sigmas)
         if len(sigmas) == 1:
             return x
         levels = check_levels(sigmas, coordinates)
@@ -127,7 +129,8 @@ class _RelaxingCalls(ModelCalls):
         start, denoised = (tensor.to(candidate.dtype) for tensor in self.opening)
         step = Step(candidate, denoised, None, start)
         level, after = self.places[index : index + 2]
-        return self.relaxation(WholeStep(step, level, after, self.steps - index))
+        end = finite_ve(self.places[-1])
+        return self.relaxation(WholeStep(step, level, after, self.steps - index, end))
 
 
 def _check_protocol(sampler: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor
 
 from ....levels import NoiseLevel
+from ...coordinates import finite_ve
 from ...relaxation import WholeStep
 from ..timesteps import index_in_memory
 
@@ -44,6 +45,7 @@ class Place(NamedTuple):
         level, level_next: as said; None where they are not.
         steps_left: whole steps still to do, this one included.
         predicted: of a step of two calls: its first call proposed the first-order candidate (Heun).
+        end: VE level that the sampling ends at; infinite where its last step is of higher order.
     """
 
     opens: bool
@@ -52,6 +54,7 @@ class Place(NamedTuple):
     level_next: NoiseLevel | None
     steps_left: int
     predicted: bool = False
+    end: float = 0.0
 
 
 class Reader(ABC):
@@ -106,7 +109,12 @@ class IndexedReader(Reader):
         index = scheduler._step_index - 1
         sigmas = numbers(scheduler, "sigmas")
         level, level_next = (self.level(scheduler, sigma) for sigma in sigmas[index : index + 2])
-        return Place(True, True, level, level_next, len(scheduler.timesteps) - index)
+        end = self.end(scheduler)
+        return Place(True, True, level, level_next, len(scheduler.timesteps) - index, end=end)
+
+    def end(self, scheduler: Any) -> float:
+        """`Place.end`."""
+        return finite_ve(self.level(scheduler, numbers(scheduler, "sigmas")[-1]))
 
     @abstractmethod
     def level(self, scheduler: Any, sigma: float) -> NoiseLevel:
@@ -117,9 +125,11 @@ def numbers(scheduler: Any, name: str) -> list[float]:
     """A tensor attribute of the scheduler, as Python numbers: read once, not at every step.
 
     Reading from an accelerator waits for it; a tensor that is the same object, unchanged, is not
-    read again.
+    read again. One made under `inference_mode` does not tell whether it was changed.
     """
     tensor: Tensor = getattr(scheduler, name)
+    if tensor.is_inference() and tensor.device.type == "cpu":
+        return tensor.flatten().tolist()
     version = 0 if tensor.is_inference() else tensor._version
     known = scheduler.__dict__.setdefault("_stein_numbers", {})
     if name not in known or known[name][0] is not tensor or known[name][1] != version:

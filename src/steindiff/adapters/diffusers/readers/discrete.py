@@ -38,9 +38,10 @@ class HeunReader(EulerReader):
         left = len(scheduler.timesteps) - index  # calls
         if not first:
             end = self.level(scheduler, sigmas[index])
-            return Place(False, True, None, end, left // 2 + 1, self.predicts)
+            return Place(False, True, None, end, left // 2 + 1, self.predicts, self.end(scheduler))
         last = self.level(scheduler, sigmas[index + 1]) if left == 1 else None
-        return Place(True, left == 1, self.level(scheduler, sigmas[index]), last, (left + 1) // 2)
+        level, end = self.level(scheduler, sigmas[index]), self.end(scheduler)
+        return Place(True, left == 1, level, last, (left + 1) // 2, end=end)
 
 
 class DPM2Reader(HeunReader):

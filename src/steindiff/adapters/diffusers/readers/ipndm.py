@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ....levels import NoiseLevel, denoised_from
 from ....stein.relax import working
+from ...coordinates import finite_ve
 from .base import Place, Reader, StepCall, numbers
 
 
@@ -20,7 +21,8 @@ class IPNDMReader(Reader):
         index = scheduler._step_index - 1
         alphas, sigmas = numbers(scheduler, "alphas"), numbers(scheduler, "betas")
         level, level_next = (NoiseLevel(alphas[i], sigmas[i]) for i in (index, index + 1))
-        return Place(True, True, level, level_next, len(scheduler.timesteps) - index)
+        end = finite_ve(NoiseLevel(alphas[-1], sigmas[-1]))
+        return Place(True, True, level, level_next, len(scheduler.timesteps) - index, end=end)
 
     def denoised(self, scheduler: Any, call: StepCall, level: NoiseLevel) -> Tensor:
         return denoised_from(call.model_output, working(call.sample), level, "v")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -112,4 +113,9 @@ class SinglestepReader(MultistepReader):
             level=self.level(scheduler, sigmas[index]),
             level_next=self.level(scheduler, sigmas[index + 1]),
             steps_left=1 + following.count(1),
+            end=self.end(scheduler),
         )
+
+    def end(self, scheduler: Any) -> float:
+        last = scheduler.order_list[: len(scheduler.timesteps)][-1]
+        return super().end(scheduler) if last == 1 else math.inf
