@@ -1,4 +1,4 @@
-"""Every supported scheduler of diffusers on the shipped pipeline: plain and stabilised, equal NFE.
+"""Every supported scheduler of diffusers on the shipped pipeline: plain and relaxed, equal NFE.
 
     python benchmarks/diffusers_schedulers.py --out docs/results/diffusers.json    (make diffusers)
 
@@ -28,7 +28,7 @@ from script import command_line, run
 from shipped_pipeline import FashionMNISTPipeline  # of examples/
 from steindiff._files import write_text
 from steindiff._provenance import machine, versions
-from steindiff.adapters.diffusers import stabilize
+from steindiff.adapters.diffusers import relax
 from steindiff.lab.bench.results import (
     BASE,
     FORMAT,
@@ -126,7 +126,7 @@ PEERS: tuple[Peer, ...] = (
 
 
 class SchedulerCell(CellRecord, frozen=True, kw_only=True):
-    """One scheduler at one NFE, plain and stabilised.
+    """One scheduler at one NFE, plain and relaxed.
 
     Attributes:
         calls: evaluations that its steps cost, where they do not fit the NFE exactly.
@@ -222,12 +222,12 @@ class _Judge:
         self.features = self.subject.features.features(self.fine)
 
     def cell(self, peer: Peer, nfe: int, coefficient: str) -> SchedulerCell:
-        """Plain and stabilised, from the same noises."""
+        """Plain and relaxed, from the same noises."""
         began = time.perf_counter()
         plain, steps = peer.make(), _steps(peer, nfe)
         samples = {
             BASE: self._sample(steps, plain),
-            coefficient: self._sample(steps, stabilize(plain, coefficient)),
+            coefficient: self._sample(steps, relax(plain, coefficient)),
         }
         features = {name: self.subject.features.features(x) for name, x in samples.items()}
         paired = paired_bootstrap(features, self.features, baseline=BASE, resamples=RESAMPLES)

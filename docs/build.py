@@ -359,7 +359,7 @@ def alternatives() -> str:
 
 
 def peers(name: str, *nfes: int) -> str:
-    """Schedulers of diffusers, plain and stabilised, side by side for each NFE."""
+    """Schedulers of diffusers, plain and relaxed, side by side for each NFE."""
     found = read_json(RESULTS / f"{name}.json", SchedulerResults)
     cells = {(cell.solver, cell.nfe): cell for cell in found.cells}
     rows = []
@@ -387,14 +387,14 @@ def peers(name: str, *nfes: int) -> str:
 
 
 def _best_peers(cells: Sequence[SchedulerCell], nfes: Sequence[int]) -> str:
-    """The best plain and the best stabilised scheduler of each NFE."""
+    """The best plain and the best relaxed scheduler of each NFE."""
     parts = []
     for nfe in nfes:
         peers = [cell for cell in cells if cell.nfe == nfe]
         best = [min(peers, key=lambda cell: _distance(cell, rule)) for rule in ("base", "energy")]
         plain, relaxed = (_distance(c, r) for c, r in zip(best, ("base", "energy"), strict=True))
         parts.append(
-            f"{nfe} NFE: {figure(plain)} ({best[0].solver}), stabilised {figure(relaxed)} "
+            f"{nfe} NFE: {figure(plain)} ({best[0].solver}), relaxed {figure(relaxed)} "
             f"({best[1].solver}), {_percent(relaxed / plain)}"
         )
     return f"Best against best, {'; '.join(parts)}."

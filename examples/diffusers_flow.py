@@ -11,7 +11,7 @@ import argparse
 import torch
 from diffusers import DiffusionPipeline
 
-from steindiff.adapters.diffusers import stabilize
+from steindiff.adapters.diffusers import relax
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else device
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     pipe = DiffusionPipeline.from_pretrained(args.model, dtype=dtype).to(device)
-    pipe.scheduler = stabilize(pipe.scheduler)
+    relax(pipe)
     generator = torch.Generator("cpu").manual_seed(args.seed)  # the same noise on any device
     images = pipe(args.prompt, num_inference_steps=args.steps, generator=generator).images
     images[0].save(args.out)

@@ -9,7 +9,7 @@ import argparse
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
-from steindiff.adapters.diffusers import stabilize
+from steindiff.adapters.diffusers import relax
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     dtype = torch.float32 if device == "cpu" else torch.float16
     pipe = StableDiffusionPipeline.from_pretrained(args.model, dtype=dtype).to(device)
     pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
-    pipe.scheduler = stabilize(pipe.scheduler)
+    relax(pipe)
     generator = torch.Generator("cpu").manual_seed(args.seed)  # the same noise on any device
     images = pipe(args.prompt, num_inference_steps=args.steps, generator=generator).images
     images[0].save(args.out)

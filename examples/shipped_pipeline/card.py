@@ -36,15 +36,15 @@ tags:
 _USE = """
 ## Use
 
-With `pip install 'steindiff[diffusers]'` and SteinDiff's folder `examples/` on the Python path; `FOLDER`
+With `pip install 'steindiff[diffusers]'` and SteinDiff's `examples/` on the Python path; `FOLDER`
 is this repository's name, or where it lies:
 
 ```python
-from steindiff.adapters.diffusers import stabilize
+from steindiff.adapters.diffusers import relax
 from shipped_pipeline import FashionMNISTPipeline
 
 pipe = FashionMNISTPipeline.from_pretrained("FOLDER")
-pipe.scheduler = stabilize(pipe.scheduler)
+relax(pipe)
 images = pipe(class_labels=range(10), num_inference_steps=6).images
 ```
 

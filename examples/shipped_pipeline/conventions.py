@@ -107,7 +107,7 @@ def convention_of(scheduler: SchedulerMixin) -> Convention:
     """How `scheduler` talks to its network.
 
     Args:
-        scheduler: one of diffusers; also a subclass, such as a stabilised scheduler.
+        scheduler: one of diffusers; also a subclass, such as a relaxed scheduler.
 
     Returns:
         EDM schedulers: `Preconditioned`. Others: `Direct`, at levels of a beta schedule (also

@@ -40,7 +40,7 @@ class FashionMNISTPipeline(DiffusionPipeline):
 
     Args:
         denoiser: the network.
-        scheduler: of diffusers, stabilised or not.
+        scheduler: of diffusers, relaxed or not.
     """
 
     __module__ = __name__.rpartition(".")[0]  # the place that saved pipelines name

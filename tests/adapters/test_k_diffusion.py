@@ -457,3 +457,39 @@ def test_levels_may_be_plain_numbers() -> None:
     assert torch.equal(found, sample_stein_dpmpp_2m(denoise, x, levels(), disable=True))
     assert [step["sigma"] for step in seen] == list(TO_ZERO[:-1])
     assert all(a > b for a, b in pairwise(step["sigma"] for step in seen))
+
+
+@pytest.mark.parametrize("shift", [1.82, 2.14, 2.64, 2.89, 4.03])
+def test_a_shift_that_rounds_pure_noise_past_one_is_taken(shift: float) -> None:
+    t = torch.tensor([1.0, 0.75, 0.5, 0.25])
+    levels = torch.cat([shift * t / (1 + (shift - 1) * t), torch.zeros(1)])
+    assert levels[0] > 1
+    x = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    exact = torch.cat([torch.ones(1), levels[1:]])
+    for sampler in SAMPLERS.values():
+        found, expected = (
+            sampler(lambda x, s: 0.5 * x, x, sigmas, coordinates="flow", disable=True)
+            for sigmas in (levels, exact)
+        )
+        assert torch.equal(found, expected)
+    with pytest.raises(ValueError, match="levels go from 1"):
+        SAMPLERS["sample_stein_euler"](
+            lambda x, s: x, x, levels + 1e-3, coordinates="flow", disable=True
+        )
+
+
+@pytest.mark.parametrize("repeated", [[0, 0, 1, 2, 3, 4], [0, 1, 2, 2, 3, 4], [0, 1, 2, 3, 4, 4]])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_repeated_level_is_a_step_of_nothing(name: str, repeated: list[int]) -> None:
+    """A level list that begins twice with its highest, or ends in two zeros."""
+    once, x = torch.tensor([14.6146, 5.0, 1.0, 0.1, 0.0]), torch.full((2, 4), 14.0)
+    for sigmas in (once[repeated], once[repeated].tolist()):
+        seen: list[Any] = []
+        found = SAMPLERS[name](shrink, x, sigmas, callback=seen.append, disable=True)
+        assert torch.equal(found, SAMPLERS[name](shrink, x, once, disable=True))
+        assert [step["i"] for step in seen] == [0, 1, 2, 3]
+        assert [float(step["sigma"]) for step in seen] == pytest.approx(once[:-1].tolist())
+
+
+def shrink(x: Tensor, sigma: Tensor) -> Tensor:
+    return x / (1 + sigma[:, None] ** 2)

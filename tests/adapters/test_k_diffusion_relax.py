@@ -460,7 +460,6 @@ def test_where_looking_would_wait_levels_are_compared_at_the_end() -> None:
         ("euler", {}, TypeError, "sampler is 'euler'; a k-diffusion sampler function"),
         (lambda x, y: x, {}, ValueError, "has no argument 'sigmas'"),
         (euler_with(), {"coefficient": "enrgy"}, ValueError, "Did you mean 'energy'"),
-        (euler_with(), {"coefficient": None}, TypeError, "coefficient is None"),
         (euler_with(), {"coefficient": "published"}, ValueError, "which calls the model"),
         (euler_with(), {"trst": 1}, ValueError, "option 'trst' does not exist"),
         (euler_with(), {"coordinates": "vp"}, ValueError, "coordinates 'vp' is unknown"),
@@ -479,3 +478,11 @@ def test_bad_levels_are_named() -> None:
         run(denoise, start(60.0), levels((1.0, 2.0)))
     with pytest.raises(ValueError, match=r"sigmas\[0\] is 60.0; with coordinates='flow'"):
         relax(third_party(Euler()), coordinates="flow")(denoise, start(60.0), levels())
+
+
+@pytest.mark.parametrize("word", ["none", None])
+def test_none_gives_the_sampler_back(word: str | None) -> None:
+    sampler = euler_with()
+    assert relax(sampler, word) is sampler
+    with pytest.raises(ValueError, match="relaxes its own steps"):
+        relax(sample_stein_euler, word)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import steindiff as sd
-from steindiff.adapters.relaxation import PURE_NOISE
+from steindiff.adapters.coordinates import PURE_NOISE
 from steindiff.denoisers import GaussianMixture
 from steindiff.solvers import DEIS, IPNDM, SOLVERS, DPMpp2M, Euler, Heun, Solver, UniPC
 from steindiff.stein import Energy

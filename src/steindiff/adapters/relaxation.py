@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import weakref
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -13,15 +15,12 @@ from ..levels import NoiseLevel
 from ..solvers.base import Step
 from ..stein import Coefficient, Decision, Record, StepRecord, stack_records
 from ..stein.relax import blend, measure, propose, working
-
-PURE_NOISE = 4096.0
-"""sigma/alpha above which a state counts as pure noise: signal is below the rounding of float16."""
-
+from .coordinates import PURE_NOISE, finite_ve
 
 _AFTER = "the state after the step"
 
 
-class Move(NamedTuple):
+class WholeStep(NamedTuple):
     """A whole step as the sampler made it.
 
     Attributes:
@@ -39,11 +38,52 @@ class Move(NamedTuple):
     end: float = 0.0
 
 
+class _Seen:
+    """A tensor that is known again, and not kept alive. A copy knows none."""
+
+    def __init__(self, tensor: Tensor | None = None) -> None:
+        self._reference = None if tensor is None else weakref.ref(tensor)
+
+    def __call__(self, tensor: Tensor) -> bool:
+        return self._reference is not None and self._reference() is tensor
+
+    def __reduce__(self) -> Any:
+        return _Seen, ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Memory:
+    """What is known of one sample's sampling after its steps so far.
+
+    Attributes:
+        shape: of its states.
+        state: of the coefficient.
+        sigma: VE level of its last step that removed noise; infinite before the first.
+        start, result: the state that this step departed from, and the last one that was handed out.
+        before: the memory before that step.
+        levels, records, bad: what was measured.
+        count: steps made.
+    """
+
+    shape: torch.Size
+    state: Any
+    sigma: float = math.inf
+    start: _Seen = field(default_factory=_Seen)
+    result: _Seen = field(default_factory=_Seen)
+    before: _Memory | None = None
+    levels: tuple[float, ...] = ()
+    records: tuple[StepRecord, ...] = ()
+    bad: tuple[Tensor, ...] = ()
+    count: int = 0
+
+
 class Relaxation:
     """The relaxation of one sampling: x' = (1 - gamma)(alpha'/alpha) x + gamma T.
 
-    gamma is decided in VE coordinates, where it means the same for every model. A sampling that
-    does not go on from the step before (noisier than it, or of another shape) begins anew.
+    gamma is decided in VE coordinates, where it means the same for every model. A step that is made
+    again, from the very same tensor, is the same step: the memory before it is put back. Samples
+    that take steps by turns are told apart by the tensors that were handed out for them. What is
+    noisier than the step before, or of another shape, begins anew.
 
     Args:
         coefficient: the rule.
@@ -60,28 +100,32 @@ class Relaxation:
                 "times a step; here the model belongs to the pipeline: use 'energy' or 'constant'"
             )
         self.coefficient, self.recording = coefficient, record
-        self._restart()
+        self._memories: list[_Memory] = []  # the newest last
 
-    def __call__(self, move: Move) -> Tensor:
+    def __call__(self, move: WholeStep) -> Tensor:
         """The relaxed state, in the coordinates and the dtype of the candidate.
 
         Raises:
+            ValueError: several samples take steps by turns, and this is not known to be one.
             NonFiniteError: a NaN or an infinity, on the CPU only: elsewhere looking would wait for
                 the device, and `record` reports it.
         """
-        sigma, sigma_next = _ve_sigma(move.level), _ve_sigma(move.level_next)
-        if not (sigma < self._sigma and move.step.start.shape == self._shape):
-            self._restart()
+        sigma, sigma_next = finite_ve(move.level), finite_ve(move.level_next)
         step = _in_ve(move, sigma)
-        decision = self._decide(move, step, sigma, sigma_next)
+        memory = self._recall(move.step.start, step, sigma)
+        decision = self._decide(move, step, memory, sigma, sigma_next)
         scale = move.level_next.alpha / move.level.alpha if move.level.alpha else 0.0
         relaxed = move.step.x
         if decision is None:
-            decision = Decision(torch.ones(len(relaxed), device=relaxed.device), self._state)
+            decision = Decision(torch.ones(len(relaxed), device=relaxed.device), memory.state)
         else:
             relaxed = blend(working(move.step.start) * scale, move.step, decision)
-        self._state, self._sigma, self._shape = decision.state, sigma, move.step.start.shape
-        self._note(step, relaxed, decision, move, sigma, sigma_next)
+        following = self._noted(memory, step, relaxed, decision, move, sigma, sigma_next)
+        if sigma_next < sigma:
+            before = replace(memory, before=None)
+            start = _Seen(move.step.start)
+            following = replace(following, sigma=sigma, start=start, before=before)
+        self._memories.append(replace(following, state=decision.state, result=_Seen(relaxed)))
         return relaxed
 
     def record(self) -> Record:
@@ -91,49 +135,70 @@ class Relaxation:
             ValueError: nothing was recorded. NonFiniteError: as for a step, on any device.
         """
         if not self.recording:
-            raise ValueError("record is False; nothing was measured: stabilise with record=True")
-        if not self._records:
+            raise ValueError("record is False; nothing was measured: relax with record=True")
+        memory = self._memories[-1] if self._memories else None
+        if memory is None or not memory.records:
             raise ValueError("no step was made yet; there is nothing to report")
-        for index, (sigma, bad) in enumerate(zip(self._levels, self._bad, strict=False)):
+        for index, (sigma, bad) in enumerate(zip(memory.levels, memory.bad, strict=False)):
             require_finite(_AFTER, bad, index, sigma)
-        return stack_records(self._levels, self._records)
+        return stack_records(memory.levels, memory.records)
 
-    def _restart(self) -> None:
-        self._state: Any = None
-        self._sigma, self._shape = math.inf, None
-        self._count = 0
-        self._levels: list[float] = []
-        self._records: list[StepRecord] = []
-        self._bad: list[Tensor] = []
+    def _recall(self, start: Tensor, step: Step, sigma: float) -> _Memory:
+        """The memory that the step goes on from; what it replaces is forgotten."""
+        alike = [memory for memory in self._memories if memory.shape == start.shape]
+        for memory in alike:
+            if memory.before is not None and memory.sigma == sigma and memory.start(start):
+                self._memories.remove(memory)
+                return memory.before
+        waiting = [memory for memory in alike if sigma < memory.sigma]
+        own = [memory for memory in waiting if memory.result(start)] or waiting
+        if len(own) > 1:
+            raise ValueError(
+                f"{len(own)} samples take steps by turns with one scheduler, and the sample at "
+                f"sigma {sigma:.4g} is none that it handed out: give each sample a scheduler of "
+                "its own (copy.deepcopy), or pass on prev_sample itself"
+            )
+        if own:
+            self._memories.remove(own[0])
+            return own[0]
+        if all(memory.sigma < sigma for memory in alike):  # a new sampling, and not a second sample
+            self._memories = [memory for memory in self._memories if memory.shape != start.shape]
+        return _Memory(start.shape, self.coefficient.init(step.start))
 
-    def _decide(self, move: Move, step: Step, sigma: float, sigma_next: float) -> Decision | None:
+    def _decide(
+        self, move: WholeStep, step: Step, memory: _Memory, sigma: float, sigma_next: float
+    ) -> Decision | None:
         """None where nothing is to be relaxed: in the last step, and where no noise is removed."""
-        if self._shape is None:
-            self._state, self._shape = self.coefficient.init(step.start), step.start.shape
         if move.steps_left <= 1 or sigma_next >= sigma:
             return None
         decision = self.coefficient(
-            propose(step, sigma, sigma_next, move.steps_left, _no_model, move.end), self._state
+            propose(step, sigma, sigma_next, move.steps_left, _no_model, move.end), memory.state
         )
         return spare_noise(decision, sigma)
 
-    def _note(
+    def _noted(
         self,
+        memory: _Memory,
         step: Step,
         relaxed: Tensor,
         decision: Decision,
-        move: Move,
+        move: WholeStep,
         sigma: float,
         sigma_next: float,
-    ) -> None:
+    ) -> _Memory:
+        """The memory with what is measured of the step."""
         if relaxed.device.type == "cpu":
-            require_finite(_AFTER, non_finite_samples(relaxed), self._count, sigma)
-        self._count += 1
-        if self.recording:
-            arrived = working(relaxed) / move.level_next.alpha
-            self._levels = [*self._levels[:-1], sigma, sigma_next]
-            self._records.append(measure(step, arrived, decision, sigma))
-            self._bad.append(non_finite_samples(relaxed))
+            require_finite(_AFTER, non_finite_samples(relaxed), memory.count, sigma)
+        memory = replace(memory, count=memory.count + 1)
+        if not self.recording:
+            return memory
+        arrived = working(relaxed) / move.level_next.alpha
+        return replace(
+            memory,
+            levels=(*memory.levels[:-1], sigma, sigma_next),
+            records=(*memory.records, measure(step, arrived, decision, sigma)),
+            bad=(*memory.bad, non_finite_samples(relaxed)),
+        )
 
 
 def spare_noise(decision: Decision, sigma: float) -> Decision:
@@ -143,11 +208,7 @@ def spare_noise(decision: Decision, sigma: float) -> Decision:
     return Decision(torch.ones_like(decision.gamma), decision.state)
 
 
-def _ve_sigma(level: NoiseLevel) -> float:
-    return min(float(level.ve_sigma), PURE_NOISE)
-
-
-def _in_ve(move: Move, sigma: float) -> Step:
+def _in_ve(move: WholeStep, sigma: float) -> Step:
     """The step in VE coordinates. Pure noise is read as noise of the level `PURE_NOISE`."""
     alpha, alpha_next = move.level.sigma / sigma, move.level_next.alpha
     native, predictor = move.step, move.step.predictor

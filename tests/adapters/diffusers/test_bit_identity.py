@@ -26,7 +26,7 @@ from diffusers_runs import Case, play, same_bits
 
 diffusers = pytest.importorskip("diffusers")
 
-from steindiff.adapters.diffusers import SUPPORTED, stabilize  # noqa: E402
+from steindiff.adapters.diffusers import SUPPORTED, relax  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -261,7 +261,7 @@ def test_there_are_enough_cases() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_gamma_of_one_gives_the_bits_of_the_plain_class(case: Case) -> None:
-    ours, theirs = stabilize(plain(case), "constant", value=1.0), plain(case)
+    ours, theirs = relax(plain(case), "constant", value=1.0), plain(case)
     assert type(ours) is not type(theirs)
     assert isinstance(ours, type(theirs))
     expected = play(theirs, case)
@@ -275,7 +275,7 @@ def test_gamma_of_one_gives_the_bits_of_the_plain_class(case: Case) -> None:
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.dtype == torch.float32], ids=str)
 def test_the_default_coefficient_works_there_too(case: Case) -> None:
-    scheduler = stabilize(plain(case), record=True)
+    scheduler = relax(plain(case), record=True)
     assert all(outputs[0].isfinite().all() for outputs in play(scheduler, case))
     gamma = scheduler.stein_record.gamma
     assert ((gamma > 0) & (gamma <= 1)).all()
@@ -286,5 +286,5 @@ def test_the_default_coefficient_works_there_too(case: Case) -> None:
 def test_another_gamma_changes_the_bits(name: str) -> None:
     """So that what is compared above would show a relaxation."""
     case = Case(name, FIRST.get(name, {}))
-    ours, theirs = stabilize(plain(case), "constant", value=0.9), plain(case)
+    ours, theirs = relax(plain(case), "constant", value=0.9), plain(case)
     assert not same_bits(play(ours, case)[-1][0], play(theirs, case)[-1][0])

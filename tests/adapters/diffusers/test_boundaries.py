@@ -26,7 +26,13 @@ from steindiff.stein import Coefficient, Constant, Coupled, Decision, Energy, Pr
 
 diffusers = pytest.importorskip("diffusers")
 
-from steindiff.adapters.diffusers import SUPPORTED, stabilize, stabilized_class, unstabilize  # noqa: E402
+from steindiff.adapters.diffusers import (  # noqa: E402
+    SUPPORTED,
+    SteinScheduler,
+    relax,
+    relaxed_class,
+    unrelax,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -73,7 +79,12 @@ class Grouped:
     @property
     def heun(self) -> bool:
         """Whether the first of two calls proposes an Euler step, which the second corrects."""
-        return "Heun" in self.case.scheduler or bool(self.case.config.get("skip_prk_steps"))
+        return "Heun" in self.case.scheduler
+
+    @property
+    def idle(self) -> int:
+        """Steps at the end that remove nothing: PNDM's from time step 0 stays at its level."""
+        return int(self.case.scheduler == "PNDMScheduler")
 
 
 GROUPED = [
@@ -154,7 +165,7 @@ def by_hand(grouped: Grouped, rule: Coefficient) -> list[Tensor]:
     scheduler = copy.deepcopy(made(grouped))
     timesteps, at, done = ready(scheduler, grouped.case), 0, []
     state = initial(scheduler)
-    memory, left = rule.init(state), len(grouped.groups)
+    memory, left = rule.init(state), len(grouped.groups) - grouped.idle
     for calls in grouped.groups:
         said, states = group_of_calls(scheduler, timesteps[at : at + calls], state)
         here = level_at(scheduler, grouped.level, timesteps, at)
@@ -191,7 +202,7 @@ def blended(proposal: Proposal, decision: Decision) -> Tensor:
 
 
 def relaxed(grouped: Grouped, rule: Coefficient) -> tuple[Any, list[Tensor]]:
-    scheduler = stabilize(made(grouped), rule, record=True)
+    scheduler = relax(made(grouped), rule, record=True)
     timesteps = ready(scheduler, grouped.case)
     return scheduler, go_on(scheduler, timesteps, initial(scheduler))
 
@@ -233,7 +244,12 @@ def test_records_every_whole_step_once(grouped: Grouped) -> None:
     assert isinstance(record, Record)
     assert len(record.sigmas) == steps + 1
     assert all(a > b for a, b in pairwise(record.sigmas[:-1]))
-    expected = [1.0 if from_pure_noise(grouped) else 0.5, *[0.5] * (steps - 2), 1.0]
+    last = 1 + grouped.idle
+    expected = [
+        1.0 if from_pure_noise(grouped) else 0.5,
+        *[0.5] * (steps - 1 - last),
+        *[1.0] * last,
+    ]
     for name in ("gamma", "correction", "energy", "energy_next", "kappa", "stein_ratio"):
         assert getattr(record, name).shape == (steps, 2)
         assert getattr(record, name).dtype == torch.float64
@@ -243,7 +259,7 @@ def test_records_every_whole_step_once(grouped: Grouped) -> None:
 def test_a_schedule_that_goes_on_after_the_last_timestep_ends_there() -> None:
     """Euler's log-linear levels have one more than there are steps."""
     scheduler = diffusers.EulerDiscreteScheduler(interpolation_type="log_linear")
-    scheduler = stabilize(scheduler, "constant", value=0.5, record=True)
+    scheduler = relax(scheduler, "constant", value=0.5, record=True)
     run(scheduler, 5)
     assert scheduler.stein_record.gamma[:, 0].tolist() == [0.5, 0.5, 0.5, 0.5, 1.0]
 
@@ -253,8 +269,8 @@ def test_a_schedule_that_goes_on_after_the_last_timestep_ends_there() -> None:
 
 @every
 def test_set_timesteps_starts_anew(name: str) -> None:
-    fresh = run(stabilize(plain(name)))
-    scheduler = stabilize(plain(name), record=True)
+    fresh = run(relax(plain(name)))
+    scheduler = relax(plain(name), record=True)
     scheduler.set_timesteps(9)
     go_on(scheduler, scheduler.timesteps[:3], 2 * noise(3))  # left off in the middle
     again = run(scheduler)
@@ -295,7 +311,7 @@ def nine(name: str) -> dict[str, Any]:
 
 
 def counted(name: str) -> Any:
-    scheduler = stabilize(plain(name), Counting(), record=True)
+    scheduler = relax(plain(name), Counting(), record=True)
     scheduler.set_timesteps(**nine(name))
     return scheduler
 
@@ -345,18 +361,18 @@ def test_another_batch_starts_the_memory_anew(name: str) -> None:
 
 @every
 def test_a_new_sampling_may_have_another_batch_size(name: str) -> None:
-    scheduler = stabilize(plain(name), record=True)
+    scheduler = relax(plain(name), record=True)
     run(scheduler)
     start = initial(scheduler, 5)
     larger = run(scheduler, state=start)
     assert scheduler.stein_record.gamma.shape[1] == 5
-    expected = run(stabilize(plain(name)), state=start)
+    expected = run(relax(plain(name)), state=start)
     assert same_bits(larger[-1], expected[-1])
 
 
 @every
 def test_a_sample_does_not_depend_on_its_batch(name: str) -> None:
-    scheduler = stabilize(plain(name))
+    scheduler = relax(plain(name))
     start = initial(scheduler, 4)
     together = run(scheduler, state=start)
     for k in range(4):
@@ -372,7 +388,7 @@ def test_a_sample_does_not_depend_on_its_batch(name: str) -> None:
     "name", ["DDIMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler"]
 )
 def test_a_value_that_is_not_finite_is_named_with_its_step(name: str, step: int) -> None:
-    scheduler = stabilize(plain(name))
+    scheduler = relax(plain(name))
     scheduler.set_timesteps(7)
     net, state = network(IMAGE), noise(3)
     for timestep in scheduler.timesteps[:step]:
@@ -387,7 +403,7 @@ def test_a_value_that_is_not_finite_is_named_with_its_step(name: str, step: int)
 
 @every
 def test_every_class_says_that_a_network_failed(name: str) -> None:
-    scheduler = stabilize(plain(name))
+    scheduler = relax(plain(name))
     scheduler.set_timesteps(7)
     with pytest.raises(NonFiniteError):
         go_on(scheduler, scheduler.timesteps, initial(scheduler) * float("inf"))
@@ -403,7 +419,7 @@ def through_pickle(scheduler: Any) -> Any:
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, through_pickle])
 @every
 def test_a_copy_goes_on_from_the_middle(name: str, duplicate: Any) -> None:
-    scheduler = stabilize(plain(name), record=True)
+    scheduler = relax(plain(name), record=True)
     whole = run(scheduler)
     record = scheduler.stein_record
     scheduler.set_timesteps(7)
@@ -419,7 +435,7 @@ def test_a_copy_goes_on_from_the_middle(name: str, duplicate: Any) -> None:
 
 @every
 def test_two_schedulers_at_once_do_not_disturb_each_other(name: str) -> None:
-    first, second = stabilize(plain(name)), stabilize(plain(name), "constant", value=0.8)
+    first, second = relax(plain(name)), relax(plain(name), "constant", value=0.8)
     alone = [run(each) for each in (first, second)]
     net, states = network(IMAGE), [initial(first)] * 2
     for each in (first, second):
@@ -436,33 +452,33 @@ def test_two_schedulers_at_once_do_not_disturb_each_other(name: str) -> None:
 @every
 def test_the_argument_is_left_as_it_is(name: str) -> None:
     scheduler, untouched = plain(name), plain(name)
-    stabilized = stabilize(scheduler)
-    assert isinstance(stabilized, type(scheduler))
-    assert type(stabilized).__name__ == f"Stein{name}"
+    relaxed = relax(scheduler)
+    assert isinstance(relaxed, type(scheduler))
+    assert type(relaxed).__name__ == f"Stein{name}"
     assert type(scheduler) is type(untouched)
     assert scheduler.config == untouched.config
-    run(stabilized)
+    run(relaxed)
     assert same_bits(run(scheduler)[-1], run(untouched)[-1])
 
 
 @every
-def test_neither_sampling_disturbs_the_other_after_stabilizing_in_the_middle(name: str) -> None:
+def test_neither_sampling_disturbs_the_other_after_relaxing_in_the_middle(name: str) -> None:
     """Lists of past outputs are copied with the scheduler."""
     untouched, scheduler = run(plain(name), 9), plain(name)
     scheduler.set_timesteps(9)
     middle = go_on(scheduler, scheduler.timesteps[:6], initial(scheduler))[-1]  # ends a whole step
-    stabilized = stabilize(scheduler)
-    go_on(stabilized, stabilized.timesteps[6:], 2 * middle)
+    relaxed = relax(scheduler)
+    go_on(relaxed, relaxed.timesteps[6:], 2 * middle)
     rest = go_on(scheduler, scheduler.timesteps[6:], middle)
     assert all(same_bits(*pair) for pair in zip(rest, untouched[6:], strict=True))
 
 
 @every
 def test_the_generated_class_is_found_by_its_name(name: str) -> None:
-    generated = stabilized_class(getattr(diffusers, name))
+    generated = relaxed_class(getattr(diffusers, name))
     assert getattr(importlib.import_module(MODULE), f"Stein{name}") is generated
-    assert stabilized_class(getattr(diffusers, name)) is generated
-    assert type(stabilize(plain(name))) is generated
+    assert relaxed_class(getattr(diffusers, name)) is generated
+    assert type(relax(plain(name))) is generated
     assert issubclass(generated, getattr(diffusers, name))
 
 
@@ -477,13 +493,13 @@ def test_signatures_are_those_of_the_plain_class(name: str) -> None:
     """Pipelines look there for what they may pass."""
     base = getattr(diffusers, name)
     for method in ("__init__", "step", "set_timesteps"):
-        ours = inspect.signature(getattr(stabilized_class(base), method))
+        ours = inspect.signature(getattr(relaxed_class(base), method))
         assert ours == inspect.signature(getattr(base, method))
 
 
 @every
 def test_compatibles_are_those_of_the_plain_class(name: str) -> None:
-    assert set(stabilize(plain(name)).compatibles) == set(plain(name).compatibles)
+    assert set(relax(plain(name)).compatibles) == set(plain(name).compatibles)
 
 
 def rebuilt(scheduler: Any, folder: Path) -> Iterator[Any]:
@@ -496,7 +512,7 @@ def rebuilt(scheduler: Any, folder: Path) -> Iterator[Any]:
 
 @every
 def test_coefficient_and_options_survive_config_and_file(name: str, tmp_path: Path) -> None:
-    scheduler = stabilize(plain(name), "constant", value=0.75, record=True)
+    scheduler = relax(plain(name), "constant", value=0.75, record=True)
     expected = run(scheduler)[-1]
     expected_kept = {"coefficient": "constant", "options": {"value": 0.75}, "record": True}
     for again in rebuilt(scheduler, tmp_path):
@@ -510,7 +526,7 @@ def test_coefficient_and_options_survive_config_and_file(name: str, tmp_path: Pa
 
 @every
 def test_the_plain_class_takes_the_config_and_does_not_relax(name: str, tmp_path: Path) -> None:
-    scheduler = stabilize(plain(name), "constant", value=0.75)
+    scheduler = relax(plain(name), "constant", value=0.75)
     scheduler.save_pretrained(tmp_path)
     base = getattr(diffusers, name)
     expected = run(plain(name))[-1]
@@ -520,7 +536,7 @@ def test_the_plain_class_takes_the_config_and_does_not_relax(name: str, tmp_path
 
 
 def test_an_option_object_is_kept_in_the_config() -> None:
-    scheduler = stabilize(plain("EulerDiscreteScheduler"), Energy(trust=0.3, memory=False))
+    scheduler = relax(plain("EulerDiscreteScheduler"), Energy(trust=0.3, memory=False))
     kept = scheduler.config["_stein"]
     assert kept["coefficient"] == "energy"
     assert kept["options"]["trust"] == 0.3
@@ -528,42 +544,73 @@ def test_an_option_object_is_kept_in_the_config() -> None:
     json.dumps(kept)
     again = type(scheduler).from_config(scheduler.config)
     assert same_bits(run(again)[-1], run(scheduler)[-1])
-    assert not same_bits(run(again)[-1], run(stabilize(plain("EulerDiscreteScheduler")))[-1])
+    assert not same_bits(run(again)[-1], run(relax(plain("EulerDiscreteScheduler")))[-1])
 
 
 def test_the_coefficient_survives_a_setting_that_set_timesteps_changes() -> None:
     """The singlestep solver registers `lower_order_final` anew for an odd number of steps."""
-    scheduler = stabilize(diffusers.DPMSolverSinglestepScheduler(), "constant", value=0.75)
+    scheduler = relax(diffusers.DPMSolverSinglestepScheduler(), "constant", value=0.75)
     run(scheduler, 7)
     assert scheduler.config.lower_order_final
     assert scheduler.config["_stein"]["options"] == {"value": 0.75}
 
 
 @every
-def test_unstabilize_gives_the_plain_class_and_bits(name: str) -> None:
-    stabilized = stabilize(plain(name))
-    run(stabilized)
-    for scheduler in (stabilized, plain(name)):
-        back = unstabilize(scheduler)
+def test_unrelax_gives_the_plain_class_and_bits(name: str) -> None:
+    relaxed = relax(plain(name))
+    run(relaxed)
+    for scheduler in (relaxed, plain(name)):
+        back = unrelax(scheduler)
         assert back is not scheduler
         assert type(back) is getattr(diffusers, name)
         assert "_stein" not in back.config
         assert same_bits(run(back)[-1], run(plain(name))[-1])
-    assert type(stabilized) is stabilized_class(getattr(diffusers, name))
+    assert type(relaxed) is relaxed_class(getattr(diffusers, name))
 
 
 @every
-def test_stabilizing_again_replaces_the_coefficient(name: str) -> None:
-    once = stabilize(plain(name), "constant", value=0.6)
-    twice = stabilize(once, "constant", value=0.8, record=True)
+def test_relaxing_again_replaces_the_coefficient(name: str) -> None:
+    once = relax(plain(name), "constant", value=0.6)
+    twice = relax(once, "constant", value=0.8, record=True)
     assert type(twice) is type(once)
     assert twice.config["_stein"]["options"] == {"value": 0.8}
-    assert same_bits(run(twice)[-1], run(stabilize(plain(name), "constant", value=0.8))[-1])
-    assert same_bits(run(once)[-1], run(stabilize(plain(name), "constant", value=0.6))[-1])
+    assert same_bits(run(twice)[-1], run(relax(plain(name), "constant", value=0.8))[-1])
+    assert same_bits(run(once)[-1], run(relax(plain(name), "constant", value=0.6))[-1])
 
 
 def test_without_recording_there_is_no_record() -> None:
-    scheduler = stabilize(plain("EulerDiscreteScheduler"))
+    scheduler = relax(plain("EulerDiscreteScheduler"))
     run(scheduler)
     with pytest.raises((ValueError, RuntimeError, AttributeError), match="record=True"):
         _ = scheduler.stein_record
+
+
+class Pipe:
+    """What has a scheduler, as every pipeline does."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self.scheduler = scheduler
+
+
+def test_a_pipeline_is_relaxed_as_its_scheduler_is() -> None:
+    scheduler = plain("EulerDiscreteScheduler")
+    pipe = Pipe(scheduler)
+    assert relax(pipe, "constant", value=0.8) is pipe
+    expected = run(relax(scheduler, "constant", value=0.8))[-1]
+    assert same_bits(run(pipe.scheduler)[-1], expected)
+    assert type(scheduler) is diffusers.EulerDiscreteScheduler
+    assert unrelax(pipe) is pipe
+    assert type(pipe.scheduler) is diffusers.EulerDiscreteScheduler
+    assert same_bits(run(pipe.scheduler)[-1], run(scheduler)[-1])
+
+
+@pytest.mark.parametrize("word", ["none", None])
+def test_none_relaxes_no_longer(word: str | None) -> None:
+    scheduler = relax(relax(plain("EulerDiscreteScheduler")), word)
+    assert type(scheduler) is diffusers.EulerDiscreteScheduler
+    measured = relax(scheduler, word, record=True)
+    assert same_bits(run(measured)[-1], run(scheduler)[-1])
+    assert measured.stein_record.gamma.eq(1).all()
+    ours = SteinScheduler(coefficient=word, record=True)
+    assert same_bits(run(ours)[-1], run(SteinScheduler(coefficient=word))[-1])
+    assert ours.stein_record.gamma.eq(1).all()

@@ -27,7 +27,7 @@ from steindiff.stein import Coefficient, Constant, Energy
 
 diffusers = pytest.importorskip("diffusers")
 
-from steindiff.adapters.diffusers import stabilize  # noqa: E402
+from steindiff.adapters.diffusers import relax  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -376,7 +376,7 @@ def test_the_plain_scheduler_is_the_plain_solver(match: Match) -> None:
 @pytest.mark.parametrize("match", matches(), ids=str)
 def test_the_relaxed_scheduler_is_the_relaxed_solver(match: Match, rule: str) -> None:
     assert match.solver is not None
-    scheduler = stabilize(match.make(), RULES[rule], record=True)
+    scheduler = relax(match.make(), RULES[rule], record=True)
     theirs, record = in_the_core(match.solver, match.levels, RULES[rule])
     assert_agree(match.drive(scheduler), theirs)
     assert_same_records(scheduler.stein_record, record)
@@ -388,7 +388,7 @@ def test_the_relaxed_scheduler_is_the_relaxed_solver(match: Match, rule: str) ->
     "rule", [Constant(0.9), Energy(corrector=False)], ids=["constant", "energy"]
 )
 def test_relaxed_pndm_is_relaxed_linear_multistep(rule: Coefficient) -> None:
-    scheduler = stabilize(PNDM.make(), rule, record=True)
+    scheduler = relax(PNDM.make(), rule, record=True)
     theirs, record = in_the_core(PLMS(), PNDM.levels, rule)
     assert_agree(PNDM.drive(scheduler), theirs)
     assert_same_records(scheduler.stein_record, record)
@@ -428,7 +428,7 @@ def alike() -> list[tuple[Match, ...]]:
 def test_the_same_ode_in_any_coordinates_gives_the_same_samples(
     group: tuple[Match, ...], rule: str
 ) -> None:
-    schedulers = [stabilize(match.make(), RULES[rule], record=True) for match in group]
+    schedulers = [relax(match.make(), RULES[rule], record=True) for match in group]
     first, *others = [m.drive(s) for m, s in zip(group, schedulers, strict=True)]
     assert distance(first[-1], group[0].drive(group[0].make())[-1]) > 1e-3  # it was relaxed
     for states in others:
@@ -451,7 +451,7 @@ def test_the_corrector_does_not_undo_the_relaxation(order: int, frame: str, kind
     match = Match("UniPCMultistepScheduler", UniPC(order), frame, kind, config)
     kept, _ = in_the_core(UniPC(order), match.levels, Constant(0.9))
     undone, _ = in_the_core(Undone(order), match.levels, Constant(0.9))
-    ours = match.drive(stabilize(match.make(), "constant", value=0.9))
+    ours = match.drive(relax(match.make(), "constant", value=0.9))
     assert distance(ours[-1], kept[-1]) < TOLERANCE
     assert distance(ours[-1], undone[-1]) > 100 * TOLERANCE
 
@@ -494,7 +494,7 @@ def test_unipc_relaxed_by_hand(frame: str, kind: str, more: dict[str, Any], orde
     config = {"solver_order": order, **more}
     match = Match("UniPCMultistepScheduler", None, frame, kind, config, ABOVE_ZERO)
     theirs = match.drive(Shifted(**match.make().config))
-    assert_agree(match.drive(stabilize(match.make(), "constant", value=0.9)), theirs)
+    assert_agree(match.drive(relax(match.make(), "constant", value=0.9)), theirs)
 
 
 CLIPPED = {
@@ -540,7 +540,7 @@ def test_a_clipped_prediction_is_what_gamma_is_decided_on(
     )
     unclipped, _ = in_the_core(match.solver, match.levels, RULES[rule])
     assert distance(unclipped[-1], clipped[-1]) > 100 * TOLERANCE
-    scheduler = stabilize(match.make(), RULES[rule], record=True)
+    scheduler = relax(match.make(), RULES[rule], record=True)
     if name == "ddim":  # elsewhere the noise is always that of the clipped prediction
         step = scheduler.step
         monkeypatch.setattr(scheduler, "step", partial(step, use_clipped_model_output=True))
@@ -567,7 +567,7 @@ FROM_PURE_NOISE = {
 def test_pure_noise_is_not_relaxed(name: str, rule: str) -> None:
     """Its first level has no signal and no VE coordinates."""
     scheduler = getattr(diffusers, name)(**FROM_PURE_NOISE[name])
-    scheduler = stabilize(scheduler, RULES[rule], record=True)
+    scheduler = relax(scheduler, RULES[rule], record=True)
     scheduler.set_timesteps(6)
     state = start(1.0).float()
     for timestep in scheduler.timesteps:
@@ -589,7 +589,7 @@ def test_a_level_above_4096_counts_as_pure_noise(frame: str, sigma: float, gamma
         "flow": Match("FlowMatchEulerDiscreteScheduler", None, "flow", "flow"),
     }[frame]
     match = dataclasses.replace(match, levels=(sigma, *LEVELS))
-    scheduler = stabilize(match.make(), "constant", value=0.9, record=True)
+    scheduler = relax(match.make(), "constant", value=0.9, record=True)
     assert all(state.isfinite().all() for state in match.drive(scheduler))
     found = scheduler.stein_record.gamma[:, 0].tolist()
     assert found == pytest.approx([gamma, *[0.9] * (len(LEVELS) - 2), 1.0])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from steindiff.adapters.diffusers import SUPPORTED, stabilize
+from steindiff.adapters.diffusers import SUPPORTED, relax
 
 STABLE_DIFFUSION = {
     "sample_size": 64,
@@ -44,7 +44,7 @@ def test_a_step_reads_nothing_back(name: str) -> None:
     scheduler = getattr(diffusers, name)(
         **({"skip_prk_steps": True} if name == "PNDMScheduler" else {})
     )
-    relaxed = stabilize(scheduler, record=True)
+    relaxed = relax(scheduler, record=True)
     sampling(relaxed, "meta")
     with pytest.raises(Exception, match=r"(?i)meta"):
         _ = relaxed.stein_record  # the one place that looks at values
@@ -98,7 +98,7 @@ def test_a_step_costs_less_than_a_hundredth_of_stable_diffusion() -> None:
     call, done = flops(unet("cpu", **small), "cpu", 32, 64)
     step_of_network = wanted * seconds(call, 5) / done
     plain = diffusers.DPMSolverMultistepScheduler(use_karras_sigmas=True)
-    relaxed = stabilize(plain)
+    relaxed = relax(plain)
     added = seconds(lambda: sampling(relaxed, "cpu"), 20) - seconds(
         lambda: sampling(plain, "cpu"), 20
     )

@@ -26,7 +26,7 @@ pytest.importorskip("transformers")
 import tiny_pipelines as tiny
 
 from shipped_pipeline import FashionMNISTPipeline
-from steindiff.adapters.diffusers import SteinScheduler, stabilize
+from steindiff.adapters.diffusers import SteinScheduler, relax
 from steindiff.adapters.diffusers.folder import FolderModel, denoiser_of, load_folder
 
 diffusers: Any = importlib.import_module("diffusers")
@@ -222,7 +222,7 @@ def test_every_training_level_is_that_of_ddim(prediction: str) -> None:
         diffusers.EulerDiscreteScheduler(**BETAS),
         diffusers.DPMSolverMultistepScheduler(**BETAS, use_karras_sigmas=True),
         diffusers.UniPCMultistepScheduler(**BETAS),
-        stabilize(diffusers.EulerDiscreteScheduler(**BETAS)),
+        relax(diffusers.EulerDiscreteScheduler(**BETAS)),
         SteinScheduler(**BETAS),
     ],
     ids=lambda scheduler: type(scheduler).__name__,
@@ -486,7 +486,7 @@ FOLDERS: dict[str, tuple[Callable[[], Any], str, bool]] = {
     "PNDM": (lambda: diffusers.PNDMPipeline(unet(), diffusers.PNDMScheduler()), "", False),
     "LDM": (ldm, "", True),
     "Stein": (lambda: ddpm(SteinScheduler("flow")), "", False),
-    "stabilised": (lambda: ddpm(stabilize(tiny.euler())), "", False),
+    "relaxed": (lambda: ddpm(relax(tiny.euler())), "", False),
     "EDM": (lambda: ddpm(diffusers.EDMEulerScheduler()), "", False),
     "DiT": (dit, "", True),
     "SD": (stable_diffusion, PROMPT, True),

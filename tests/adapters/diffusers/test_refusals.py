@@ -18,7 +18,7 @@ diffusers = pytest.importorskip("diffusers")
 from diffusers.configuration_utils import ConfigMixin, register_to_config  # noqa: E402
 from diffusers.schedulers.scheduling_utils import SchedulerMixin  # noqa: E402
 
-from steindiff.adapters.diffusers import REFUSED, SUPPORTED, stabilize, stabilized_class  # noqa: E402
+from steindiff.adapters.diffusers import REFUSED, SUPPORTED, relax, relaxed_class  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -98,7 +98,7 @@ def test_a_refused_class_is_refused_with_its_reason(name: str) -> None:
     if name in ABSENT:
         pytest.skip(ABSENT[name])
     scheduler = make(name)
-    for attempt in (lambda: stabilize(scheduler), lambda: stabilized_class(type(scheduler))):
+    for attempt in (lambda: relax(scheduler), lambda: relaxed_class(type(scheduler))):
         with pytest.raises((ValueError, TypeError)) as caught:
             attempt()
         assert name in str(caught.value)
@@ -113,7 +113,7 @@ def test_objects_are_made_of_all_refused_classes_but_a_few() -> None:
 
 
 def test_an_unknown_class_is_refused_with_the_list_of_supported_ones() -> None:
-    for attempt in (lambda: stabilize(Unheard()), lambda: stabilized_class(Unheard)):
+    for attempt in (lambda: relax(Unheard()), lambda: relaxed_class(Unheard)):
         with pytest.raises((ValueError, TypeError)) as caught:
             attempt()
         assert "Unheard" in str(caught.value)
@@ -124,22 +124,22 @@ def test_an_unknown_class_is_refused_with_the_list_of_supported_ones() -> None:
 @pytest.mark.parametrize("thing", [None, "euler", 3, torch.nn.Linear(2, 2), object()])
 def test_what_is_no_scheduler_is_a_type_error(thing: object) -> None:
     with pytest.raises(TypeError, match="scheduler"):
-        stabilize(thing)  # pyright: ignore[reportArgumentType]
+        relax(thing)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("thing", [int, torch.nn.Linear])
 def test_a_class_of_something_else_is_a_type_error(thing: type) -> None:
     with pytest.raises(TypeError):
-        stabilized_class(thing)
+        relaxed_class(thing)
 
 
 def test_a_subclass_of_a_supported_class_is_relaxed_like_it() -> None:
     class Mine(diffusers.EulerDiscreteScheduler):
         pass
 
-    scheduler = stabilize(Mine(), "constant", value=0.9)
+    scheduler = relax(Mine(), "constant", value=0.9)
     assert isinstance(scheduler, Mine)
-    parent = stabilize(diffusers.EulerDiscreteScheduler(), "constant", value=0.9)
+    parent = relax(diffusers.EulerDiscreteScheduler(), "constant", value=0.9)
     assert same_bits(run(scheduler)[-1], run(parent)[-1])
     assert not same_bits(run(scheduler)[-1], run(Mine())[-1])
 
@@ -149,7 +149,7 @@ def test_a_subclass_of_a_refused_class_is_refused() -> None:
         pass
 
     with pytest.raises(ValueError, match="EulerDiscrete"):
-        stabilize(Mine())
+        relax(Mine())
 
 
 @pytest.mark.parametrize(
@@ -169,17 +169,17 @@ def test_a_bad_coefficient_is_a_value_error(
     coefficient: Any, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        stabilize(diffusers.EulerDiscreteScheduler(), coefficient, **options)
+        relax(diffusers.EulerDiscreteScheduler(), coefficient, **options)
 
 
 def test_a_coefficient_of_another_type_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="coefficient"):
-        stabilize(diffusers.EulerDiscreteScheduler(), 0.9)  # pyright: ignore[reportArgumentType]
+        relax(diffusers.EulerDiscreteScheduler(), 0.9)  # pyright: ignore[reportArgumentType]
 
 
 def test_coefficients_without_model_calls_are_taken() -> None:
-    stabilized = stabilize(diffusers.EulerDiscreteScheduler(), Coupled(estimator="ratio"))
-    assert all(state.isfinite().all() for state in run(stabilized))
+    relaxed = relax(diffusers.EulerDiscreteScheduler(), Coupled(estimator="ratio"))
+    assert all(state.isfinite().all() for state in run(relaxed))
 
 
 STOCHASTIC: list[tuple[str, dict[str, Any]]] = [
@@ -198,14 +198,14 @@ STOCHASTIC: list[tuple[str, dict[str, Any]]] = [
 def test_a_stochastic_config_is_refused_at_once(name: str, config: dict[str, Any]) -> None:
     (setting,) = set(config) - {"final_sigmas_type"}
     with pytest.raises(ValueError, match=setting):
-        stabilize(make(name, **config))
+        relax(make(name, **config))
 
 
 @pytest.mark.parametrize(("name", "config"), STOCHASTIC, ids=lambda value: str(value)[:40])
 def test_a_config_that_became_stochastic_is_refused_by_set_timesteps(
     name: str, config: dict[str, Any]
 ) -> None:
-    scheduler = stabilize(make(name))
+    scheduler = relax(make(name))
     scheduler.register_to_config(**config)
     (setting,) = set(config) - {"final_sigmas_type"}
     with pytest.raises(ValueError, match=setting):
@@ -236,7 +236,7 @@ def test_a_stochastic_argument_is_refused_and_changes_nothing(
     shape = TOKENS if argument == "per_token_timesteps" else IMAGE
     net, states = network(shape), []
     for refuses in (False, True):
-        scheduler = stabilize(make(name), "constant", value=0.9)
+        scheduler = relax(make(name), "constant", value=0.9)
         scheduler.set_timesteps(4)
         state = noise(shape=shape)
         for timestep in scheduler.timesteps:
@@ -251,7 +251,7 @@ def test_a_stochastic_argument_is_refused_and_changes_nothing(
 @pytest.mark.parametrize("name", ["DDIMScheduler", "EulerDiscreteScheduler", "EDMEulerScheduler"])
 def test_a_stochastic_argument_is_seen_in_its_place_too(name: str) -> None:
     """The fourth argument of `step` is eta or s_churn."""
-    scheduler = stabilize(make(name))
+    scheduler = relax(make(name))
     scheduler.set_timesteps(4)
     timestep = scheduler.timesteps[0]
     with pytest.raises(ValueError, match=r"eta|s_churn"):
@@ -260,7 +260,7 @@ def test_a_stochastic_argument_is_seen_in_its_place_too(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "argument", "value"), SETTINGS[:6], ids=lambda v: str(v)[:40])
 def test_the_argument_at_zero_is_taken(name: str, argument: str, value: Any) -> None:
-    scheduler = stabilize(make(name))
+    scheduler = relax(make(name))
     scheduler.set_timesteps(4)
     timestep = scheduler.timesteps[0]
     result = call(scheduler, network(IMAGE), timestep, noise(), **{argument: 0.0})
@@ -269,6 +269,6 @@ def test_the_argument_at_zero_is_taken(name: str, argument: str, value: Any) -> 
 
 def test_the_error_of_a_wrong_name_is_ours_and_lists_what_there_is() -> None:
     with pytest.raises(ValueError) as caught:
-        stabilize(diffusers.DDIMScheduler(), "none")
-    for name in sd.stein.COEFFICIENTS:
+        relax(diffusers.DDIMScheduler(), "nothing")
+    for name in (*sd.stein.COEFFICIENTS, "none"):
         assert name in str(caught.value)

@@ -33,7 +33,7 @@ from shipped_pipeline import (  # noqa: E402
     FashionMNISTPipeline,
     convention_of,
 )
-from steindiff.adapters.diffusers import SteinScheduler, stabilize  # noqa: E402
+from steindiff.adapters.diffusers import SteinScheduler, relax  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # numpy's, in diffusers
 
@@ -317,7 +317,7 @@ def test_image_to_image_starts_in_the_middle(
         "Euler": diffusers.EulerDiscreteScheduler(**BETAS),
         "EDM Euler": diffusers.EDMEulerScheduler(),
         "flow Euler": diffusers.FlowMatchEulerDiscreteScheduler(),
-        "Stein": stabilize(diffusers.EulerDiscreteScheduler(**BETAS), "constant", value=1.0),
+        "Stein": relax(diffusers.EulerDiscreteScheduler(**BETAS), "constant", value=1.0),
     }[kind]
     scheduler.set_timesteps(8)
     levels = [float(s) for s in scheduler.sigmas][5:]
@@ -478,7 +478,7 @@ def test_eta_goes_to_schedulers_that_take_it(denoiser: FashionMNISTDenoiser) -> 
 def test_the_line_of_the_readme(pipe: FashionMNISTPipeline, solution: Tensor) -> None:
     """Relaxed, the few steps of this network's default scheduler come nearer to its solution."""
     plain = pipe(LABELS, 6, latents=noise(), output_type="latent").images
-    pipe.scheduler = stabilize(pipe.scheduler)
+    relax(pipe)
     relaxed = pipe(LABELS, 6, latents=noise(), output_type="latent").images
     assert rmse(relaxed, solution) < rmse(plain, solution)
 
@@ -515,7 +515,7 @@ def test_half_precision(pipe: FashionMNISTPipeline) -> None:
 @pytest.fixture(scope="module")
 def folder(denoiser: FashionMNISTDenoiser, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pipeline")
-    scheduler = stabilize(diffusers.DPMSolverMultistepScheduler(**BETAS))
+    scheduler = relax(diffusers.DPMSolverMultistepScheduler(**BETAS))
     pipeline(denoiser, scheduler).save_pretrained(path)
     return path
 
@@ -523,7 +523,7 @@ def folder(denoiser: FashionMNISTDenoiser, tmp_path_factory: pytest.TempPathFact
 def test_saved_and_loaded_gives_the_same_bits(denoiser: FashionMNISTDenoiser, folder: Path) -> None:
     loaded = FashionMNISTPipeline.from_pretrained(folder)
     loaded.set_progress_bar_config(disable=True)
-    saved = pipeline(denoiser, stabilize(diffusers.DPMSolverMultistepScheduler(**BETAS)))
+    saved = pipeline(denoiser, relax(diffusers.DPMSolverMultistepScheduler(**BETAS)))
     assert type(loaded.scheduler) is type(saved.scheduler)
     weight = loaded.denoiser.network.unet.conv_in.weight
     assert weight.is_contiguous(memory_format=torch.channels_last)

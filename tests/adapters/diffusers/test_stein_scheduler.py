@@ -703,11 +703,11 @@ def test_from_scheduler_of_flow_sigmas() -> None:
     assert (ours.config["model"], ours.config["shift"]) == ("flow", 5.0)
 
 
-def test_from_scheduler_that_is_stabilised() -> None:
-    from steindiff.adapters.diffusers import stabilize
+def test_from_scheduler_that_is_relaxed() -> None:
+    from steindiff.adapters.diffusers import relax
 
-    stabilised = stabilize(diffusers.DDIMScheduler(beta_end=0.015), "constant", value=0.9)
-    ours = SteinScheduler.from_scheduler(stabilised)
+    relaxed = relax(diffusers.DDIMScheduler(beta_end=0.015), "constant", value=0.9)
+    ours = SteinScheduler.from_scheduler(relaxed)
     assert ours.config["coefficient"] == "constant"
     assert ours.config["coefficient_options"] == {"value": 0.9}
     assert ours.config["beta_end"] == 0.015

@@ -8,7 +8,7 @@ print(probe(denoiser, (3, 32, 32)))
 
 from __future__ import annotations
 
-from .coordinates import Coordinates, flow, ve, vp
+from ..coordinates import Coordinates, flow, ve, vp
 from .denoiser import FunctionDenoiser, from_function
 from .probe import ProbeReport, probe
 from .trial import Trial

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...levels import PREDICTIONS
-from .coordinates import Coordinates, flow, ve, vp
+from ..coordinates import Coordinates, flow, ve, vp
 from .denoiser import FunctionDenoiser
 
 REVERSED = "x0 - eps"

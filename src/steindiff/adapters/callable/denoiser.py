@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..._errors import unknown_name
 from ...levels import PREDICTIONS, denoised_from
-from .coordinates import Coordinates, resolve_coordinates
+from ..coordinates import Coordinates, resolve_coordinates
 
 Function = Callable[..., Tensor]
 """f(x_native, time, **conditioning) -> prediction, (B, *shape)."""

@@ -1,8 +1,8 @@
 """SteinDiff in front of any pipeline of Hugging Face diffusers.
 
-from steindiff.adapters.diffusers import stabilize
+from steindiff.adapters.diffusers import relax
 
-pipe.scheduler = stabilize(pipe.scheduler)
+relax(pipe)
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ except ImportError as error:
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
-from .stabilized import generated_class, stabilize, stabilized_class, unstabilize
+from .relaxed import generated_class, relax, relaxed_class, unrelax
 from .stein_scheduler import SteinScheduler, SteinSchedulerOutput
 from .support import REFUSED, SUPPORTED
 
@@ -31,9 +31,9 @@ __all__ = [
     "SchedulerMixin",
     "SteinScheduler",
     "SteinSchedulerOutput",
-    "stabilize",
-    "stabilized_class",
-    "unstabilize",
+    "relax",
+    "relaxed_class",
+    "unrelax",
 ]
 
 

@@ -14,17 +14,18 @@ from ..._errors import check_batch
 from ...levels import NoiseLevel
 from ...solvers import Step
 from ...stein import Coefficient, resolve_coefficient
-from ..relaxation import Move, Relaxation
+from ..coordinates import finite_ve
+from ..relaxation import Relaxation, WholeStep
 from .calls import ModelCalls, refusal
-from .coordinates import check_levels, level_of
-from .probe import check_sampler
+from .check import check_sampler
+from .flow import check_levels, level_of, without_repeats
 
 _PROTOCOL = ("sigmas", "extra_args", "callback", "disable")
 
 
 def relax(
     sampler: Callable[..., Tensor],
-    coefficient: str | Coefficient = "energy",
+    coefficient: str | Coefficient | None = "energy",
     coordinates: Literal["ve", "flow"] = "ve",
     **options: Any,
 ) -> Callable[..., Tensor]:
@@ -36,13 +37,13 @@ def relax(
 
     This needs a sampler that calls the model once at each level and goes on from the very tensor
     that it passes. Before every run, each sampler is put to the test, with the levels and arguments
-    of the run but on a few numbers and without the model (`probe.check_sampler`): nothing is
+    of the run but on a few numbers and without the model (`check.check_sampler`): nothing is
     assumed from a name. The sampler's own callback is left as it is.
 
     Args:
         sampler: (model, x, sigmas, extra_args=None, callback=None, disable=None, **its options).
-        coefficient: a name of `steindiff.stein.COEFFICIENTS`, or a `Coefficient`; none that calls
-            the model.
+        coefficient: a name of `steindiff.stein.COEFFICIENTS`, or a `Coefficient` that does not
+            call the model; with "none" (None) the sampler is given back as it is.
         coordinates: those of the state, "ve" or "flow", as for `sample_stein_euler`.
         **options: of a coefficient that is named, such as trust=0.2.
 
@@ -58,11 +59,11 @@ def relax(
             or option; a coefficient that calls the model.
     """
     rule = resolve_coefficient(coefficient, **options)
-    if rule is None:
-        raise TypeError("coefficient is None; the plain sampler needs no relax")
-    Relaxation(rule)  # refuses what cannot be used here
     check_levels((1.0, 0.0), coordinates)
     name = _check_protocol(sampler)
+    if rule is None:
+        return sampler
+    Relaxation(rule)  # refuses what cannot be used here
 
     @functools.wraps(sampler)
     def sample(
@@ -75,6 +76,7 @@ def relax(
         **kwargs: Any,
     ) -> Tensor:
         check_batch(x)
+        sigmas = without_repeats(sigmas)
         if len(sigmas) == 1:
             return x
         levels = check_levels(sigmas, coordinates)
@@ -127,7 +129,8 @@ class _RelaxingCalls(ModelCalls):
         start, denoised = (tensor.to(candidate.dtype) for tensor in self.opening)
         step = Step(candidate, denoised, None, start)
         level, after = self.places[index : index + 2]
-        return self.relaxation(Move(step, level, after, self.steps - index))
+        end = finite_ve(self.places[-1])
+        return self.relaxation(WholeStep(step, level, after, self.steps - index, end))
 
 
 def _check_protocol(sampler: Any) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...sampling import Progress, sample
 from ...solvers import SOLVERS, Solver, resolve_solver
 from ...stein import Coefficient, Constant, resolve_coefficient
-from .coordinates import FlowRelaxed, check_levels
+from .flow import FlowRelaxed, check_levels, without_repeats
 
 Model = Callable[..., Tensor]
 """model(x, sigma (B,), **extra_args) -> denoised (B, *shape), the estimate of x0."""
@@ -49,7 +49,8 @@ With coefficient=None it is the plain solver.
 Args:
     model: model(x, sigma, **extra_args) -> denoised, sigma (B,) in the dtype of x.
     x: (B, *shape), the start at sigmas[0]. It is not changed.
-    sigmas: strictly decreasing levels; only the last may be 0. One level alone is no step.
+    sigmas: decreasing levels; only the last may be 0. One level alone is no step, nor is one that
+        repeats the level before it: such steps are left out.
     extra_args: keyword arguments for the model.
     callback: called once a step is made, with a dict of x (the state that the step departed from),
         i, sigma and sigma_hat (sigmas[i] both), denoised (D of x) and gamma (B,), 1 where the step
@@ -90,6 +91,7 @@ def _sampler(name: str) -> Sampler:
     ) -> Tensor:
         solver = resolve_solver(name, **options)
         rule = resolve_coefficient(coefficient, **(coefficient_options or {}))
+        sigmas = without_repeats(sigmas)
         if len(sigmas) == 1:
             return x
         levels = check_levels(sigmas, coordinates)

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-from .levels import trained_for
 from .model import FolderModel, PipelineDenoiser
 from .networks import BY_LABEL, BY_PROMPT
+from .trained import trained_for
 
 _SHIPPED = "FashionMNISTPipeline"
 """The pipeline of the shipped network, which stands in examples/."""

@@ -16,7 +16,7 @@ _SD3 = ("SD3Transformer2DModel",)
 
 
 @dataclass(frozen=True)
-class Network:
+class PipelineNetwork:
     """A network of diffusers.
 
     Attributes:
@@ -45,11 +45,11 @@ class Network:
         return output[:, : x.shape[1]]  # what follows, if anything, are variances
 
 
-Reader = Callable[[Any, str], Network]
+NetworkOf = Callable[[Any, str], PipelineNetwork]
 """A pipeline and a prompt -> its network."""
 
 
-def _unet(pipeline: Any, prompt: str) -> Network:
+def _unet(pipeline: Any, prompt: str) -> PipelineNetwork:
     """In pixels or latents, with or without classes."""
     module = _part(pipeline, "unet", _UNET)
     _require(module, "time_embedding_type", ("positional", "learned"))
@@ -59,25 +59,27 @@ def _unet(pipeline: Any, prompt: str) -> Network:
         classes = module.config["num_class_embeds"]
         if not classes:
             raise ValueError("num_class_embeds of unet is None; the number of classes is needed")
-    return Network(module, _shape(module), classes, whole_times=whole)
+    return PipelineNetwork(module, _shape(module), classes, whole_times=whole)
 
 
-def _dit(pipeline: Any, prompt: str) -> Network:
+def _dit(pipeline: Any, prompt: str) -> PipelineNetwork:
     """Label dropout in training made a label of "no class", the one after the last class."""
     module = _part(pipeline, "transformer", _DIT)
     classes = module.config["num_embeds_ada_norm"]
-    return Network(module, _shape(module), classes, null_label=classes)
+    return PipelineNetwork(module, _shape(module), classes, null_label=classes)
 
 
-def _stable_diffusion(pipeline: Any, prompt: str) -> Network:
+def _stable_diffusion(pipeline: Any, prompt: str) -> PipelineNetwork:
     module = _conditioned(pipeline, addition=None)
     _need(pipeline, "tokenizer", "text_encoder")
     with torch.no_grad():
         text = pipeline.encode_prompt(prompt, module.device, 1, False)[0]
-    return Network(module, _shape(module), given={"encoder_hidden_states": text.to(module.dtype)})
+    return PipelineNetwork(
+        module, _shape(module), given={"encoder_hidden_states": text.to(module.dtype)}
+    )
 
 
-def _stable_diffusion_xl(pipeline: Any, prompt: str) -> Network:
+def _stable_diffusion_xl(pipeline: Any, prompt: str) -> PipelineNetwork:
     """As for an image of the pipeline's default size, not cropped."""
     module = _conditioned(pipeline, addition="text_time")
     _need(pipeline, "tokenizer_2", "text_encoder_2")
@@ -90,10 +92,10 @@ def _stable_diffusion_xl(pipeline: Any, prompt: str) -> Network:
         ids = pipeline._get_add_time_ids(size, (0, 0), size, module.dtype, width)
     added = {"text_embeds": pooled.to(module.dtype), "time_ids": ids.to(module.device)}
     given = {"encoder_hidden_states": text.to(module.dtype), "added_cond_kwargs": added}
-    return Network(module, _shape(module), given=given)
+    return PipelineNetwork(module, _shape(module), given=given)
 
 
-def _stable_diffusion_3(pipeline: Any, prompt: str) -> Network:
+def _stable_diffusion_3(pipeline: Any, prompt: str) -> PipelineNetwork:
     module = _part(pipeline, "transformer", _SD3)
     _need(pipeline, "tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
     with torch.no_grad():
@@ -102,10 +104,10 @@ def _stable_diffusion_3(pipeline: Any, prompt: str) -> Network:
         )
     given = {"encoder_hidden_states": text, "pooled_projections": pooled}
     given = {name: value.to(module.dtype) for name, value in given.items()}
-    return Network(module, _shape(module), given=given)
+    return PipelineNetwork(module, _shape(module), given=given)
 
 
-BY_LABEL: dict[str, Reader] = {
+BY_LABEL: dict[str, NetworkOf] = {
     "DDPMPipeline": _unet,
     "DDIMPipeline": _unet,
     "PNDMPipeline": _unet,
@@ -114,7 +116,7 @@ BY_LABEL: dict[str, Reader] = {
 }
 """Pipelines without a prompt."""
 
-BY_PROMPT: dict[str, Reader] = {
+BY_PROMPT: dict[str, NetworkOf] = {
     "StableDiffusionPipeline": _stable_diffusion,
     "StableDiffusionXLPipeline": _stable_diffusion_xl,
     "StableDiffusion3Pipeline": _stable_diffusion_3,

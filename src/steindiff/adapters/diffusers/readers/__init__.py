@@ -1,7 +1,7 @@
 """How the step of each family of diffusers' schedulers is read."""
 
 from .alphas import DDIMReader, PNDMReader
-from .base import Call, Place, Reader
+from .base import Place, Reader, StepCall
 from .discrete import DPM2Reader, EulerReader, HeunReader
 from .flow import DataWardReader, FlowEulerReader, FlowHeunReader
 from .ipndm import IPNDMReader
@@ -13,7 +13,7 @@ from .multistep import (
     UniPCReader,
 )
 
-__all__ = ["READERS", "Call", "Place", "Reader"]
+__all__ = ["READERS", "Place", "Reader", "StepCall"]
 
 READERS: dict[str, Reader] = {
     "CogVideoXDDIMScheduler": DDIMReader(),

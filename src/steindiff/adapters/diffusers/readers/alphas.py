@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor
 
 from ....levels import NoiseLevel, denoised_from
 from ....stein.relax import working
-from .base import Call, Place, Reader, numbers, timestep_number
+from ...coordinates import finite_ve
+from .base import Place, Reader, StepCall, numbers, timestep_number
 
 
 class DDIMReader(Reader):
@@ -17,20 +19,22 @@ class DDIMReader(Reader):
     coordinates = "VP"
     noise_arguments = ("eta",)
 
-    def place(self, scheduler: Any, call: Call) -> Place:
+    def place(self, scheduler: Any, call: StepCall) -> Place:
         timestep = timestep_number(scheduler, call.arguments["timestep"])
         before = timestep - stride(scheduler)
         level, level_next = level_at(scheduler, timestep), level_at(scheduler, before)
-        return Place(True, True, level, level_next, times_left(scheduler, timestep))
+        left, end = times_left(scheduler, timestep), end_of(scheduler)
+        return Place(True, True, level, level_next, left, end=end)
 
-    def denoised(self, scheduler: Any, call: Call, level: NoiseLevel) -> Tensor:
+    def denoised(self, scheduler: Any, call: StepCall, level: NoiseLevel) -> Tensor:
         return call.result[1]
 
 
 class PNDMReader(Reader):
     """PLMS: one call a step, but two in the first; PRK: four calls in each of the first three.
 
-    The first step of PLMS is Heun's: Euler, then the trapezoid from the same sample.
+    The first step of PLMS is Heun's: Euler, then the trapezoid from the same sample. It is not read
+    as a predictor and its corrector: the step after it extrapolates from the slopes of both.
     """
 
     coordinates = "VP"
@@ -38,21 +42,19 @@ class PNDMReader(Reader):
     def before(self, scheduler: Any) -> int:
         return scheduler.counter
 
-    def place(self, scheduler: Any, call: Call) -> Place:
+    def place(self, scheduler: Any, call: StepCall) -> Place:
         timestep = timestep_number(scheduler, call.arguments["timestep"])
         warm_up = 0 if scheduler.config.skip_prk_steps else len(scheduler.prk_timesteps)
         if call.before < warm_up:
             return self._runge_kutta(scheduler, call.before, timestep)
-        left = times_left(scheduler, timestep)
+        left, end = times_left(scheduler, timestep), end_of(scheduler)
         if warm_up == 0 and call.before == 1:  # the first step again, now with its end known
-            return Place(False, True, None, level_at(scheduler, timestep), left + 1, predicted=True)
-        closes = call.before > 0 or left == 1
-        level, level_next = timestep, timestep - stride(scheduler)
-        return Place(
-            True, closes, level_at(scheduler, level), level_at(scheduler, level_next), left
-        )
+            return Place(False, True, None, level_at(scheduler, timestep), left + 1, end=end)
+        level = level_at(scheduler, timestep)
+        level_next = level_at(scheduler, timestep - stride(scheduler))
+        return Place(True, call.before > 0 or left == 1, level, level_next, left, end=end)
 
-    def denoised(self, scheduler: Any, call: Call, level: NoiseLevel) -> Tensor:
+    def denoised(self, scheduler: Any, call: StepCall, level: NoiseLevel) -> Tensor:
         kind = "v" if scheduler.config.prediction_type == "v_prediction" else "epsilon"
         return denoised_from(call.model_output, working(call.sample), level, kind)
 
@@ -61,9 +63,9 @@ class PNDMReader(Reader):
         departs = int(scheduler.prk_timesteps[4 * group])
         groups = len(scheduler.prk_timesteps) // 4
         left = groups - group + len(scheduler.plms_timesteps)
-        return Place(
-            call == 0, call == 3, level_at(scheduler, departs), level_at(scheduler, timestep), left
-        )
+        level, level_next = level_at(scheduler, departs), level_at(scheduler, timestep)
+        end = end_of(scheduler)
+        return Place(call == 0, call == 3, level, level_next, left, end=end)
 
 
 def stride(scheduler: Any) -> int:
@@ -78,9 +80,25 @@ def level_at(scheduler: Any, timestep: int) -> NoiseLevel:
     return NoiseLevel.vp(max(numbers(scheduler, "alphas_cumprod")[timestep], 0.0))
 
 
+def ending(scheduler: Any) -> NoiseLevel:
+    """The level that the last of the scheduler's time steps ends at."""
+    return level_at(scheduler, int(numbers(scheduler, "timesteps")[-1]) - stride(scheduler))
+
+
+def end_of(scheduler: Any) -> float:
+    """`Place.end`; infinite where steps end elsewhere than the next begins, as with "linspace".
+
+    Such steps leave more noise than their levels say, and nothing is to be added to it.
+    """
+    *_, before, last = (0, *numbers(scheduler, "timesteps"))
+    apart = len(scheduler.timesteps) > 1 and abs(before - last - stride(scheduler)) > 1
+    return math.inf if apart else finite_ve(ending(scheduler))
+
+
 def times_left(scheduler: Any, timestep: int) -> int:
-    """How many different time steps are left, this one included."""
+    """How many different time steps are left that remove noise, this one included."""
     listed = [int(number) for number in numbers(scheduler, "timesteps")]
     if timestep in listed:
-        return len(set(listed[listed.index(timestep) :]))
+        idle = level_at(scheduler, listed[-1]) == ending(scheduler)  # of a "linspace" spacing
+        return max(1, len(set(listed[listed.index(timestep) :])) - idle)
     return timestep // stride(scheduler) + 1  # a schedule of the caller's own

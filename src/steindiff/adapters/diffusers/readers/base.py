@@ -9,11 +9,12 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor
 
 from ....levels import NoiseLevel
-from ...relaxation import Move
+from ...coordinates import finite_ve
+from ...relaxation import WholeStep
 from ..timesteps import index_in_memory
 
 
-class Call(NamedTuple):
+class StepCall(NamedTuple):
     """One call of `scheduler.step`: what went in, and what upstream made of it.
 
     Attributes:
@@ -44,6 +45,7 @@ class Place(NamedTuple):
         level, level_next: as said; None where they are not.
         steps_left: whole steps still to do, this one included.
         predicted: of a step of two calls: its first call proposed the first-order candidate (Heun).
+        end: VE level that the sampling ends at; infinite where its last step is of higher order.
     """
 
     opens: bool
@@ -52,6 +54,7 @@ class Place(NamedTuple):
     level_next: NoiseLevel | None
     steps_left: int
     predicted: bool = False
+    end: float = 0.0
 
 
 class Reader(ABC):
@@ -83,18 +86,18 @@ class Reader(ABC):
         return None
 
     @abstractmethod
-    def place(self, scheduler: Any, call: Call) -> Place:
+    def place(self, scheduler: Any, call: StepCall) -> Place:
         """Where the call stood; asked after upstream's step."""
 
     @abstractmethod
-    def denoised(self, scheduler: Any, call: Call, level: NoiseLevel) -> Tensor:
+    def denoised(self, scheduler: Any, call: StepCall, level: NoiseLevel) -> Tensor:
         """The estimate of x0 that an opening call worked with, (B, *shape)."""
 
-    def start(self, scheduler: Any, call: Call) -> Tensor:
+    def start(self, scheduler: Any, call: StepCall) -> Tensor:
         """What an opening call departs from: its sample, unless the scheduler corrects it first."""
         return call.sample
 
-    def replace(self, scheduler: Any, move: Move, accepted: Tensor) -> None:
+    def replace(self, scheduler: Any, move: WholeStep, accepted: Tensor) -> None:
         """Tells a scheduler that remembers more than it returns that its candidate was replaced."""
         return
 
@@ -102,29 +105,31 @@ class Reader(ABC):
 class IndexedReader(Reader):
     """One call a step, counted in `_step_index`, between the levels written in `sigmas`."""
 
-    def place(self, scheduler: Any, call: Call) -> Place:
+    def place(self, scheduler: Any, call: StepCall) -> Place:
         index = scheduler._step_index - 1
         sigmas = numbers(scheduler, "sigmas")
         level, level_next = (self.level(scheduler, sigma) for sigma in sigmas[index : index + 2])
-        return Place(True, True, level, level_next, len(scheduler.timesteps) - index)
+        end = self.end(scheduler)
+        return Place(True, True, level, level_next, len(scheduler.timesteps) - index, end=end)
+
+    def end(self, scheduler: Any) -> float:
+        """`Place.end`."""
+        return finite_ve(self.level(scheduler, numbers(scheduler, "sigmas")[-1]))
 
     @abstractmethod
     def level(self, scheduler: Any, sigma: float) -> NoiseLevel:
         """The level that the scheduler writes as `sigma`."""
 
 
-def flow_level(sigma: float) -> NoiseLevel:
-    """Of a flow's `sigma`, which shifting may have rounded past its ends."""
-    return NoiseLevel.flow(min(max(sigma, 0.0), 1.0))
-
-
 def numbers(scheduler: Any, name: str) -> list[float]:
     """A tensor attribute of the scheduler, as Python numbers: read once, not at every step.
 
     Reading from an accelerator waits for it; a tensor that is the same object, unchanged, is not
-    read again.
+    read again. One made under `inference_mode` does not tell whether it was changed.
     """
     tensor: Tensor = getattr(scheduler, name)
+    if tensor.is_inference() and tensor.device.type == "cpu":
+        return tensor.flatten().tolist()
     version = 0 if tensor.is_inference() else tensor._version
     known = scheduler.__dict__.setdefault("_stein_numbers", {})
     if name not in known or known[name][0] is not tensor or known[name][1] != version:

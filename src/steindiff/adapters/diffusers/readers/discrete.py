@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ....levels import NoiseLevel
-from .base import Call, IndexedReader, Place, numbers
+from .base import IndexedReader, Place, StepCall, numbers
 
 
 class EulerReader(IndexedReader):
@@ -19,7 +19,7 @@ class EulerReader(IndexedReader):
     def level(self, scheduler: Any, sigma: float) -> NoiseLevel:
         return NoiseLevel.ve(sigma)
 
-    def denoised(self, scheduler: Any, call: Call, level: NoiseLevel) -> Tensor:
+    def denoised(self, scheduler: Any, call: StepCall, level: NoiseLevel) -> Tensor:
         return call.result[1]
 
 
@@ -32,15 +32,16 @@ class HeunReader(EulerReader):
     def before(self, scheduler: Any) -> bool:
         return scheduler.state_in_first_order
 
-    def place(self, scheduler: Any, call: Call) -> Place:
+    def place(self, scheduler: Any, call: StepCall) -> Place:
         index, first = scheduler._step_index - 1, call.before
         sigmas = numbers(scheduler, "sigmas")
         left = len(scheduler.timesteps) - index  # calls
         if not first:
             end = self.level(scheduler, sigmas[index])
-            return Place(False, True, None, end, left // 2 + 1, self.predicts)
+            return Place(False, True, None, end, left // 2 + 1, self.predicts, self.end(scheduler))
         last = self.level(scheduler, sigmas[index + 1]) if left == 1 else None
-        return Place(True, left == 1, self.level(scheduler, sigmas[index]), last, (left + 1) // 2)
+        level, end = self.level(scheduler, sigmas[index]), self.end(scheduler)
+        return Place(True, left == 1, level, last, (left + 1) // 2, end=end)
 
 
 class DPM2Reader(HeunReader):

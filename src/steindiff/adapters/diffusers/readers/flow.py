@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ....levels import NoiseLevel, denoised_from
 from ....stein.relax import working
-from .base import Call, flow_level, refuse_if
+from ...coordinates import flow_level
+from .base import StepCall, refuse_if
 from .discrete import EulerReader, HeunReader
 
 
@@ -38,7 +39,7 @@ class FlowEulerReader(EulerReader):
         level = flow_level(sigma)
         return NoiseLevel(level.sigma, level.alpha) if _inverted(scheduler) else level
 
-    def denoised(self, scheduler: Any, call: Call, level: NoiseLevel) -> Tensor:
+    def denoised(self, scheduler: Any, call: StepCall, level: NoiseLevel) -> Tensor:
         # The velocity of inverted sigmas points from noise to data.
         velocity = -call.model_output if _inverted(scheduler) else call.model_output
         return denoised_from(velocity, working(call.sample), level, "flow")
@@ -47,7 +48,7 @@ class FlowEulerReader(EulerReader):
 class DataWardReader(FlowEulerReader):
     """One call a step, with a velocity that points to the data. MiniMaxH3."""
 
-    def denoised(self, scheduler: Any, call: Call, level: NoiseLevel) -> Tensor:
+    def denoised(self, scheduler: Any, call: StepCall, level: NoiseLevel) -> Tensor:
         return denoised_from(-call.model_output, working(call.sample), level, "flow")
 
 
@@ -57,7 +58,7 @@ class FlowHeunReader(HeunReader):
     coordinates = "flow"
     level = FlowEulerReader.level
 
-    def denoised(self, scheduler: Any, call: Call, level: NoiseLevel) -> Tensor:
+    def denoised(self, scheduler: Any, call: StepCall, level: NoiseLevel) -> Tensor:
         return denoised_from(call.model_output, working(call.sample), level, "flow")
 
 

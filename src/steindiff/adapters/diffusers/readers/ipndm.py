@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ....levels import NoiseLevel, denoised_from
 from ....stein.relax import working
-from .base import Call, Place, Reader, numbers
+from ...coordinates import finite_ve
+from .base import Place, Reader, StepCall, numbers
 
 
 class IPNDMReader(Reader):
@@ -16,11 +17,12 @@ class IPNDMReader(Reader):
 
     coordinates = "VP"
 
-    def place(self, scheduler: Any, call: Call) -> Place:
+    def place(self, scheduler: Any, call: StepCall) -> Place:
         index = scheduler._step_index - 1
         alphas, sigmas = numbers(scheduler, "alphas"), numbers(scheduler, "betas")
         level, level_next = (NoiseLevel(alphas[i], sigmas[i]) for i in (index, index + 1))
-        return Place(True, True, level, level_next, len(scheduler.timesteps) - index)
+        end = finite_ve(NoiseLevel(alphas[-1], sigmas[-1]))
+        return Place(True, True, level, level_next, len(scheduler.timesteps) - index, end=end)
 
-    def denoised(self, scheduler: Any, call: Call, level: NoiseLevel) -> Tensor:
+    def denoised(self, scheduler: Any, call: StepCall, level: NoiseLevel) -> Tensor:
         return denoised_from(call.model_output, working(call.sample), level, "v")

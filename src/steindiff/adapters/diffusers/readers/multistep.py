@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -10,8 +11,9 @@ from torch import Tensor
 
 from ....levels import NoiseLevel, denoised_from
 from ....stein.relax import working
-from ...relaxation import Move
-from .base import Call, IndexedReader, Place, flow_level, numbers, refuse_if
+from ...coordinates import flow_level
+from ...relaxation import WholeStep
+from .base import IndexedReader, Place, StepCall, numbers, refuse_if
 
 
 class MultistepReader(IndexedReader):
@@ -33,7 +35,7 @@ class MultistepReader(IndexedReader):
             return flow_level(sigma)
         return NoiseLevel.vp_from_ve(sigma)
 
-    def denoised(self, scheduler: Any, call: Call, level: NoiseLevel) -> Tensor:
+    def denoised(self, scheduler: Any, call: StepCall, level: NoiseLevel) -> Tensor:
         output = scheduler.model_outputs[-1]
         if self._kept(scheduler) == "sample":
             return output
@@ -75,10 +77,10 @@ class UniPCReader(MultistepReader):
     def check_config(self, config: Mapping[str, Any]) -> None:
         return
 
-    def start(self, scheduler: Any, call: Call) -> Tensor:
+    def start(self, scheduler: Any, call: StepCall) -> Tensor:
         return scheduler.last_sample
 
-    def replace(self, scheduler: Any, move: Move, accepted: Tensor) -> None:
+    def replace(self, scheduler: Any, move: WholeStep, accepted: Tensor) -> None:
         before, after = move.level, move.level_next
         if scheduler.predict_x0:
             factor = after.sigma / before.sigma
@@ -101,7 +103,7 @@ class SinglestepReader(MultistepReader):
     scheduler keeps the sample.
     """
 
-    def place(self, scheduler: Any, call: Call) -> Place:
+    def place(self, scheduler: Any, call: StepCall) -> Place:
         index = scheduler._step_index - 1
         sigmas, following = numbers(scheduler, "sigmas"), scheduler.order_list[index + 1 :]
         following = following[: len(scheduler.timesteps) - index - 1]
@@ -111,4 +113,9 @@ class SinglestepReader(MultistepReader):
             level=self.level(scheduler, sigmas[index]),
             level_next=self.level(scheduler, sigmas[index + 1]),
             steps_left=1 + following.count(1),
+            end=self.end(scheduler),
         )
+
+    def end(self, scheduler: Any) -> float:
+        last = scheduler.order_list[: len(scheduler.timesteps)][-1]
+        return super().end(scheduler) if last == 1 else math.inf

@@ -7,20 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ...._errors import unknown_name
 from ....levels import NoiseLevel, denoised_from
 from ....schedules import SPACINGS, check_sigmas, from_alphas_cumprod
-from ...relaxation import PURE_NOISE
-from .levels import Call, Levels, Model
+from ...coordinates import Preconditioning, VPTable, flow_sigma, flow_time, stand_in
+from .base import Levels, ModelCall, ModelKind
 
 MODELS = ("vp", "edm", "flow")
 
 
-class VP(Model):
+class VP(ModelKind):
     """Variance preserving in discrete time: sees x/sqrt(1 + sigma^2), is held in VE coordinates.
 
     Args:
@@ -33,23 +32,19 @@ class VP(Model):
 
     def __init__(self, alphas_cumprod: Tensor, kind: str) -> None:
         self.alphas_cumprod, self.kind = alphas_cumprod, kind
-        alphas = alphas_cumprod.double()
-        self.logs = ((1 - alphas) / alphas).sqrt().log().numpy()
-        self.times = np.arange(len(self.logs))
-        self.lowest, self.highest = math.exp(self.logs[0]), math.exp(self.logs[-1])
+        self.table = VPTable(alphas_cumprod)
+        self.lowest, self.highest = self.sigma(0), self.sigma(self.table.last)
 
     def timestep(self, sigma: float) -> float:
-        return round(float(np.interp(math.log(sigma), self.logs, self.times)), 9)
+        return round(self.table.time(torch.tensor(sigma, dtype=torch.float64)).item(), 9)
 
     def sigma(self, timestep: float) -> float:
-        if not 0 <= timestep <= self.times[-1]:
-            raise ValueError(f"timesteps holds {timestep:g}; 0 to {self.times[-1]} are needed")
-        return math.exp(np.interp(timestep, self.times, self.logs))
+        return self.table.sigma(timestep)
 
     def input_scale(self, sigma: float) -> float:
         return 1 / math.sqrt(1 + sigma**2)
 
-    def read(self, output: Tensor, x: Tensor, call: Call) -> tuple[Tensor, Tensor]:
+    def read(self, output: Tensor, x: Tensor, call: ModelCall) -> tuple[Tensor, Tensor]:
         level = NoiseLevel.vp_from_ve(call.sigma)
         return x, denoised_from(output, level.from_ve(x), level, self.kind)
 
@@ -63,17 +58,13 @@ class VP(Model):
 
 
 @dataclass(frozen=True)
-class EDM(Model):
-    """D = c_skip x + c_out F(c_in x, ln(sigma)/4): Karras et al. 2022, table 1.
-
-    `sign` is that of c_out, -1 for a network that predicts v.
-    """
+class EDM(ModelKind):
+    """A preconditioned network, told ln(sigma)/4."""
 
     own = "karras"
     lowest: float
     highest: float
-    sigma_data: float
-    sign: float
+    preconditioning: Preconditioning
 
     def timestep(self, sigma: float) -> float:
         return math.log(sigma) / 4
@@ -82,19 +73,17 @@ class EDM(Model):
         return math.exp(4 * timestep)
 
     def input_scale(self, sigma: float) -> float:
-        return 1 / math.hypot(sigma, self.sigma_data)
+        return float(self.preconditioning.c_in(sigma))
 
     def training(self, count: int) -> Levels:
         return super().training(count + 1)  # both ends, as upstream
 
-    def read(self, output: Tensor, x: Tensor, call: Call) -> tuple[Tensor, Tensor]:
-        scale = self.input_scale(call.sigma)
-        skip, out = (self.sigma_data * scale) ** 2, self.sign * call.sigma * self.sigma_data * scale
-        return x, skip * x + out * output.to(x.dtype)
+    def read(self, output: Tensor, x: Tensor, call: ModelCall) -> tuple[Tensor, Tensor]:
+        return x, self.preconditioning.denoised(output, x, call.sigma)
 
 
 @dataclass(frozen=True)
-class Flow(Model):
+class Flow(ModelKind):
     """Rectified flow: x = (1 - t) x0 + t eps, and the model predicts eps - x0 at timestep T t.
 
     Its own times run evenly from 1 to the lowest training time, then are shifted: by `shift`, or
@@ -102,7 +91,7 @@ class Flow(Model):
     stretches them to end there. The lowest training time is itself shifted by `shift` already:
     upstream shifts it twice, and so do we.
 
-    `calls_per_step` is that of the solver, see `stand_in`.
+    `calls_per_step` is that of the solver, see `opening`.
     """
 
     own = None
@@ -123,16 +112,15 @@ class Flow(Model):
         return 0.0, math.inf
 
     def held(self, sigma: float) -> float:
-        return sigma / (1 + sigma)
+        return float(flow_time(sigma))
 
     def timestep(self, sigma: float) -> float:
         return self.held(sigma) * self.train_timesteps
 
     def sigma(self, timestep: float) -> float:
-        t = timestep / self.train_timesteps
-        return t / (1 - t)
+        return flow_sigma(timestep / self.train_timesteps)
 
-    def read(self, output: Tensor, x: Tensor, call: Call) -> tuple[Tensor, Tensor]:
+    def read(self, output: Tensor, x: Tensor, call: ModelCall) -> tuple[Tensor, Tensor]:
         """The VE state is D + sigma eps, eps = x + (1 - t) u: x/(1 - t) below t = 1.
 
         At t = 1 there are no VE coordinates: x = eps. With any finite sigma in their place, Euler's
@@ -188,13 +176,13 @@ class Flow(Model):
 
     def at_times(self, times: Sequence[float], timesteps: Sequence[float] | None = None) -> Levels:
         """The levels of times t, the first of which may be 1."""
-        sigmas = [t / (1 - t) if t < 1 else math.inf for t in times]
+        sigmas = [flow_sigma(t) for t in times]
         if sigmas[0] == math.inf and len(sigmas) > 1 and sigmas[1] < math.inf:
-            sigmas[0] = self.stand_in(times[1])
+            sigmas[0] = self.opening(times[1])
         told = [t * self.train_timesteps for t in times[:-1]] if timesteps is None else timesteps
         return Levels(check_sigmas(sigmas), tuple(times), tuple(map(float, told)))
 
-    def stand_in(self, t_next: float) -> float:
+    def opening(self, t_next: float) -> float:
         """The VE level in place of the infinite one at t = 1, for a first step to `t_next`.
 
         Euler's step is exact with any (`read`). With one call a step it is far above all others, as
@@ -203,14 +191,14 @@ class Flow(Model):
         """
         if self.calls_per_step > 1:
             return (1 + t_next) / (1 - t_next)
-        return max(PURE_NOISE, 2 * t_next / (1 - t_next))
+        return stand_in(flow_sigma(t_next))
 
 
 def _shift(t: float, factor: float) -> float:
     return factor * t / (1 + (factor - 1) * t)
 
 
-def make_model(config: Mapping[str, Any], calls_per_step: int = 1) -> Model:
+def make_model(config: Mapping[str, Any], calls_per_step: int = 1) -> ModelKind:
     """The model that a scheduler's config describes, for a solver of so many calls a step.
 
     Raises:
@@ -235,7 +223,7 @@ def make_model(config: Mapping[str, Any], calls_per_step: int = 1) -> Model:
                 f"sigma_min is {low}, sigma_max {high} and sigma_data {data}; "
                 "0 < sigma_min < sigma_max and 0 < sigma_data are needed"
             )
-        return EDM(low, high, data, float(known[prediction]))
+        return EDM(low, high, Preconditioning(data, float(known[prediction])))
     return _flow(config, calls_per_step)
 
 

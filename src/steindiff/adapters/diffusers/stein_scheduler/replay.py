@@ -12,7 +12,7 @@ from ....calibrated.file import FORMAT, VERSION
 from ....calibrated.reading import numbers, rows
 from ....solvers import Solver, resolve_solver
 from ....stein import Constant, Record, Relaxed, StepRecord, resolve_coefficient, stack_records
-from .levels import Call
+from .base import ModelCall
 
 
 class _Asked(Exception):  # noqa: N818  (a request, not an error)
@@ -42,7 +42,7 @@ class Replay:
         self._records: list[StepRecord] = []
         self._first = 0
 
-    def answer(self, call: Call, x: Tensor, denoised: Tensor) -> Tensor:
+    def answer(self, call: ModelCall, x: Tensor, denoised: Tensor) -> Tensor:
         """The VE state (B, *shape) of the next model call, or of the end.
 
         Args:
@@ -62,7 +62,7 @@ class Replay:
         except _Asked as asked:
             return asked.x
 
-    def _open(self, call: Call, x: Tensor) -> None:
+    def _open(self, call: ModelCall, x: Tensor) -> None:
         if not call.opens:
             raise ValueError(
                 f"the sampling begins inside step {call.step}, at sigma = {call.sigma:g}; "
@@ -128,7 +128,7 @@ def _calibrated(content: Mapping[str, Any]) -> Calibrated:
         raise ValueError(f"calibration is damaged: {error.args[0]!r} is missing") from error
 
 
-def relax(solver: Solver, name: Any, options: Mapping[str, Any], record: bool) -> Solver:
+def relaxed_solver(solver: Solver, name: Any, options: Mapping[str, Any], record: bool) -> Solver:
     """The solver with the coefficient of a config. Raises as `make_solver`."""
     if not (name is None or isinstance(name, str)):
         raise TypeError(f"coefficient is {name!r}; a name or None is needed, so it can be saved")

@@ -22,9 +22,9 @@ from ....calibrated import Calibrated, load_calibration
 from ....solvers import Euler, Solver
 from ....stein import Record
 from ..timesteps import index_in_memory
-from .levels import Call, Levels, check_schedule, plan
+from .base import Levels, ModelCall, check_schedule, plan
 from .models import VP, make_model
-from .replay import Replay, make_solver, relax
+from .replay import Replay, make_solver, relaxed_solver
 from .source import options_of
 
 _BELONGING = {
@@ -71,7 +71,7 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
             has them.
         solver: a name of `SOLVERS`, "prior", or "calibrated", which takes `calibration`.
         solver_options: of the solver, such as {"order": 2}.
-        coefficient: a name of `COEFFICIENTS` that needs no model call, or None.
+        coefficient: a name of `COEFFICIENTS` that needs no model call, or "none" (None).
         coefficient_options: of the coefficient.
         schedule: None for the model's own ("trailing", "karras", or the flow's shifted times), or a
             name of `SCHEDULES`, run over the model's range; vp also "leading" and "linspace".
@@ -126,7 +126,7 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
             found = "flow_prediction" if model == "flow" else "epsilon"
             self.register_to_config(prediction_type=found)
         self._solver = make_solver(solver, solver_options or {}, calibration)
-        self._method = relax(self._solver, coefficient, coefficient_options or {}, record)
+        self._method = relaxed_solver(self._solver, coefficient, coefficient_options or {}, record)
         self.order = self._solver.calls_per_step
         self._model = make_model(self.config, self.order)
         if isinstance(self._model, VP):
@@ -147,11 +147,11 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
         """A scheduler for the model that another scheduler is of.
 
         Taken over are the model (betas, preconditioning, shift, prediction type), the spacing of
-        EDM and flow models, and the coefficient of a stabilised scheduler. Not taken over are the
+        EDM and flow models, and the coefficient of a relaxed scheduler. Not taken over are the
         solver, the spacing of a vp model, and clipping or thresholding of the predictions.
 
         Args:
-            scheduler: one of diffusers, stabilised or not, or a `SteinScheduler`.
+            scheduler: one of diffusers, relaxed or not, or a `SteinScheduler`.
             **options: arguments of `SteinScheduler`; they go before what is taken over.
 
         Raises:
@@ -314,7 +314,7 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
                 return index
         raise ValueError(f"timestep is {value:g}; steps open at the values in scheduler.timesteps")
 
-    def _call(self, timestep: float | Tensor) -> Call:
+    def _call(self, timestep: float | Tensor) -> ModelCall:
         """The model call that is due."""
         if self._step_index is None:
             begin = self._begin_index
@@ -418,7 +418,7 @@ def _floats(values: Any) -> list[float] | None:
     return None if values is None else [float(value) for value in values]
 
 
-def _check_finite(what: str, x: Tensor, call: Call) -> None:
+def _check_finite(what: str, x: Tensor, call: ModelCall) -> None:
     if x.device.type != "cpu":
         return
     require_finite(what, non_finite_samples(x), call.step, call.sigma)

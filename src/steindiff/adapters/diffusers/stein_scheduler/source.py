@@ -21,7 +21,7 @@ _FLOW_KEYS = (
 
 
 def options_of(scheduler: Any) -> dict[str, Any]:
-    """The arguments that describe the model of a scheduler of diffusers, stabilised or not.
+    """The arguments that describe the model of a scheduler of diffusers, relaxed or not.
 
     Raises:
         TypeError: no scheduler.
@@ -109,7 +109,7 @@ def _flow(scheduler: Any) -> dict[str, Any]:
 
 
 def _relaxation(kept: dict[str, Any] | None) -> dict[str, Any]:
-    """What a stabilised scheduler is relaxed with."""
+    """What a relaxed scheduler is relaxed with."""
     if not kept:
         return {}
     return {

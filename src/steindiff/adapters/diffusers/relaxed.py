@@ -15,9 +15,9 @@ from torch import Tensor
 
 from ...levels import NoiseLevel
 from ...solvers.base import Step
-from ...stein import COEFFICIENTS, Coefficient, Record, resolve_coefficient
-from ..relaxation import Move, Relaxation
-from .readers import Call, Reader
+from ...stein import COEFFICIENTS, Coefficient, Constant, Record, resolve_coefficient
+from ..relaxation import Relaxation, WholeStep
+from .readers import Reader, StepCall
 from .support import reader_for
 
 PREFIX = "Stein"
@@ -28,7 +28,7 @@ KEY = "_stein"
 _GENERATED: dict[str, type] = {}
 
 
-class Stabilized:
+class RelaxedScheduler:
     """What the generated classes have in common, before their scheduler class.
 
     Attributes:
@@ -56,6 +56,13 @@ class Stabilized:
     def _get_compatibles(cls) -> Any:
         return cls._stein_base._get_compatibles()
 
+    def __copy__(self) -> Any:
+        """Shares tensors with the original, but nothing that either writes down while sampling."""
+        copied = _restore(self._stein_base, dict(self.__dict__))
+        copied.__dict__.pop("_stein_numbers", None)
+        copied._stein_relaxation = copy.deepcopy(self._stein_relaxation)
+        return copied
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _restore, (self._stein_base, dict(self.__dict__))
 
@@ -70,7 +77,7 @@ class Stabilized:
             self._stein_relaxation = Relaxation(rule, bool(kept.get("record")))
         return self._stein_relaxation
 
-    def _stein_step(self, call: Call) -> Any:
+    def _stein_step(self, call: StepCall) -> Any:
         """Upstream's result, relaxed where it completes a step."""
         reader, candidate = self._stein_reader, call.result[0]
         place = reader.place(self, call)
@@ -85,68 +92,92 @@ class Stabilized:
         opening, level = self._stein_opening
         self._stein_opening = None
         step = opening._replace(x=candidate, predictor=opening.x if place.predicted else None)
-        move = Move(step, level, place.level_next, place.steps_left)
+        move = WholeStep(step, level, place.level_next, place.steps_left, place.end)
         relaxed = self._stein_relaxing()(move)
         reader.replace(self, move, relaxed)
         return _with_sample(call.result, relaxed)
 
 
-def stabilize(
-    scheduler: Any,
-    coefficient: str | Coefficient = "energy",
+def relax(
+    thing: Any,
+    coefficient: str | Coefficient | None = "energy",
     *,
     record: bool = False,
     **options: Any,
 ) -> Any:
-    """A copy of a diffusers scheduler whose steps are relaxed: `pipe.scheduler = stabilize(...)`.
+    """A pipeline of diffusers, or a scheduler, with relaxed steps: `relax(pipe)`.
 
-    The copy's class is a generated subclass of the scheduler's own, so that pipelines take it for
-    what it was; saved with a pipeline it is loaded again as it is. It makes no model call and does
-    not wait for the device.
+    The relaxed scheduler's class is a generated subclass of the scheduler's own, so that pipelines
+    take it for what it was; saved with a pipeline it is loaded again as it is. It makes no model
+    call and does not wait for the device.
 
     Args:
-        scheduler: any deterministic scheduler (`SUPPORTED`), or a subclass of one; one that is
-            stabilised already gets the new coefficient.
-        coefficient: a name of `steindiff.stein.COEFFICIENTS`, or a `Coefficient`.
+        thing: a pipeline, or any deterministic scheduler (`SUPPORTED`), or a subclass of one; one
+            that is relaxed already gets the new coefficient.
+        coefficient: a name of `steindiff.stein.COEFFICIENTS`, a `Coefficient`, or "none" (None)
+            for the plain scheduler, which is relaxed no longer.
         record: whether to measure every step, for `stein_record`.
         **options: of a coefficient that is named, such as trust=0.2.
 
     Returns:
-        The stabilised copy; `scheduler` is left as it is.
+        The pipeline, its scheduler replaced by the relaxed one; or a relaxed copy of the scheduler,
+        which is itself left as it is.
 
     Raises:
-        TypeError: not a scheduler, or not a coefficient.
+        TypeError: neither a pipeline nor a scheduler; not a coefficient.
         ValueError: a class or a setting whose steps cannot be relaxed, with the reason; an unknown
             name or option; a coefficient that would have to call the model.
     """
     rule = resolve_coefficient(coefficient, **options)
-    if rule is None:
-        raise TypeError("coefficient is None; unstabilize gives the plain scheduler back")
-    Relaxation(rule, record)  # refuses what cannot be used here, before anything is made
-    base = _plain_class(scheduler)
-    cls = stabilized_class(base)
-    cls._stein_reader.check_config(scheduler.config)
+    if rule is None and record:
+        rule = Constant(1.0)  # the plain steps, measured
+    if rule is not None:
+        Relaxation(rule, record)  # refuses what cannot be used here, before anything is made
+    return _exchange(thing, lambda scheduler: _relaxed(scheduler, rule, record))
+
+
+def unrelax(thing: Any) -> Any:
+    """A pipeline or a scheduler as it was before `relax`; a plain scheduler is copied as it is.
+
+    Returns:
+        The pipeline, its scheduler replaced by the plain one; or a copy of the scheduler with its
+        plain class.
+
+    Raises:
+        TypeError: neither a pipeline nor a scheduler of diffusers.
+    """
+    return _exchange(thing, _plain_copy)
+
+
+def _exchange(thing: Any, change: Callable[[Any], Any]) -> Any:
+    """The changed scheduler, or the pipeline with its own changed."""
+    if isinstance(thing, SchedulerMixin):
+        return change(thing)
+    if not isinstance(getattr(thing, "scheduler", None), SchedulerMixin):
+        raise TypeError(
+            f"a {type(thing).__name__} is given; a pipeline or a scheduler of diffusers is needed"
+        )
+    thing.scheduler = change(thing.scheduler)
+    return thing
+
+
+def _relaxed(scheduler: Any, rule: Coefficient | None, record: bool) -> Any:
+    """A copy of the scheduler with that rule; None is the plain one."""
     copied = _plain_copy(scheduler)
+    if rule is None:
+        return copied
+    cls = relaxed_class(_plain_class(scheduler))
+    cls._stein_reader.check_config(scheduler.config)
     copied.__class__ = cls
     copied.register_to_config(**{KEY: _described(rule, record)})
     copied._stein_coefficient = rule
     return copied
 
 
-def unstabilize(scheduler: Any) -> Any:
-    """A copy of the scheduler with its plain class; a plain one is copied as it is.
-
-    Raises:
-        TypeError: not a scheduler of diffusers.
-    """
-    _plain_class(scheduler)
-    return _plain_copy(scheduler)
-
-
 @functools.cache
-def stabilized_class(cls: type) -> type[Any]:
-    """The subclass `Stein<Name>` of a scheduler class. Raises as `stabilize` does."""
-    if isinstance(cls, type) and issubclass(cls, Stabilized):
+def relaxed_class(cls: type) -> type[Any]:
+    """The subclass `Stein<Name>` of a scheduler class. Raises as `relax` does."""
+    if isinstance(cls, type) and issubclass(cls, RelaxedScheduler):
         return cls
     reader = reader_for(cls)
     name = PREFIX + cls.__name__
@@ -161,7 +192,7 @@ def stabilized_class(cls: type) -> type[Any]:
     }
     if hasattr(cls, "batch_step_no_noise"):
         body["batch_step_no_noise"] = _refuse_batch_step
-    _GENERATED[name] = type(name, (Stabilized, cls), body)
+    _GENERATED[name] = type(name, (RelaxedScheduler, cls), body)
     return _GENERATED[name]
 
 
@@ -179,10 +210,10 @@ def generated_class(name: str) -> type:
     if not (isinstance(base, type) and issubclass(base, SchedulerMixin)):
         raise AttributeError(
             f"module {PACKAGE!r} has no attribute {name!r}; a scheduler class of your own is found "
-            "here by name once stabilized_class(YourScheduler) was called"
+            "here by name once relaxed_class(YourScheduler) was called"
         )
     try:
-        return stabilized_class(base)
+        return relaxed_class(base)
     except ValueError as error:
         raise AttributeError(f"module {PACKAGE!r} has no attribute {name!r}: {error}") from error
 
@@ -198,7 +229,7 @@ def _relaxed_step(cls: Any, reader: Reader) -> Callable[..., Any]:
         reader.check_arguments(bound.arguments)
         before = reader.before(self)
         result = upstream(self, *args, **kwargs)
-        return self._stein_step(Call(bound.arguments, result, before))
+        return self._stein_step(StepCall(bound.arguments, result, before))
 
     return step
 
@@ -231,9 +262,7 @@ def _with_sample(result: Any, sample: Tensor) -> Any:
 
 def _plain_class(scheduler: Any) -> type:
     cls = type(scheduler)
-    if not issubclass(cls, SchedulerMixin):
-        raise TypeError(f"scheduler is a {cls.__name__}; a diffusers scheduler is needed")
-    return cls._stein_base if issubclass(cls, Stabilized) else cls
+    return cls._stein_base if issubclass(cls, RelaxedScheduler) else cls
 
 
 def _plain_copy(scheduler: Any) -> Any:
@@ -248,7 +277,7 @@ def _plain_copy(scheduler: Any) -> Any:
 
 def _restore(base: type, state: dict[str, Any]) -> Any:
     """What pickle and deepcopy rebuild: they need to find the plain class only."""
-    cls = stabilized_class(base)
+    cls = relaxed_class(base)
     restored = object.__new__(cls)
     restored.__dict__.update(state)
     return restored

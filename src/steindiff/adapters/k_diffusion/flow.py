@@ -1,4 +1,4 @@
-"""The coordinates that a sampler holds its state in, and the relaxation of flow states."""
+"""Levels and states of flow models in a sampler: what they are in VE coordinates, and back."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ from ...solvers import Euler, Heun, Solver, Step
 from ...solvers.base import BoundDenoiser
 from ...stein import Coefficient, Decision, Proposal, Relaxed
 from ...stein.relax import RelaxedState, working
-from ..relaxation import PURE_NOISE, spare_noise
+from ..coordinates import PURE_NOISE, flow_level, flow_sigma, flow_time, stand_in
+from ..relaxation import spare_noise
 
 COORDINATES = ("ve", "flow")
 """x = x0 + sigma eps, or x = (1 - sigma) x0 + sigma eps with sigma from 0 to 1."""
+
+_ROUNDING = 4 * torch.finfo(torch.float32).eps
+"""How far above 1 a shift in float32 may round pure noise, which is 1 all the same."""
 
 
 def check_levels(sigmas: Tensor | Sequence[float], coordinates: str) -> tuple[float, ...]:
@@ -32,16 +36,27 @@ def check_levels(sigmas: Tensor | Sequence[float], coordinates: str) -> tuple[fl
     if coordinates not in COORDINATES:
         raise unknown_name("coordinates", coordinates, COORDINATES)
     levels = check_sigmas(sigmas)
-    if coordinates == "flow" and levels[0] > 1:
+    if coordinates == "flow" and levels[0] > 1 + _ROUNDING:
         raise ValueError(
             f"sigmas[0] is {levels[0]}; with coordinates='flow' levels go from 1, pure noise, to 0"
         )
-    return levels
+    return (min(levels[0], 1.0), *levels[1:]) if coordinates == "flow" else levels
+
+
+def without_repeats(sigmas: Tensor | Sequence[float]) -> Any:
+    """The levels without those that repeat the one before, which are steps of nothing."""
+    values = sigmas.tolist() if isinstance(sigmas, Tensor) else list(sigmas)
+    if isinstance(sigmas, Tensor) and sigmas.ndim != 1:
+        return sigmas  # refused with the levels
+    kept = [i for i, sigma in enumerate(values) if i == 0 or sigma != values[i - 1]]
+    if len(kept) == len(values):
+        return sigmas
+    return sigmas[kept] if isinstance(sigmas, Tensor) else [sigmas[i] for i in kept]
 
 
 def level_of(sigma: float, coordinates: str) -> NoiseLevel:
     """Signal and noise at `sigma`."""
-    return NoiseLevel.flow(sigma) if coordinates == "flow" else NoiseLevel.ve(sigma)
+    return flow_level(sigma) if coordinates == "flow" else NoiseLevel.ve(sigma)
 
 
 @dataclass(frozen=True)
@@ -62,8 +77,7 @@ class FlowRelaxed(Relaxed):
 
     def init(self, x: Tensor, sigmas: Sequence[float]) -> RelaxedState:
         top, *rest = sigmas
-        levels = [_ve_sigma(top, rest[0]), *(_ve_sigma(sigma, 0.0) for sigma in rest)]
-        return super().init(working(x), levels)
+        return super().init(working(x), [_ve(top, rest[0]), *map(flow_sigma, rest)])
 
     def step(
         self,
@@ -73,7 +87,7 @@ class FlowRelaxed(Relaxed):
         sigma_next: float,
         state: RelaxedState,
     ) -> Step:
-        ve, ve_next = _ve_sigma(sigma, sigma_next), _ve_sigma(sigma_next, 0.0)
+        ve, ve_next = _ve(sigma, sigma_next), flow_sigma(sigma_next)
         model = _InVE(denoiser, {ve: sigma, ve_next: sigma_next}, x.dtype)
         start = model.open_noise(x, ve) if sigma == 1 else working(x) / (1 - sigma)
         step = super().step(model, start, ve, ve_next, state)
@@ -99,7 +113,7 @@ class _InVE:
         if self.opening is not None and z is self.opening[0]:
             return self.opening[1]
         native = (z / (1 + ve)).to(self.dtype)
-        return working(self.denoiser(native, self.flow.get(ve, ve / (1 + ve))))
+        return working(self.denoiser(native, self.flow.get(ve, float(flow_time(ve)))))
 
     def open_noise(self, x: Tensor, ve: float) -> Tensor:
         """The VE state that stands for pure noise `x`; D of it is known with it."""
@@ -138,11 +152,9 @@ class _AfterNoise(Coefficient):
         return spare_noise(self.coefficient(proposal, state), proposal.sigma)
 
 
-def _ve_sigma(sigma: float, below: float) -> float:
-    """The VE level of a flow's `sigma`; for pure noise a large one, above the level `below`."""
-    if sigma < 1:
-        return sigma / (1 - sigma)
-    return max(PURE_NOISE, 2 * _ve_sigma(below, 0.0))
+def _ve(sigma: float, sigma_next: float) -> float:
+    """The VE level of a flow's `sigma`; of pure noise a large one, above that of the next."""
+    return flow_sigma(sigma) if sigma < 1 else stand_in(flow_sigma(sigma_next))
 
 
 def _in_flow(step: Step, sigma: float, sigma_next: float, dtype: torch.dtype) -> Step:

@@ -31,7 +31,7 @@ class Levels(NamedTuple):
     timesteps: tuple[float, ...]
 
 
-class Call(NamedTuple):
+class ModelCall(NamedTuple):
     """One model call: at which level, in which step, and whether it opens that step."""
 
     sigma: float
@@ -41,7 +41,7 @@ class Call(NamedTuple):
     opens: bool
 
 
-class Model(ABC):
+class ModelKind(ABC):
     """What a scheduler has to know of a model.
 
     Attributes:
@@ -76,7 +76,7 @@ class Model(ABC):
         return 1.0
 
     @abstractmethod
-    def read(self, output: Tensor, x: Tensor, call: Call) -> tuple[Tensor, Tensor]:
+    def read(self, output: Tensor, x: Tensor, call: ModelCall) -> tuple[Tensor, Tensor]:
         """The VE state and D, from the model's output at the held state `x`."""
 
     def write(self, x: Tensor, held: float) -> Tensor:
@@ -126,7 +126,9 @@ class Model(ABC):
                 )
 
 
-def check_schedule(model: Model, name: str | None, options: Mapping[str, Any], final: str) -> None:
+def check_schedule(
+    model: ModelKind, name: str | None, options: Mapping[str, Any], final: str
+) -> None:
     """Raises ValueError for a schedule, an option or an end that there is not."""
     if final not in FINALS:
         raise unknown_name("final_sigmas_type", final, FINALS)
@@ -139,7 +141,7 @@ def check_schedule(model: Model, name: str | None, options: Mapping[str, Any], f
             raise unknown_name(f"schedule option of {name or 'the own schedule'}", option, known)
 
 
-def plan(model: Model, solver: Solver, levels: Levels) -> tuple[Call, ...]:
+def plan(model: ModelKind, solver: Solver, levels: Levels) -> tuple[ModelCall, ...]:
     """The model calls that the solver will make on these levels, found by a dry run."""
     told = {
         sigma: (held, timestep)
@@ -158,5 +160,5 @@ def plan(model: Model, solver: Solver, levels: Levels) -> tuple[Call, ...]:
         state = solver.step(listen, x, sigma, sigma_next, state).state
         for i, at in enumerate(asked):
             held, timestep = told.get(at) or (model.held(at), model.timestep(at))
-            calls.append(Call(at, held, timestep, step, i == 0))
+            calls.append(ModelCall(at, held, timestep, step, i == 0))
     return tuple(calls)

@@ -8,11 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ...callable import FunctionDenoiser, flow, from_function, vp
+from ...callable import FunctionDenoiser, from_function
+from ...callable.denoiser import Function
+from ...coordinates import Preconditioning, VPTable, flow, vp
 from ..stein_scheduler import SteinScheduler
-
-Function = Callable[..., Tensor]
-"""f(x_native, time, **conditioning) -> what the network predicts, (B, *shape)."""
 
 HIGHEST = 160.0
 """The highest level that is asked for. Betas are made to end near pure noise: the linear ones of
@@ -40,7 +39,7 @@ class Trained:
 
 
 def trained_for(scheduler: Any) -> Trained:
-    """How the network was trained that is sampled with `scheduler`, stabilised or not.
+    """How the network was trained that is sampled with `scheduler`, relaxed or not.
 
     Clipping and thresholding of predictions are the scheduler's, not the model's: they are left
     out.
@@ -60,24 +59,21 @@ def _vp(read: SteinScheduler) -> Trained:
     def denoiser(network: Function) -> FunctionDenoiser:
         return from_function(network, _PREDICTIONS[prediction], coordinates=known)
 
-    kept = read.alphas_cumprod.double()
-    levels = ((1 - kept) / kept).sqrt()
+    levels = VPTable(read.alphas_cumprod).sigmas
     highest = float(levels[levels < _STANDS_FOR_INFINITY].max())
     return Trained(denoiser, float(levels[0]), min(highest, HIGHEST), f"vp, {prediction}")
 
 
 def _edm(read: SteinScheduler) -> Trained:
-    """D = c_skip x + c_out F(c_in x, ln(sigma)/4): Karras et al. 2022, table 1."""
-    config = read.config
-    data, prediction = config["sigma_data"], config["prediction_type"]
+    config, prediction = read.config, read.config["prediction_type"]
     sign = -1.0 if prediction == "v_prediction" else 1.0
+    known = Preconditioning(config["sigma_data"], sign)
 
     def denoiser(network: Function) -> FunctionDenoiser:
         def denoised(x: Tensor, sigma: Tensor, **conditioning: Any) -> Tensor:
             level = sigma.reshape(-1, *[1] * (x.ndim - 1))
-            c_in = (level**2 + data**2).rsqrt()
-            output = network(x * c_in, sigma.log() / 4, **conditioning).to(x.dtype)
-            return (data * c_in) ** 2 * x + sign * level * data * c_in * output
+            output = network(x * known.c_in(level), sigma.log() / 4, **conditioning)
+            return known.denoised(output, x, level)
 
         return from_function(denoised, "sample", coordinates="ve")
 
