@@ -23,7 +23,7 @@ _FOLDER = Path(__file__).parent
 _Model = TypeVar("_Model", bound=nn.Module)
 
 # By its package, so that the import works from an archive too.
-_MANIFEST = files(__package__) / "manifest.json"
+_MANIFEST = files("steindiff.models") / "manifest.json"
 
 MODELS: dict[str, dict[str, Any]] = json.loads(_MANIFEST.read_text(encoding="utf-8"))
 """The shipped models: name -> denoiser, classifier and card files with their SHA-256."""
