@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 
@@ -15,7 +15,7 @@ from ..._provenance import command_line, versions
 from .. import locks
 from ..typed import read_json
 from . import records
-from .formats import PARTIAL, shard_name
+from .formats import FORMATS, PARTIAL, shard_name
 
 NAME = "generate.json"
 _FOLDERS = (locks.FOLDER, PARTIAL, records.FOLDER)
@@ -41,7 +41,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     classes: Annotated[tuple[Class, ...], msgspec.Meta(min_length=1)]
     count: Count
     first_seed: Annotated[int, msgspec.Meta(ge=0)]
-    format: Literal["png", "npz", "wds"]
+    format: Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(FORMATS)})$")]
     shard_size: Count
     batch: Count
     compile: bool
@@ -51,7 +51,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
-        return msgspec.to_builtins(self)
+        return {**msgspec.structs.asdict(self), "classes": list(self.classes)}
 
     @property
     def digest(self) -> str:

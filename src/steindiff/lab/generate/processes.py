@@ -13,7 +13,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore, Store
-from torch.distributed.rendezvous import TCPStore
 
 from .lifeline import Lifeline, LostError
 
@@ -176,7 +175,7 @@ def _meet(rank: int, size: int, lifeline: Lifeline) -> Store:
     if not host:
         raise ValueError("the environment variable MASTER_ADDR is missing; a launcher sets it")
     launched = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun has the store
-    store = TCPStore(
+    store = dist.TCPStore(  # type: ignore[attr-defined]
         host,
         port,
         size,
