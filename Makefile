@@ -1,11 +1,15 @@
 # Two commands for a fresh machine with Python 3.11: `make demo` and `make test`.
+# `make test` leaves out the tests marked slow, `make test-all` none.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes of the tests, of one thread each.
+WORKERS ?= 2
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 # Whatever pip's own settings say, what is tested is what constraints.txt pins.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test docs figures paper ablation research overhead diffusers install clean
+.PHONY: demo lint test test-all docs figures paper ablation research overhead diffusers install clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -21,11 +25,17 @@ install: $(VENV)/installed
 demo: install
 	$(BIN)/steindiff compare --out out/demo
 
-test: install
+lint: install
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
-	$(BIN)/pytest
+	$(BIN)/lint-imports
+
+test: lint
+	$(PYTEST) -m "not slow"
+
+test-all: lint
+	$(PYTEST)
 
 docs: install
 	$(BIN)/python docs/build.py

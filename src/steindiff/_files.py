@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -12,11 +13,25 @@ from typing import Any, BinaryIO
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Writes beside `path` and moves it there when done, so that no half of a file is ever seen."""
+    """Writes beside `path` and moves it there when done, so that no half of a file is ever seen.
+
+    The file is whole on the disk, or an error: some file systems tell of a full disk only when what
+    they hold back is written out, so it is, and read once more.
+
+    Raises:
+        OSError: the disk is full or broken, or whatever else keeps the file from being written;
+            `filename` says which.
+    """
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "w+b") as file:
             write(file)
+            file.flush()
+            file.seek(0)
+            written = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        if sha256(Path(partial)) != written:
+            raise OSError(errno.EIO, "the file is not what was written; is the disk full?")
         os.chmod(partial, 0o644)
         os.replace(partial, path)
     except BaseException as error:

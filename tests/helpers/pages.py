@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
+from waiting import BOUND
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -74,7 +75,7 @@ def browse(address: str, profile: Path) -> tuple[str, list[str]]:
         "--allow-file-access-from-files", f"--user-data-dir={profile}",
     ]  # fmt: skip
     done = subprocess.run(
-        [CHROMIUM, *options, address], capture_output=True, text=True, timeout=120, check=True
+        [CHROMIUM, *options, address], capture_output=True, text=True, timeout=BOUND, check=True
     )
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 

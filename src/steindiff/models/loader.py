@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +22,10 @@ from .network import NetworkConfig, UNetDenoiser
 _FOLDER = Path(__file__).parent
 _Model = TypeVar("_Model", bound=nn.Module)
 
-MODELS: dict[str, dict[str, Any]] = json.loads((_FOLDER / "manifest.json").read_text())
+# By its package, so that the import works from an archive too.
+_MANIFEST = files("steindiff.models") / "manifest.json"
+
+MODELS: dict[str, dict[str, Any]] = json.loads(_MANIFEST.read_text(encoding="utf-8"))
 """The shipped models: name -> denoiser, classifier and card files with their SHA-256."""
 
 

@@ -372,12 +372,22 @@ def test_a_new_sampling_may_have_another_batch_size(name: str) -> None:
 
 @every
 def test_a_sample_does_not_depend_on_its_batch(name: str) -> None:
-    scheduler = relax(plain(name))
-    start = initial(scheduler, 4)
-    together = run(scheduler, state=start)
-    for k in range(4):
-        alone = run(scheduler, state=start[k : k + 1])
-        assert all(same_bits(a[k : k + 1], b) for a, b in zip(together, alone, strict=True))
+    """Bit for bit where the plain class's do not: UniPC's depend on the processor's products."""
+    start = initial(plain(name), 4)
+
+    def pairs(scheduler: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        together = run(scheduler, state=start)
+        for k in range(4):
+            alone = run(scheduler, state=start[k : k + 1])
+            yield from ((a[k : k + 1], b) for a, b in zip(together, alone, strict=True))
+
+    exact = all(same_bits(a, b) for a, b in pairs(plain(name)))
+    assert exact or name == "UniPCMultistepScheduler"
+    for a, b in pairs(relax(plain(name))):
+        if exact:
+            assert same_bits(a, b)
+        else:
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
 # --- values -------------------------------------------------------------------------------------

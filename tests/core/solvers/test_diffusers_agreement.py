@@ -20,7 +20,10 @@ from steindiff.solvers import DEIS, IPNDM, DPMpp2M, DPMpp3M, Euler, Heun, Solver
 
 diffusers = pytest.importorskip("diffusers")
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # numpy's, in diffusers
+pytestmark = [
+    pytest.mark.upstream,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # numpy's, in diffusers
+]
 
 SIZE = 12
 DOUBLE = 1e-9  # the scheduler computes in float64

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 from small import block, measured, small
+from waiting import BOUND
 
 from steindiff import _files as files
 from steindiff.lab import locks
@@ -445,12 +446,12 @@ def test_two_runs_at_once(
 
     def hold(text: str) -> None:
         inside.set()
-        assert go_on.wait(30)
+        assert go_on.wait(BOUND)
 
     first = threading.Thread(target=lambda: measured(planar(), finished, tell=hold))
     first.start()
     try:
-        assert inside.wait(30)
+        assert inside.wait(BOUND)
         with pytest.raises(BlockingIOError, match=f"{finished} is in use by another run .process"):
             measured(planar(), finished)
     finally:
@@ -553,7 +554,7 @@ def python(*arguments: object, code: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
-        env=environment, capture_output=True, text=True, timeout=120, check=False,
+        env=environment, capture_output=True, text=True, timeout=BOUND, check=False,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from waiting import BOUND
 
 from steindiff.models import save_model
 from steindiff.models.network import NetworkConfig, UNetDenoiser
@@ -43,7 +44,7 @@ class Ranks:
         for rank in ranks:
             self.processes[rank].kill()
 
-    def wait(self, timeout: float = 60) -> list[int | None]:
+    def wait(self, timeout: float = BOUND) -> list[int | None]:
         """Exit codes; None for one that hangs, which is killed."""
         codes = []
         for process in self.processes:

@@ -17,6 +17,7 @@ import pytest
 import torch
 from damage import flip, shorten
 from PIL import Image
+from waiting import BOUND
 
 from steindiff.lab import metrics
 from steindiff.lab.generate.reading import PART, open_images
@@ -178,7 +179,7 @@ def test_under_torchrun(steindiff: Callable[..., Any], tmp_path: Path) -> None:
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
         "-m", "steindiff", "fid-stats", str(path), "--out", str(tmp_path / "2.npz"),
     )  # fmt: skip
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=BOUND)
     assert run.returncode == 0, run.stderr
     with np.load(tmp_path / "1.npz") as one, np.load(tmp_path / "2.npz") as two:
         assert int(two["count"]) == 60

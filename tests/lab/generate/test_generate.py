@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from damage import contents
+from waiting import BOUND
 
 import steindiff as sd
 from steindiff import sampling
@@ -145,7 +146,10 @@ def test_launchers(
     out = tmp_path / "out"
     arguments = ("generate", "--out", out, "--model", weights, *SMALL)
     run = subprocess.run(
-        [*launcher, "steindiff", *map(str, arguments)], capture_output=True, text=True, timeout=120
+        [*launcher, "steindiff", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=BOUND,
     )
     assert run.returncode == 0, run.stderr
     assert f"{COUNT} images in {out}; {COUNT} made now" in run.stdout
@@ -165,7 +169,7 @@ def test_batches_of_the_shipped_model(
             assert steindiff(*command).code == 0
         else:
             ranks = start(count, *command)
-            assert ranks.wait(120) == [0] * count, ranks.said
+            assert ranks.wait() == [0] * count, ranks.said
     first, *others = map(pixels, folders)
     assert len(set(first)) == 105
     assert others == [first, first]
@@ -201,6 +205,7 @@ def test_small_rests_of_a_shard(
     assert all(len(ends) == 1 for ends in seen.values())
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(
     start: Callable[..., Any], tmp_path: Path
 ) -> None:

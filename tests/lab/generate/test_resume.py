@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from damage import contents, flip, shorten
+from waiting import BOUND
 
 from steindiff import sampling
 from steindiff.lab import locks
@@ -87,8 +88,8 @@ def again(finished: Path) -> tuple[object, ...]:
 # -- killed ---------------------------------------------------------------------------------------
 
 
-def until(condition: Callable[[], bool], ranks: Any, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
+def until(condition: Callable[[], bool], ranks: Any) -> None:
+    end = time.monotonic() + BOUND
     while not condition():
         assert time.monotonic() < end, ranks.said
         if all(process.exitcode is not None for process in ranks.processes):
@@ -96,6 +97,7 @@ def until(condition: Callable[[], bool], ranks: Any, seconds: float = 30) -> Non
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 def test_killed_at_ten_moments(
     start: Callable[..., Any], weights: Path, large: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -135,7 +137,7 @@ def test_one_process_killed(
     ranks = start(3, *command)
     until(lambda: made(out) > 1, ranks)
     ranks.kill(killed)
-    codes = ranks.wait(30)
+    codes = ranks.wait()
     assert codes[killed] == -signal.SIGKILL
     assert [code for rank, code in enumerate(codes) if rank != killed] == [2, 2], ranks.said
     assert "another process of this run has ended" in ranks.said
@@ -159,7 +161,7 @@ def test_a_killed_launcher(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    end = time.monotonic() + 60
+    end = time.monotonic() + BOUND
     while made(out) < 2:
         assert time.monotonic() < end
         assert run.poll() is None

@@ -107,6 +107,7 @@ def test_8_bit_images_span_the_unit_range() -> None:
         to_unit(eight_bit[0])
 
 
+@pytest.mark.upstream
 def test_inception_is_that_of_torch_fidelity(
     others: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

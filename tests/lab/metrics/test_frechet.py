@@ -69,6 +69,7 @@ def test_matches_the_trace_of_the_matrix_root(n: int, m: int, draw: Draw) -> Non
     assert frechet_distance(a, b) == pytest.approx(expected.item(), rel=1e-6)
 
 
+@pytest.mark.upstream
 @pytest.mark.parametrize("width", [8, 64])
 def test_agrees_with_torch_fidelity_and_torchmetrics(width: int, draw: Draw, others: Any) -> None:
     a, b = draw(600, width, 1), draw(500, width, 2, shift=0.2)

@@ -13,6 +13,7 @@ from steindiff.lab.metrics import kernel_distance
 Draw = Callable[..., torch.Tensor]
 
 
+@pytest.mark.upstream
 def test_agrees_with_torch_fidelity_and_torchmetrics(draw: Draw, others: Any) -> None:
     """One block with all rows, where nothing is drawn."""
     a, b = draw(200, 16, 1), draw(200, 16, 2, shift=0.1)
@@ -26,6 +27,7 @@ def test_agrees_with_torch_fidelity_and_torchmetrics(draw: Draw, others: Any) ->
     assert ours.mean == pytest.approx(torchmetrics, rel=1e-9)
 
 
+@pytest.mark.upstream
 def test_blocks_agree_with_torch_fidelity_within_their_error(draw: Draw, others: Any) -> None:
     """The draws differ; their means and spreads may only by what so many blocks leave."""
     a, b = draw(800, 8, 1), draw(700, 8, 2, shift=0.3)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import BOUND
 
 from steindiff.lab.metrics import Moments
 
@@ -147,7 +148,7 @@ def test_two_processes_get_the_bits_of_one(draw: Draw, tmp_path: Path) -> None:
     command = [sys.executable, "-c", PROCESS]
     processes = [subprocess.Popen([*command, str(rank), str(tmp_path)]) for rank in range(2)]
     try:
-        assert [process.wait(timeout=60) for process in processes] == [0, 0]
+        assert [process.wait(timeout=BOUND) for process in processes] == [0, 0]
     finally:
         for process in processes:
             process.kill()

@@ -14,6 +14,7 @@ from steindiff.lab.metrics import prdc
 Draw = Callable[..., torch.Tensor]
 
 
+@pytest.mark.upstream
 @pytest.mark.parametrize(
     ("n", "m", "width", "k", "shift"),
     [(200, 200, 8, 5, 0.0), (150, 230, 3, 3, 0.5), (60, 50, 32, 1, 0.1), (40, 90, 2, 5, 2.0)],

@@ -87,7 +87,7 @@ def generate(
                 steps=steps, schedule=schedule, sigma_min=sigma_min, sigma_max=sigma_max,
                 final=final, guidance=guidance, classes=labels, count=count,
                 first_seed=first_seed, format=format, shard_size=shard_size, batch=batch,
-                compile=compile, device=place.type, torch=torch.__version__,
+                compile=compile, device=place.type, torch=str(torch.__version__),
                 steindiff=version("steindiff"),
             )  # fmt: skip
         _run(out, setting, sampler, world, model, verify)

@@ -5,38 +5,45 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from ..._files import digest, write_text
 from ..._provenance import command_line, versions
 from .. import locks
+from ..typed import read_json
 from . import records
-from .formats import PARTIAL
+from .formats import FORMATS, PARTIAL, shard_name
 
 NAME = "generate.json"
+_FOLDERS = (locks.FOLDER, PARTIAL, records.FOLDER)
 
 
-@dataclass(frozen=True)
-class Setting:
+Count = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
+Level = Annotated[float, msgspec.Meta(gt=0)]
+Class = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that the bytes of a run depend on; a folder holds one setting only."""
 
     model_sha256: str
     solver: str
     coefficient: str
-    steps: int
+    steps: Count
     schedule: str
-    sigma_min: float
-    sigma_max: float
+    sigma_min: Level
+    sigma_max: Level
     final: str
     guidance: float
-    classes: tuple[int, ...]
-    count: int
-    first_seed: int
-    format: str
-    shard_size: int
-    batch: int
+    classes: Annotated[tuple[Class, ...], msgspec.Meta(min_length=1)]
+    count: Count
+    first_seed: Annotated[int, msgspec.Meta(ge=0)]
+    format: Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(FORMATS)})$")]
+    shard_size: Count
+    batch: Count
     compile: bool
     device: str
     torch: str
@@ -44,7 +51,7 @@ class Setting:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
-        return {**asdict(self), "classes": list(self.classes)}
+        return {**msgspec.structs.asdict(self), "classes": list(self.classes)}
 
     @property
     def digest(self) -> str:
@@ -62,54 +69,112 @@ class Setting:
         return range(begin, min(begin + self.shard_size, self.count))
 
 
-def read_setting(folder: Path) -> dict[str, Any]:
-    """The setting that a folder was made with, as `Setting.to_dict` gave it.
+class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `generate.json` holds.
+
+    Attributes:
+        setting: of the run. sha256: its digest.
+        model: as it was named. command: the first one of the run.
+        versions: of what made the images.
+    """
+
+    setting: Setting
+    sha256: str
+    model: str
+    command: str
+    versions: dict[str, str]
+
+
+def read_setting(folder: Path) -> Setting:
+    """The setting that a folder was made with.
 
     Raises:
-        ValueError: its file is damaged. FileNotFoundError: there is none.
+        ValueError: its file is damaged; named with the field. FileNotFoundError: there is none.
     """
     path = folder / NAME
-    try:
-        content = json.loads(path.read_bytes())
-        setting = content["setting"]
-        if content["sha256"] != digest(setting):
-            raise ValueError("its SHA-256 is not that of its contents")
-    except (ValueError, LookupError, TypeError) as error:
+    found = read_json(path, Description)
+    if found.sha256 != found.setting.digest:
         raise ValueError(
-            f"{path} is damaged ({type(error).__name__}: {error}); restore it, or choose another "
-            "folder"
-        ) from error
-    return setting
+            f"{path} is damaged: its SHA-256 is not that of its contents; restore it, or choose "
+            "another folder"
+        )
+    return found.setting
 
 
-def open_folder(folder: Path, setting: Setting, model: str) -> None:
+def open_folder(folder: Path, setting: Setting, model: str) -> list[str]:
     """Creates the folder of a new run, or checks that it was made with the same setting.
 
     Leftovers of killed runs are removed: call it with the folder's lock held.
 
+    Returns:
+        Names of entries that are not of this run, which are left alone.
+
     Raises:
-        ValueError: another setting, named, or a damaged file.
+        ValueError: another setting, named; a damaged file; or an entry in the place of ours.
     """
     if (folder / NAME).exists():
-        _compare(folder, read_setting(folder), setting.to_dict())
+        _compare(folder, read_setting(folder).to_dict(), setting.to_dict())
     _clean(folder)
     (folder / records.FOLDER).mkdir(exist_ok=True)
     if not (folder / NAME).exists():
         _write(folder / NAME, setting, model)
+    return _foreign(folder, setting)
 
 
 def check_folder(folder: Path) -> None:
     """Creates `folder` if need be.
 
     Raises:
-        ValueError: it holds something else than a run.
+        ValueError: it holds something else than a run, or a link or file in place of a folder.
         OSError: it cannot be created.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    ours = (locks.FOLDER, PARTIAL, records.FOLDER, f".{NAME}.")  # before the setting is written
-    foreign = sorted(path.name for path in folder.iterdir() if not path.name.startswith(ours))
+    for name in _FOLDERS:
+        path = folder / name
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            raise ValueError(f"{path} is no folder of ours; remove it, or choose another --out")
+    foreign = [name for name in _names(folder) if not _may_precede(name)]
     if foreign and not (folder / NAME).exists():
         raise ValueError(f"{folder} holds {foreign[0]}, but no {NAME}; a new folder is needed")
+
+
+def check_places(folder: Path, setting: Setting, shard: int) -> None:
+    """Checks that nothing else stands where a shard and its record belong.
+
+    Raises:
+        ValueError: a link, a folder in place of a file, or a file in place of a folder.
+    """
+    own = folder / shard_name(setting.format, shard)
+    for path, is_folder in (
+        (records.record_path(folder, shard), False),
+        (own, setting.format == "png"),
+    ):
+        there = path.exists() or path.is_symlink()
+        if there and (path.is_symlink() or path.is_dir() != is_folder):
+            wanted = "folder" if is_folder else "file"
+            raise ValueError(
+                f"{path} is not the {wanted} that belongs there; remove it, or choose another --out"
+            )
+
+
+def _may_precede(name: str) -> bool:
+    """Whether an entry can be there before the setting is written."""
+    return name in _FOLDERS or name.startswith(f".{NAME}.")
+
+
+def _foreign(folder: Path, setting: Setting) -> list[str]:
+    """Entries that no run writes."""
+    known = {NAME, *_FOLDERS, *(shard_name(setting.format, k) for k in range(setting.shards))}
+    numbered = {records.record_path(folder, k).name for k in range(setting.shards)}
+    inside = [name for name in _names(folder / records.FOLDER) if name not in numbered]
+    return [
+        *(name for name in _names(folder) if name not in known),
+        *(f"{records.FOLDER}/{name}" for name in inside),
+    ]
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def _compare(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
@@ -59,7 +60,7 @@ def write_shard(folder: Path, kind: str, shard: Shard) -> list[dict[str, Any]]:
         if kind == "png":
             files = _write_folder(partial, shard)
         else:
-            files = [_write_file(partial, lambda file: _WRITERS[kind](file, shard))]
+            files = [_write_file(partial, lambda file: _WRITERS[kind](file, shard), sync=True)]
         if final.is_dir():  # a folder cannot be replaced in one move
             final.rename(old)
         partial.replace(final)
@@ -67,7 +68,7 @@ def write_shard(folder: Path, kind: str, shard: Shard) -> list[dict[str, Any]]:
         _remove(partial)
         _remove(old)
     base = Path(name) if kind == "png" else Path()
-    return [{**file, "name": str(base / file["name"])} for file in files]
+    return [{**file, "name": (base / file["name"]).as_posix()} for file in files]
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -117,9 +118,21 @@ def _members(shard: Shard) -> Iterator[tuple[str, bytes]]:
 _WRITERS: dict[str, Callable[[BinaryIO, Shard], None]] = {"npz": _write_npz, "wds": _write_tar}
 
 
-def _write_file(path: Path, write: Callable[[BinaryIO], object]) -> dict[str, Any]:
+def _write_file(
+    path: Path, write: Callable[[BinaryIO], object], sync: bool = False
+) -> dict[str, Any]:
+    """A file and what its record says of it, read from the file.
+
+    Args:
+        path, write: of the file, and its content.
+        sync: wait for the disk, which may tell only then that it is full. A thousand pictures
+            would take as long to wait for as to make; each run reads them before it counts them.
+    """
     with path.open("wb") as file:
         write(file)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
     return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
 
 

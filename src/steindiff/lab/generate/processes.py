@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from .lifeline import Lifeline, LostError
 
@@ -145,14 +146,14 @@ def processes() -> Iterator[Processes]:
         store = _meet(rank, size, lifeline)
         dist.init_process_group(
             backend,
-            store=dist.PrefixStore("group", store),
+            store=PrefixStore("group", store),
             rank=rank,
             world_size=size,
             timeout=TIMEOUT,
         )
     except RuntimeError as error:
         raise _lost(error) from error
-    work = dist.PrefixStore("work", store)
+    work = PrefixStore("work", store)
     try:
         yield Processes(rank, size, local_rank, work, lifeline=lifeline)
     except (Exception, SystemExit):  # not what ends this process alone, such as Ctrl-C
@@ -164,7 +165,7 @@ def processes() -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def _meet(rank: int, size: int, lifeline: Lifeline) -> dist.Store:
+def _meet(rank: int, size: int, lifeline: Lifeline) -> Store:
     """The store that all share, once every process has its lifeline.
 
     From then on a death is noticed at once. Nothing can tell a process that died before it came
@@ -174,7 +175,7 @@ def _meet(rank: int, size: int, lifeline: Lifeline) -> dist.Store:
     if not host:
         raise ValueError("the environment variable MASTER_ADDR is missing; a launcher sets it")
     launched = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun has the store
-    store = dist.TCPStore(
+    store = dist.TCPStore(  # type: ignore[attr-defined]
         host,
         port,
         size,
@@ -183,7 +184,7 @@ def _meet(rank: int, size: int, lifeline: Lifeline) -> dist.Store:
         wait_for_workers=False,
         multi_tenant=True,
     )
-    run = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+    run = PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
     seconds = JOIN.total_seconds()
     if rank == 0:
         lifeline.host(size - 1, lambda address: run.set("lifeline", address), seconds)

@@ -17,10 +17,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from ..._files import digest
 from .folder import NAME, read_setting
 from .formats import shard_name
-from .records import DamagedError, check_files, read_record
+from .records import DamagedError, Record, check_files, read_record
 
 PART = 500
 """Images of a part, where a stored shard does not set it."""
@@ -101,9 +100,9 @@ def _files(folder: Path) -> list[Path]:
 
 def _generated(folder: Path) -> Images:
     setting = read_setting(folder)
-    identity, count = digest(setting), -(-setting["count"] // setting["shard_size"])
+    identity, count = setting.digest, setting.shards
 
-    def record(number: int) -> dict[str, Any]:
+    def record(number: int) -> Record:
         try:
             return read_record(folder, number, identity)
         except FileNotFoundError:
@@ -120,10 +119,10 @@ def _generated(folder: Path) -> Images:
             check_files(folder, found)
         except DamagedError as error:
             raise _damaged_shard(number, error) from error
-        path = folder / shard_name(setting["format"], number)
-        files = [folder / file["name"] for file in found["files"]]
+        path = folder / shard_name(setting.format, number)
+        files = [folder / file.name for file in found.files]
         loads = {"png": lambda: _chunks(files), "npz": lambda: _npz_parts(path)}
-        parts = loads.get(setting["format"], lambda: _tar_parts(path))()
+        parts = loads.get(setting.format, lambda: _tar_parts(path))()
         return np.concatenate([part() for part in parts])
 
     for number in range(count):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..locks import lock_rank
-from .folder import Setting, check_folder, open_folder
+from .folder import Setting, check_folder, check_places, open_folder
 from .formats import PARTIAL, write_shard
 from .processes import Processes
 from .records import DamagedError, check_files, read_record, record_path, write_record
@@ -53,7 +53,7 @@ def generate(
         sampler: of this process.
         model: name of the model, for the record.
         verify: whether to read the shards that are there, or only look at their sizes.
-        tell: called in rank 0 with a sentence for each damaged shard.
+        tell: called in rank 0 with a sentence for each damaged shard and each foreign entry.
         advance: called with how many images this run has made so far, in all processes, and how
             many it is going to make.
 
@@ -67,7 +67,8 @@ def generate(
                 check_folder(folder)
                 held.enter_context(lock_rank(folder, 0))
                 with _room(folder, setting):
-                    open_folder(folder, setting, model)
+                    for name in open_folder(folder, setting, model):
+                        tell(f"{folder} holds {name}, which is not of this run; it is left alone")
         with world.together():
             if world.rank:
                 held.enter_context(lock_rank(folder, world.rank))
@@ -113,6 +114,7 @@ def _missing(
     found: list[tuple[int, str]] = []
     with world.together():
         for number in range(world.rank, setting.shards, world.size):
+            check_places(folder, setting, number)
             try:
                 check_files(folder, read_record(folder, number, setting.digest), verify)
             except FileNotFoundError:
