@@ -20,7 +20,7 @@ import pytest
 
 from steindiff import sampling
 from steindiff.lab import locks
-from steindiff.lab.cli import app
+from steindiff.lab.cli.commands import app
 
 COUNT, SHARD = 1800, 15
 SMALL = ("--count", 60, "--shard-size", SHARD, "--steps", 2, "--device", "cpu")

@@ -1,105 +1,72 @@
-"""`steindiff diagnose`: the theory, measured on one model."""
+"""Does `steindiff diagnose`: the theory, measured on one model."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, TextColumn
-from rich.table import Table
 
 from ..._provenance import command_line
-from ..bench.overhead import check_device
+from ..devices import check_device
 from ..diagnosis import CHAPTERS, Setting, Sizes, make_setting, run_chapters, verdicts, write_report
 from ..diagnosis.subjects import edm as of_edm
 from ..diagnosis.subjects import folder as of_folder
 from ..diagnosis.subjects import shipped
-from .edm import EdmOption, TrustOption
-from .options import (
-    CoefficientOption,
-    GuidanceOption,
-    ScheduleOption,
-    SigmaMaxOption,
-    SigmaMinOption,
-    SolverOption,
-    StepsOption,
-)
+from ..specs import parse_coefficient, parse_solver
+from ..tables import Table
+from .commands.diagnose import Amount, Diagnosed, Report, Subject
+from .method import check_nfe_alias, one_of
+from .options import MODEL, Device
+from .show import show, texts
 
 
 def diagnose(
-    out: Annotated[Path, typer.Option(help="Folder for report.html, results and figures.")],
-    model: Annotated[
-        str, typer.Option(help="A shipped model, or an exact one: mixture:dim=64,modes=10,...")
-    ] = "fashion-mnist",
-    edm: EdmOption = None,
-    trust: TrustOption = False,
-    diffusers: Annotated[
-        Path | None, typer.Option(help="Folder of a saved diffusers pipeline, for --model.")
-    ] = None,
-    prompt: Annotated[str, typer.Option(help="Of a text-to-image pipeline.")] = "",
-    solver: SolverOption = "dpmpp_2m",
-    steps: StepsOption = 5,
-    coefficient: CoefficientOption = "energy",
-    schedule: ScheduleOption = "karras",
-    sigma_min: SigmaMinOption = 0.002,
-    sigma_max: SigmaMaxOption = 80.0,
-    guidance: GuidanceOption = 1.0,
-    samples: Annotated[int, typer.Option(min=8, help="Trajectories that means are over.")] = 96,
-    jacobians: Annotated[
-        int, typer.Option(min=2, help="Of them, those whose Lipschitz constants are measured.")
-    ] = 8,
-    modes: Annotated[int, typer.Option(min=8, help="Samples whose modes are counted.")] = 300,
-    first_seed: Annotated[int, typer.Option(min=0, help="Seeds count up from here.")] = 0,
-    only: Annotated[
-        list[str] | None, typer.Option(help=f"Chapters, repeatable: {', '.join(CHAPTERS)}.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="Device of the model, such as cuda.")] = "cpu",
-    overwrite: Annotated[bool, typer.Option(help="Drop the results of another run.")] = False,
+    report: Report, subject: Subject, sampling: Diagnosed, amount: Amount, device: Device
 ) -> None:
-    """Put the theory to the test on a model: a report with a verdict for every statement.
-
-    Each chapter is saved as it ends; the same command started again goes on where it was.
-    """
-    place = str(check_device(device))
-    about = _subject(model, edm, trust, diffusers, prompt, guidance, place)
+    """Measures, writes the report, and shows the verdicts."""
+    place = str(check_device(device.device))
+    about = _subject(subject, place)
     low, high = about.pop("limits", (0.0, float("inf")))
     setting = make_setting(
-        solver=solver, coefficient=coefficient, schedule=schedule, steps=steps,
-        sigma_min=max(sigma_min, low), sigma_max=min(sigma_max, high), first_seed=first_seed,
-        device=place, sizes=Sizes(samples=samples, jacobians=jacobians, modes=modes), **about,
+        solver=sampling.solver, coefficient=sampling.coefficient, schedule=sampling.schedule,
+        steps=_steps(sampling), sigma_min=max(sampling.sigma_min, low),
+        sigma_max=min(sampling.sigma_max, high), first_seed=amount.first_seed, device=place,
+        sizes=Sizes(amount.samples, amount.jacobians, amount.modes), **about,
     )  # fmt: skip
-    results = _run(setting, out, only or [], overwrite)
-    report = write_report(out)
-    Console().print(_summary(results))
-    typer.echo(f"report: {report}   figures: {out / 'figures'}")
+    results = _run(setting, report.out, report.only or [], report.overwrite)
+    page = write_report(report.out)
+    show([_summary(results)], "table")
+    typer.echo(f"report: {page}   figures: {report.out / 'figures'}")
 
 
-def _subject(
-    model: str,
-    edm: Path | None,
-    trust: bool,
-    diffusers: Path | None,
-    prompt: str,
-    guidance: float,
-    device: str,
-) -> dict[str, Any]:
+def _steps(sampling: Diagnosed) -> int:
+    steps = one_of(sampling.steps, sampling.nfe)
+    if sampling.nfe is not None:
+        solver, rule = parse_solver(sampling.solver), parse_coefficient(sampling.coefficient)
+        check_nfe_alias(steps, sampling.solver, solver, rule)
+    return steps
+
+
+def _subject(asked: Subject, device: str) -> dict[str, Any]:
+    edm, diffusers = asked.edm, asked.diffusers
     given = {"--edm": edm, "--diffusers": diffusers}
-    asked = [name for name, value in given.items() if value is not None]
-    if model != "fashion-mnist":
-        asked.insert(0, f"--model {model}")
-    if len(asked) > 1:
-        raise ValueError(f"{' and '.join(asked)} are both given; one is needed")
-    if edm is None and trust:
+    named = [name for name, value in given.items() if value is not None]
+    if asked.model != MODEL:
+        named.insert(0, f"--model {asked.model}")
+    if len(named) > 1:
+        raise ValueError(f"{' and '.join(named)} are both given; one is needed")
+    if edm is None and asked.trust:
         raise ValueError("--trust is for --edm PATH, which is missing")
-    if guidance != 1 and (edm or diffusers):
-        raise ValueError(f"--guidance is {guidance}; it is for shipped models")
+    if asked.guidance != 1 and (edm or diffusers):
+        raise ValueError(f"--guidance is {asked.guidance}; it is for shipped models")
     if edm is not None:
-        return of_edm(edm, trust, device)
+        return of_edm(edm, asked.trust, device)
     if diffusers is not None:
-        return of_folder(diffusers, prompt, device)
-    return shipped(model, guidance, device)
+        return of_folder(diffusers, asked.prompt, device)
+    return shipped(asked.model, asked.guidance, device)
 
 
 def _run(setting: Setting, out: Path, names: list[str], overwrite: bool) -> dict[str, Any]:
@@ -114,8 +81,9 @@ def _run(setting: Setting, out: Path, names: list[str], overwrite: bool) -> dict
 
 
 def _summary(results: dict[str, Any]) -> Table:
-    table = Table("statement", "verdict", title="Verdicts", title_justify="left")
-    for found in verdicts(results).values():
-        for verdict in found:
-            table.add_row(verdict.statement, verdict.outcome.value)
-    return table
+    rows = [
+        [verdict.statement, verdict.outcome.value]
+        for found in verdicts(results).values()
+        for verdict in found
+    ]
+    return texts("Verdicts", ["statement", "verdict"], rows)
