@@ -20,7 +20,10 @@ from .commands.bench import Asked, Results
 from .options import Device
 from .show import check_format, from_rich, remark, show
 
-SIGNS = {verdict.symbol: verdict.value for verdict in reversed(Verdict) if verdict.symbol}
+SIGNS: dict[str, str] = {}
+for _verdict in Verdict:
+    if _verdict.symbol:
+        SIGNS.setdefault(_verdict.symbol, _verdict.value)
 """What the signs beside a figure say, by its 95% interval."""
 
 

@@ -34,7 +34,8 @@ def diagnose(
         solver=sampling.solver, coefficient=sampling.coefficient, schedule=sampling.schedule,
         steps=_steps(sampling), sigma_min=max(sampling.sigma_min, low),
         sigma_max=min(sampling.sigma_max, high), first_seed=amount.first_seed, device=place,
-        sizes=Sizes(amount.samples, amount.jacobians, amount.modes), **about,
+        sizes=Sizes(samples=amount.samples, jacobians=amount.jacobians, modes=amount.modes),
+        **about,
     )  # fmt: skip
     results = _run(setting, report.out, report.only or [], report.overwrite)
     page = write_report(report.out)

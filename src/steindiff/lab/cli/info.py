@@ -55,21 +55,21 @@ def models() -> Table:
 
 def priors() -> Table:
     """What a calibration may be drawn to."""
-    return texts("Priors of a calibration", ["name"], [[name] for name in PRIORS])
+    return texts("Priors", ["name"], [[name] for name in PRIORS])
 
 
 def chapters() -> Table:
     """The chapters of a diagnosis."""
     from ..diagnosis import CHAPTERS
 
-    return texts("Chapters of a diagnosis", ["name"], [[name] for name in CHAPTERS])
+    return texts("Chapters", ["name"], [[name] for name in CHAPTERS])
 
 
 def presets() -> Table:
     """The grids that come with the package."""
     from ..bench.grid import presets
 
-    return texts("Presets of a bench", ["name"], [[name] for name in presets()])
+    return texts("Presets", ["name"], [[name] for name in presets()])
 
 
 def device() -> Table:
