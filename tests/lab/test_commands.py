@@ -33,7 +33,7 @@ from steindiff.lab.cli.show import from_rich, legend, show, texts
 from steindiff.lab.devices import check_device
 from steindiff.lab.tables import Column, Entry, Table, render
 
-COMMANDS = [command.name for command in app.registered_commands]
+COMMANDS = [str(command.name) for command in app.registered_commands]
 PROJECT = Path(__file__).parents[2]
 HEAVY = ("torch", "numpy", "matplotlib", "jinja2", "PIL", "safetensors", "diffusers")
 
@@ -307,7 +307,7 @@ def test_groups_become_options() -> None:
     assert list(parameters) == ["a", "b", "c"]
     assert parameters["a"].default is inspect.Parameter.empty
     assert [option(p).rich_help_panel for p in parameters.values()] == ["Left", "Left", "Right"]
-    assert Count.__metadata__[0].rich_help_panel is None  # the declaration itself is as it was
+    assert get_args(Count)[1].rich_help_panel is None  # the declaration itself is as it was
 
 
 # -- the method -----------------------------------------------------------------------------------
