@@ -168,6 +168,12 @@ def test_the_face_of_the_package() -> None:
         _ = sd.sampel
 
 
+def test_fitted_solvers_are_known_whatever_was_imported() -> None:
+    done = python("from steindiff.solvers import resolve_solver; print(resolve_solver('prior'))")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Shared(")
+
+
 # -- names and defaults ---------------------------------------------------------------------------
 
 
