@@ -6,27 +6,28 @@ import steindiff as sd
 net = sd.load_model("fashion-mnist")
 x = sd.noise((1, 28, 28), sigma=80.0, seeds=range(16))
 labels = torch.arange(16) % 10
-result = sd.sample(net, x, sd.schedules.karras(5, 0.002, 80.0), solver="ipndm",
-                   coefficient="energy", conditioning={"class_labels": labels})
+result = sd.sample(net, x, steps=5, conditioning={"class_labels": labels})
 result.x, result.nfe
 """
 
+from __future__ import annotations
+
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import calibrated, denoisers, levels, models, schedules, solvers, stein
-from ._errors import NonFiniteError
-from ._provenance import own_version
-from .calibrated import Calibrated, calibrate, load_calibration, save_calibration
-from .denoisers import ClassifierFreeGuidance
-from .models import load_classifier, load_model
-from .pilots import Pilot, load_pilot, pilot, save_pilot
-from .recipes import Recipe, recipe
-from .sampling import Progress, SampleResult, noise, sample
-from .solvers import DEIS, IPNDM, DPMpp2M, DPMpp3M, Euler, Heun, Solver, UniPC
-from .stein import Coefficient, Constant, Coupled, Energy, Published, Record, Relaxed, relax
+if TYPE_CHECKING:
+    from . import calibrated, denoisers, levels, models, schedules, solvers, stein
+    from ._errors import NonFiniteError
+    from .calibrated import Calibrated, calibrate, load_calibration, save_calibration
+    from .denoisers import ClassifierFreeGuidance
+    from .models import load_classifier, load_model
+    from .pilots import Pilot, load_pilot, pilot, save_pilot
+    from .recipes import Recipe, recipe
+    from .sampling import Progress, SampleResult, noise, sample
+    from .solvers import DEIS, IPNDM, DPMpp2M, DPMpp3M, Euler, Heun, Solver, UniPC
+    from .stein import Coefficient, Constant, Coupled, Energy, Published, Record, Relaxed, relax
 
-__version__ = own_version()
+    __version__: str
 
 __all__ = [
     "DEIS",
@@ -73,14 +74,39 @@ __all__ = [
     "stein",
 ]
 
-_ON_DEMAND = ("adapters", "lab")  # they reach other people's libraries
+# Where each name is from. A part is imported when a name of it is first asked for, so that whoever
+# wants none of PyTorch (`steindiff --help`) does not wait for it.
+_HOMES = {
+    "_errors": ("NonFiniteError",),
+    "calibrated": ("Calibrated", "calibrate", "load_calibration", "save_calibration"),
+    "denoisers": ("ClassifierFreeGuidance",),
+    "models": ("load_classifier", "load_model"),
+    "pilots": ("Pilot", "load_pilot", "pilot", "save_pilot"),
+    "recipes": ("Recipe", "recipe"),
+    "sampling": ("Progress", "SampleResult", "noise", "sample"),
+    "solvers": ("DEIS", "IPNDM", "DPMpp2M", "DPMpp3M", "Euler", "Heun", "Solver", "UniPC"),
+    "stein": (
+        "Coefficient", "Constant", "Coupled", "Energy", "Published", "Record", "Relaxed", "relax",
+    ),
+}  # fmt: skip
+_PARTS = ("calibrated", "denoisers", "levels", "models", "schedules", "solvers", "stein")
+_OTHERS = ("adapters", "lab")  # they reach other people's libraries
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ON_DEMAND:
+    if name == "__version__":
+        from ._provenance import own_version
+
+        return own_version()
+    if name in _PARTS or name in _OTHERS:
         return import_module(f"{__name__}.{name}")
+    for home, names in _HOMES.items():
+        if name in names:
+            value = getattr(import_module(f"{__name__}.{home}"), name)
+            globals()[name] = value
+            return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*__all__, *_ON_DEMAND]
+    return [*__all__, *_OTHERS]

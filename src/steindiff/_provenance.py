@@ -7,9 +7,10 @@ import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def own_version() -> str:
@@ -33,6 +34,8 @@ def versions(*packages: str) -> dict[str, str]:
 
 def machine(device: torch.device) -> dict[str, Any]:
     """The processor, the threads used, and the accelerator if `device` is one."""
+    import torch  # not above: the version is asked for without it
+
     return {
         "cpu": _cpu_name(),
         "threads": torch.get_num_threads(),

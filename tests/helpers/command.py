@@ -32,7 +32,7 @@ def check_help(arguments: list[str], said: list[str]) -> None:
     """The command's help holds these parts."""
     from typer.testing import CliRunner  # here: tests of the core do not wait for these imports
 
-    from steindiff.lab.cli import app
+    from steindiff.lab.cli.commands import app
 
     result = CliRunner().invoke(app, [*arguments, "--help"], env={"COLUMNS": "160"})
     assert result.exit_code == 0

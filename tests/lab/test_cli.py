@@ -26,7 +26,8 @@ from steindiff._files import write_whole
 from steindiff.lab.bench import run as bench_run
 from steindiff.lab.bench.cell_sampling import measure_cell
 from steindiff.lab.bench.results import Results, read_results
-from steindiff.lab.cli import app, compare, picture
+from steindiff.lab.cli import compare, picture
+from steindiff.lab.cli.commands import app
 from steindiff.models import MODELS, save_model
 from steindiff.models.classifier import Classifier
 from steindiff.models.network import NetworkConfig, UNetDenoiser
@@ -95,7 +96,7 @@ def refused(outcome: Outcome, *said: str) -> None:
         ([], ["sample", "compare", "info"]),
         (["sample"], ["--out", "--npz", "--seeds", "--solver", "--coefficient", "--overwrite"]),
         (["compare"], ["--out", "--nfe", "--samples", "--resamples", "--overwrite"]),
-        (["info"], ["solvers, coefficients, schedules"]),
+        (["info"], ["solvers, coefficients, schedules", "--format"]),
     ],
     ids=["steindiff", "sample", "compare", "info"],
 )
@@ -108,19 +109,19 @@ def test_info_lists_every_registry(
     steindiff: Command, tiny: str, monkeypatch: pytest.MonkeyPatch, columns: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
-    outcome = steindiff("info")
+    outcome = steindiff("info", "all")
     assert outcome.code == 0
     for registry in (sd.solvers.SOLVERS, sd.stein.COEFFICIENTS, sd.schedules.SCHEDULES, MODELS):
         assert registry
         for name in registry:
-            assert re.search(rf"│ {name} +│", outcome.out), name
+            assert re.search(rf"^ {name} ", outcome.out, re.MULTILINE), name
     for title in ("Solvers", "Coefficients", "Schedules", "Models"):
         assert title in outcome.out
     assert "MISSING" not in outcome.out
 
 
 def test_info_shows_options_and_hashes(steindiff: Command, tiny: str) -> None:
-    out = steindiff("info").out
+    out = steindiff("info", "all").out
     assert "order=3, lower_order_final=False" in out
     assert MODELS[tiny]["denoiser"]["sha256"][:16] in out
 

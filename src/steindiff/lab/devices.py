@@ -6,11 +6,13 @@ import torch
 
 
 def check_device(device: torch.device | str) -> torch.device:
-    """The device, if it is one that can be measured here.
+    """The device, if it is one that can be used here; "auto" is CUDA's first where there is one.
 
     Raises:
         ValueError: neither the CPU nor a CUDA device that is there.
     """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         place = torch.device(device)
     except RuntimeError as error:

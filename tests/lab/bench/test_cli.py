@@ -19,7 +19,7 @@ from steindiff.lab.bench import run as bench_run
 from steindiff.lab.bench.cell_sampling import measure_cell
 from steindiff.lab.bench.grid import presets
 from steindiff.lab.bench.results import read_results
-from steindiff.lab.cli import app
+from steindiff.lab.cli.commands import app
 from steindiff.lab.locks import lock_rank
 from steindiff.solvers import SOLVERS
 

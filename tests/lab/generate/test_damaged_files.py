@@ -22,7 +22,7 @@ Change = Callable[[dict[str, Any]], object]
 @pytest.fixture(scope="module")
 def made(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of two shards; not to be written to."""
-    from steindiff.lab.cli import app
+    from steindiff.lab.cli.commands import app
 
     out = tmp_path_factory.mktemp("made") / "out"
     command = ["generate", "--out", out, "--model", weights, *SMALL]

@@ -20,7 +20,7 @@ import steindiff as sd
 from steindiff import sampling
 from steindiff._errors import NonFiniteError
 from steindiff._files import sha256
-from steindiff.lab.cli import app
+from steindiff.lab.cli.commands import app
 from steindiff.lab.generate.reading import open_images
 from steindiff.models import save_model
 from steindiff.models.network import NetworkConfig, UNetDenoiser

@@ -22,7 +22,7 @@ from waiting import BOUND
 
 from steindiff import sampling
 from steindiff.lab import locks
-from steindiff.lab.cli import app
+from steindiff.lab.cli.commands import app
 
 COUNT, SHARD = 1800, 15
 SMALL = ("--count", 60, "--shard-size", SHARD, "--steps", 2, "--device", "cpu")

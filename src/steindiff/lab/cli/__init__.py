@@ -1,37 +1,31 @@
-"""The command line: one module a command."""
+"""The command line: `commands` declares what can be asked for, the other modules do it.
+
+Nothing that `commands` imports needs PyTorch, NumPy or matplotlib: help answers at once, and a
+command imports the module that does its work when it runs.
+"""
 
 from __future__ import annotations
 
 import sys
 
-import typer
-
-from . import bench, calibrate, compare, diagnose, evaluate, generate, info, sample
-
-app = typer.Typer(
-    help="Few-step sampling from diffusion models, relaxed by a Stein coefficient.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.command("sample")(sample.sample)
-app.command("compare")(compare.compare)
-app.command("calibrate")(calibrate.calibrate)
-app.command("bench")(bench.bench)
-app.command("diagnose")(diagnose.diagnose)
-app.command("generate")(generate.generate)
-app.command("fid-stats")(evaluate.fid_stats)
-app.command("evaluate")(evaluate.evaluate)
-app.command("info")(info.info)
+LAB_PACKAGES = (
+    "typer", "rich", "PIL", "matplotlib", "jinja2", "markupsafe", "filelock", "msgspec",
+)  # fmt: skip
+"""What the extra `lab` brings, by the names that it is imported by."""
 
 
 def main() -> None:
     """Entry point: what the user got wrong is one sentence and exit code 2, never a traceback."""
     try:
+        from .commands import app
+
         app()
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in LAB_PACKAGES:
+            raise
+        _fail(f"{error.name} is missing, which the commands need: pip install 'steindiff[lab]'")
     except (ValueError, TypeError, OSError) as error:
-        typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
-        sys.exit(2)
+        _fail(" ".join(str(error).split()))
     except KeyboardInterrupt:
         _interrupted()
     except SystemExit as end:
@@ -40,6 +34,11 @@ def main() -> None:
         raise
 
 
+def _fail(sentence: str) -> None:
+    print(f"Error: {sentence}", file=sys.stderr)
+    sys.exit(2)
+
+
 def _interrupted() -> None:
-    typer.echo("Interrupted; no half-written file is left.", err=True)
+    print("Interrupted; no half-written file is left.", file=sys.stderr)
     sys.exit(130)

@@ -1,9 +1,8 @@
-"""`steindiff bench`: a grid of solvers and relaxations, measured."""
+"""Does `steindiff bench`: a grid of solvers and relaxations, measured."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 import typer
@@ -12,59 +11,53 @@ from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
 from ..._provenance import command_line
 from ...calibrated import About, load_calibration
-from ..bench.grid import Grid, load_grid, load_preset, presets
+from ..bench.grid import Grid, load_grid, load_preset
+from ..bench.judging import Verdict
+from ..devices import check_device
 from ..specs import calibrated_text
+from .commands.bench import Asked, Results
+from .options import Device
+from .show import check_format, remark, show
+
+SIGNS: dict[str, str] = {}
+for _verdict in Verdict:
+    if _verdict.symbol:
+        SIGNS.setdefault(_verdict.symbol, _verdict.value)
+"""What the signs beside a figure say, by its 95% interval."""
 
 
-def bench(
-    out: Annotated[Path | None, typer.Option(help="Folder for results and report.")] = None,
-    preset: Annotated[
-        str | None, typer.Option(help=f"A grid of the package: {', '.join(presets())}.")
-    ] = None,
-    grid: Annotated[Path | None, typer.Option(help="A grid in a TOML file.")] = None,
-    calibration: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="A file of `steindiff calibrate`: measured beside the grid's cells of its model, "
-            "schedule, NFE and guidance; repeatable."
-        ),
-    ] = None,
-    compare: Annotated[
-        tuple[Path, Path] | None, typer.Option(help="Two result folders: what changed.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="Device of the models, such as cuda.")] = "cpu",
-    overwrite: Annotated[bool, typer.Option(help="Drop the results of another grid.")] = False,
-) -> None:
-    """Measure a grid of solvers, relaxations and controls at equal NFE, with intervals.
-
-    Each cell is saved as it ends; the same command started again goes on where it was.
-    """
-    asked = [name for name, value in _sources(preset, grid, compare).items() if value]
-    if len(asked) != 1:
-        given = " and ".join(asked) or "none of them"
-        raise ValueError(f"{given} given; one of --preset, --grid and --compare is needed")
-    if compare is not None:
-        _compare(*compare)
+def bench(asked: Asked, results: Results, device: Device) -> None:
+    """Measures what is asked for, or compares two results."""
+    check_format(results.format)
+    sources = {"--preset": asked.preset, "--grid": asked.grid, "--compare": asked.compare}
+    given = [name for name, value in sources.items() if value]
+    if len(given) != 1:
+        named = " and ".join(given) or "none of them"
+        raise ValueError(f"{named} given; one of --preset, --grid and --compare is needed")
+    if asked.compare is not None:
+        _compare(*asked.compare, results.format)
         return
-    name = preset or (grid.stem if grid else "")
-    wanted = load_preset(preset) if preset else load_grid(Path(str(grid)))
-    for path in calibration or []:
-        wanted = with_calibrated_cells(wanted, path)
-    run(wanted, out or Path("out") / f"bench-{name}", preset, device, overwrite)
+    name = asked.preset or (asked.grid.stem if asked.grid else "")
+    grid = load_preset(asked.preset) if asked.preset else load_grid(Path(str(asked.grid)))
+    for path in asked.calibration or []:
+        grid = with_calibrated_cells(grid, path)
+    out = results.out or Path("out") / f"bench-{name}"
+    run(grid, out, asked.preset, device.device, results.overwrite, results.format)
 
 
-def run(grid: Grid, out: Path, preset: str | None, device: str, overwrite: bool) -> None:
+def run(
+    grid: Grid, out: Path, preset: str | None, device: str, overwrite: bool, format: str
+) -> None:
     """Measures with a progress bar, writes the report, and prints the summary."""
     from ..bench.report import write_report
     from ..bench.results import read_results
     from ..bench.run import run_bench
     from ..bench.tables import summary_tables
-    from ..devices import check_device
-    from ..tables import render
 
     place = str(check_device(device))
     columns = Progress.get_default_columns()[1:-1]
-    with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.description}")) as progress:
+    columns = (*columns, TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=format != "table")) as progress:
         task = progress.add_task("", total=None)
 
         def start(total: int):
@@ -83,9 +76,8 @@ def run(grid: Grid, out: Path, preset: str | None, device: str, overwrite: bool)
             start=start,
         )
     report = write_report(out)
-    for table in summary_tables(read_results(out)):
-        Console().print(render(table, "terminal"))
-    typer.echo(f"report: {report}   figures: {out / 'results.json'}")
+    show(summary_tables(read_results(out)), format, SIGNS)
+    remark(f"report: {report}   figures: {out / 'results.json'}", format)
 
 
 def with_calibrated_cells(grid: Grid, path: Path) -> Grid:
@@ -112,14 +104,15 @@ def with_calibrated_cells(grid: Grid, path: Path) -> Grid:
     )
 
 
-def _sources(*values: object) -> dict[str, object]:
-    return dict(zip(("--preset", "--grid", "--compare"), values, strict=True))
-
-
-def _compare(a: Path, b: Path) -> None:
+def _compare(a: Path, b: Path, format: str) -> None:
     from ..bench.compare_runs import compare_results
 
     comparison = compare_results(a, b)
-    Console().print(comparison.terminal())
+    if format == "table":
+        Console().print(comparison.terminal())
+        Console().print("  ".join(f"{sign} {text}" for sign, text in SIGNS.items()), style="dim")
+    else:
+        show(comparison.tables(), format)
+        remark(comparison.summary(), format)
     if comparison.exit_status:
         raise typer.Exit(comparison.exit_status)

@@ -1,109 +1,85 @@
-"""`steindiff calibrate`: fits a few-step solver to one network, into a small file."""
+"""Does `steindiff calibrate`: fits a few-step solver to one network, into a small file."""
 
 from __future__ import annotations
 
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import torch
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from ..._provenance import command_line
-from ...calibrated import PRIORS, SEED, About, Calibrated, save_calibration
-from ...calibrated import calibrate as fit
+from ...calibrated import SEED, About, Calibrated, save_calibration
+from ...calibrated import calibrate as fit_solver
 from ...calibrated.run import evaluations
 from ...models import load_model
+from ..devices import check_device
 from ..specs import make_schedule
-from .options import (
-    ClassesOption,
-    FinalOption,
-    GuidanceOption,
-    ModelOption,
-    ScheduleOption,
-    SigmaMaxOption,
-    SigmaMinOption,
-    StepsOption,
-    check_output,
-    class_labels,
-    guided,
-    model_hash,
-)
+from ..tables import Table
+from .commands.calibrate import CalibrationFile, Fit, FittedLevels
+from .method import note_alias, one_of
+from .networks import class_labels, guided, model_hash
+from .options import MODEL, Device, Labelled, check_output
+from .show import figures, show
 
 
 def calibrate(
-    out: Annotated[Path, typer.Option(help="JSON file for the calibration.")],
-    model: ModelOption = "fashion-mnist",
-    schedule: ScheduleOption = "karras",
-    steps: StepsOption = 5,
-    guidance: GuidanceOption = 1.0,
-    sigma_min: SigmaMinOption = 0.002,
-    sigma_max: SigmaMaxOption = 80.0,
-    final: FinalOption = "sigma_min",
-    classes: ClassesOption = None,
-    noises: Annotated[int, typer.Option(min=1, help="Noises to fit on.")] = 32,
-    held_out: Annotated[int, typer.Option(min=1, help="More noises, to try the fit on.")] = 16,
-    seed: Annotated[int, typer.Option(help="Seed of the first noise.")] = SEED,
-    fine_steps: Annotated[int, typer.Option(min=2, help="Heun steps of the fine solution.")] = 30,
-    prior: Annotated[
-        str, typer.Option(help=f"What the ridge draws to: {', '.join(PRIORS)}.")
-    ] = "euler",
-    ridge: Annotated[float, typer.Option(min=0, help="Strength of the ridge; 0 is none.")] = 0.01,
-    device: Annotated[str, typer.Option(help="Device of the model, such as cuda.")] = "cpu",
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+    file: CalibrationFile, network: Labelled, levels: FittedLevels, fit: Fit, device: Device
 ) -> None:
-    """Calibrate a few-step solver to a model, schedule, number of steps and guidance.
-
-    Needs the model only, no data, and about as long as sampling 50 images with 60 evaluations
-    each. Use the file with `steindiff sample --solver calibrated --calibration FILE`.
-    """
-    check_output(out, overwrite)
-    sigmas = make_schedule(schedule, steps, sigma_min, sigma_max, final)
-    net = load_model(model, device=device)
-    labels = class_labels(net, classes)
-    columns = (TextColumn("calibrating"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=evaluations(steps, noises, held_out, fine_steps))
-        solver = fit(
-            guided(net, guidance),
-            sigmas,
-            shape=net.sample_shape,
-            conditioning={"class_labels": torch.tensor(labels, device=device)},
-            noises=noises,
-            held_out=held_out,
-            seed=seed,
-            fine_steps=fine_steps,
-            prior=prior,
-            ridge=ridge,
-            device=device,
-            about=About(model, model_hash(model), schedule, guidance),
-            told=lambda done: progress.advance(task, done),
-        )
-    assert solver.calibration is not None
-    solver = replace(solver, calibration=replace(solver.calibration, command=command_line()))
-    save_calibration(out, solver)
-    Console().print(_table(solver))
+    """Fits, writes the file, and shows it."""
+    check_output(file.out, file.overwrite)
+    steps = one_of(levels.steps, levels.nfe)
+    if levels.nfe is not None:  # a step of what is fitted is one call
+        note_alias("--steps", "--nfe", steps)
+    sigmas = make_schedule(levels.schedule, steps, levels.sigma_min, levels.sigma_max, levels.final)
+    place = check_device(device.device)
+    net = load_model(network.model, device=place)
+    about = About(network.model, model_hash(network.model), levels.schedule, network.guidance)
+    labels = torch.tensor(class_labels(net, network.classes), device=place)
+    solver = _fit(
+        guided(net, network.guidance), sigmas, fit, shape=net.sample_shape, device=place,
+        about=about, conditioning={"class_labels": labels},
+    )  # fmt: skip
     made = solver.calibration
     assert made is not None
+    save_calibration(file.out, solver)
+    show([_table(solver)], "table")
     typer.echo(
-        f"relative RMSE to the fine solution: {made.fit_error:.4f} on the {noises} noises of the "
-        f"fit, {made.held_out_error:.4f} on {held_out} others"
+        f"relative RMSE to the fine solution: {made.fit_error:.4f} on the {fit.noises} noises of "
+        f"the fit, {made.held_out_error:.4f} on {fit.held_out} others"
     )
-    typer.echo(f"calibration: {out}   use it:\n{_next(out, solver, sigma_min, final)}")
+    command = _next(file.out, solver, levels.sigma_min, levels.final)
+    typer.echo(f"calibration: {file.out}   use it:\n{command}")
+
+
+def _fit(denoiser: Any, sigmas: torch.Tensor, fit: Fit, **options: Any) -> Calibrated:
+    """The solver, which knows the command that made it; with a progress bar."""
+    columns = (TextColumn("calibrating"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    total = evaluations(len(sigmas) - 1, fit.noises, fit.held_out, fit.fine_steps)
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=total)
+        solver = fit_solver(
+            denoiser, sigmas, noises=fit.noises, held_out=fit.held_out,
+            seed=SEED if fit.seed is None else fit.seed, fine_steps=fit.fine_steps,
+            prior=fit.prior, ridge=fit.ridge,
+            told=lambda done: progress.advance(task, done), **options,
+        )  # fmt: skip
+    assert solver.calibration is not None
+    return replace(solver, calibration=replace(solver.calibration, command=command_line()))
 
 
 def _table(solver: Calibrated) -> Table:
-    table = Table("step", "sigma", "D_k - D_k-1", "D_k - D_k-2", "D_k - x")
+    rows = []
     for i, row in enumerate(solver.scalars):
         earlier = [f"{value:.4f}" for value in row[:-1]]
         state = [f"{row[-1]:.4f}"] if row else [""]
         cells = [*earlier, *[""] * (2 - len(earlier)), *state]
-        table.add_row(str(i), f"{solver.levels[i]:.4g} to {solver.levels[i + 1]:.4g}", *cells)
-    return table
+        rows.append([str(i), f"{solver.levels[i]:.4g} to {solver.levels[i + 1]:.4g}", *cells])
+    return figures("Scalars", ["step", "sigma", "D_k - D_k-1", "D_k - D_k-2", "D_k - x"], rows)
 
 
 def _next(out: Path, solver: Calibrated, sigma_min: float, final: str) -> str:
@@ -123,8 +99,7 @@ def _next(out: Path, solver: Calibrated, sigma_min: float, final: str) -> str:
         "coefficient": "none",  # the scalars were fitted to the path without relaxation
         "out": "images.png",
     }
-    standard = {"model": "fashion-mnist", "guidance": 1.0, "sigma-min": 0.002, "sigma-max": 80.0,
-                "final": "sigma_min"}  # fmt: skip
+    standard = {"model": MODEL, "guidance": 1.0, "sigma-max": 80.0}
     given = [(f"--{name}", str(value)) for name, value in options.items()
              if standard.get(name) != value]  # fmt: skip
     return shlex.join(["steindiff", "sample", *(word for pair in given for word in pair)])

@@ -1,12 +1,11 @@
-"""`steindiff compare`: base beside relaxed beside the fine solution, from the same noise."""
+"""Does `steindiff compare`: base beside relaxed beside the fine solution, from the same noise."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import typer
 
 from ..._files import write_whole
 from ...models import MODELS
@@ -14,65 +13,81 @@ from ..bench.grid import LEAST, Grid, make_grid
 from ..bench.judging import distance
 from ..bench.results import BASE, CoefficientResult, Diverged, cell_file_name, read_results
 from ..bench.titles import solver_title
+from ..specs import parse_solver
 from . import bench
-from .options import GuidanceOption, SigmaMaxOption, SigmaMinOption, SolversOption, check_output
+from .commands.compare import SOLVERS, Compared, Measuring, Results, Shipped
+from .method import note_alias
+from .options import STEPS, Device, check_output
 from .picture import Row, comparison
+from .show import check_format, remark
 
 SHOWN = 10  # columns of the picture
 
 
 def compare(
-    out: Annotated[Path, typer.Option(help="Folder for compare.png, results and report.")] = Path(
-        "out/compare"
-    ),
-    model: Annotated[str, typer.Option(help="A shipped model.")] = "fashion-mnist",
-    solver: SolversOption = None,
-    nfe: Annotated[list[int] | None, typer.Option(help="Model calls a sample; repeatable.")] = None,
-    schedule: Annotated[
-        list[str] | None, typer.Option(help="Noise schedule, or 'usual' for each; repeatable.")
-    ] = None,
-    coefficient: Annotated[str, typer.Option(help="Coefficient of the relaxation.")] = "energy",
-    samples: Annotated[int, typer.Option(min=LEAST, help="Samples, from the same noises.")] = 512,
-    first_seed: Annotated[int, typer.Option(min=0, help="Seeds count up from here.")] = 0,
-    guidance: GuidanceOption = 1.0,
-    sigma_min: SigmaMinOption = 0.002,
-    sigma_max: SigmaMaxOption = 80.0,
-    resamples: Annotated[int, typer.Option(min=20, help="Bootstrap resamples.")] = 200,
-    device: Annotated[str, typer.Option(help="Device of the model, such as cuda.")] = "cpu",
-    overwrite: Annotated[bool, typer.Option(help="Replace the results of another run.")] = False,
+    results: Results, network: Shipped, compared: Compared, measuring: Measuring, device: Device
 ) -> None:
-    """Compare solvers with and without relaxation at equal NFE, from the same noise.
-
-    A bench of one model without controls, and a picture of it. Started again it goes on.
-    """
+    """Measures, draws, and shows the figures."""
+    check_format(results.format)
+    model = network.model
     if model not in MODELS:
         raise ValueError(f"model is {model!r}; a shipped one is needed: {', '.join(MODELS)}")
-    grid = make_grid(
+    if measuring.samples < LEAST:
+        raise ValueError(f"--samples is {measuring.samples}; at least {LEAST} are needed")
+    grid = _grid(network, compared, measuring)
+    picture = results.out / "compare.png"
+    check_output(picture, overwrite=True)
+    bench.run(grid, results.out, None, device.device, results.overwrite, results.format)
+    figure = _picture(results.out, grid)
+    write_whole(picture, lambda file: figure.savefig(file, format="png"))
+    remark(f"picture: {picture}", results.format)
+
+
+def _grid(network: Shipped, compared: Compared, measuring: Measuring) -> Grid:
+    solvers = compared.solver or SOLVERS
+    last = measuring.first_seed + measuring.samples - 1
+    cells = {
+        "model": network.model,
+        "guidance": network.guidance,
+        "schedule": compared.schedule or ["karras"],
+        "nfe": _nfe(compared, solvers),
+        "solver": solvers,
+        "seeds": f"{measuring.first_seed}-{last}",
+    }
+    return make_grid(
         {
-            "coefficients": [coefficient],
+            "coefficients": [compared.coefficient],
             "controls": [],
-            "sigma_min": sigma_min,
-            "sigma_max": sigma_max,
-            "resamples": resamples,
+            "sigma_min": compared.sigma_min,
+            "sigma_max": compared.sigma_max,
+            "resamples": measuring.resamples,
             "shown": SHOWN,
-            "cells": [
-                {
-                    "model": model,
-                    "guidance": guidance,
-                    "schedule": schedule or ["karras"],
-                    "nfe": nfe or [5],
-                    "solver": solver or ["euler", "dpmpp_2m", "ipndm:3", "heun"],
-                    "seeds": f"{first_seed}-{first_seed + samples - 1}",
-                }
-            ],
+            "cells": [cells],
         }
     )
-    picture = out / "compare.png"
-    check_output(picture, overwrite=True)
-    bench.run(grid, out, None, device, overwrite)
-    figure = _picture(out, grid)
-    write_whole(picture, lambda file: figure.savefig(file, format="png"))
-    typer.echo(f"picture: {picture}")
+
+
+def _nfe(compared: Compared, solvers: list[str]) -> list[int]:
+    """The numbers of model calls, from --nfe or from --steps where a step is one call.
+
+    Raises:
+        ValueError: both are given, or --steps with a solver whose steps are more calls.
+    """
+    if not compared.steps:
+        return compared.nfe or [STEPS]
+    given = ", ".join(map(str, compared.steps))
+    if compared.nfe:
+        raise ValueError(f"--nfe and --steps ({given}) are both given; --nfe is enough")
+    for solver in solvers:
+        calls = parse_solver(solver).calls_per_step
+        if calls != 1:
+            raise ValueError(
+                f"--steps is {given}, but a step of {solver} is {calls} model calls, and solvers "
+                f"are compared at equal calls: pass --nfe"
+            )
+    for steps in compared.steps:
+        note_alias("--nfe", "--steps", steps)
+    return compared.steps
 
 
 def _picture(out: Path, grid: Grid) -> Any:
@@ -99,7 +114,8 @@ def _picture(out: Path, grid: Grid) -> Any:
     caption = (
         f"Each column starts from the same noise and asks for the same class ({first.model}, "
         f"schedule {first.schedule}).\nFréchet distance in classifier features to the fine "
-        f"solution, {cells[0].samples} samples, seeds {first.seeds}; smaller is better."
+        f"solution, {cells[0].samples} samples, seeds {first.seeds}; smaller is better.\n"
+        "Grain that the fine solution has as well is detail that few steps lose, not noise."
     )
     classes = MODELS[first.model]["classes"]
     names = [classes[seed % len(classes)] for seed in first.seed_list[:SHOWN]]

@@ -1,18 +1,18 @@
-"""`steindiff diagnose`: the theory, measured on one model."""
+"""Does `steindiff diagnose`: the theory, measured on one model."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, TextColumn
-from rich.table import Table
 
 from ..._provenance import command_line
 from ..devices import check_device
+from ..specs import parse_coefficient, parse_solver
 from ..subjects import Mixture, Subject, make_subject, of_edm, of_folder
+from ..tables import Table
 from ..theory import (
     CHAPTERS,
     Diagnosis,
@@ -24,93 +24,61 @@ from ..theory import (
     verdicts,
     write_report,
 )
-from .edm import EdmOption, TrustOption
-from .options import (
-    CoefficientOption,
-    GuidanceOption,
-    ScheduleOption,
-    SigmaMaxOption,
-    SigmaMinOption,
-    SolverOption,
-    StepsOption,
-)
+from .commands.diagnose import Amount, Asked, Diagnosed, Report
+from .method import check_nfe_alias, one_of
+from .options import MODEL, Device
+from .show import show, texts
 
 
 def diagnose(
-    out: Annotated[Path, typer.Option(help="Folder for report.html, results and figures.")],
-    model: Annotated[
-        str, typer.Option(help="A shipped model, or an exact one: mixture:dim=64,modes=10,...")
-    ] = "fashion-mnist",
-    edm: EdmOption = None,
-    trust: TrustOption = False,
-    diffusers: Annotated[
-        Path | None, typer.Option(help="Folder of a saved diffusers pipeline, for --model.")
-    ] = None,
-    prompt: Annotated[str, typer.Option(help="Of a text-to-image pipeline.")] = "",
-    solver: SolverOption = "dpmpp_2m",
-    steps: StepsOption = 5,
-    coefficient: CoefficientOption = "energy",
-    schedule: ScheduleOption = "karras",
-    sigma_min: SigmaMinOption = 0.002,
-    sigma_max: SigmaMaxOption = 80.0,
-    guidance: GuidanceOption = 1.0,
-    samples: Annotated[int, typer.Option(min=8, help="Trajectories that means are over.")] = 96,
-    jacobians: Annotated[
-        int, typer.Option(min=2, help="Of them, those whose Lipschitz constants are measured.")
-    ] = 8,
-    modes: Annotated[int, typer.Option(min=8, help="Samples whose modes are counted.")] = 300,
-    first_seed: Annotated[int, typer.Option(min=0, help="Seeds count up from here.")] = 0,
-    only: Annotated[
-        list[str] | None, typer.Option(help=f"Chapters, repeatable: {', '.join(CHAPTERS)}.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="Device of the model, such as cuda.")] = "cpu",
-    overwrite: Annotated[bool, typer.Option(help="Drop the results of another run.")] = False,
+    report: Report, subject: Asked, sampling: Diagnosed, amount: Amount, device: Device
 ) -> None:
-    """Put the theory to the test on a model: a report with a verdict for every statement.
-
-    Each chapter is saved as it ends; the same command started again goes on where it was.
-    """
-    place = str(check_device(device))
-    sizes = Sizes(samples=samples, jacobians=jacobians, modes=modes)
-    subject = _subject(model, edm, trust, diffusers, prompt, guidance, place)
-    known = subject.mixture if isinstance(subject, Mixture) and subject.exact is None else None
+    """Measures, writes the report, and shows the verdicts."""
+    place = str(check_device(device.device))
+    found = _subject(subject, place)
+    known = found.mixture if isinstance(found, Mixture) and found.exact is None else None
     diagnosis = make_diagnosis(
-        subject, solver=solver, coefficient=coefficient, schedule=schedule, steps=steps,
-        sigma_min=sigma_min, sigma_max=sigma_max, first_seed=first_seed, sizes=sizes,
-        modes=modes_of(subject), exact=known,
+        found, solver=sampling.solver, coefficient=sampling.coefficient,
+        schedule=sampling.schedule, steps=_steps(sampling), sigma_min=sampling.sigma_min,
+        sigma_max=sampling.sigma_max, first_seed=amount.first_seed,
+        sizes=Sizes(samples=amount.samples, jacobians=amount.jacobians, modes=amount.modes),
+        modes=modes_of(found), exact=known,
     )  # fmt: skip
-    results = _run(diagnosis, out, only or [], overwrite)
-    report = write_report(out)
-    Console().print(_summary(results))
-    typer.echo(f"report: {report}   figures: {out / 'figures'}")
+    results = _run(diagnosis, report.out, report.only or [], report.overwrite)
+    page = write_report(report.out)
+    show([_summary(results)], "table")
+    typer.echo(f"report: {page}   figures: {report.out / 'figures'}")
 
 
-def _subject(
-    model: str,
-    edm: Path | None,
-    trust: bool,
-    diffusers: Path | None,
-    prompt: str,
-    guidance: float,
-    device: str,
-) -> Subject:
+def _steps(sampling: Diagnosed) -> int:
+    steps = one_of(sampling.steps, sampling.nfe)
+    if sampling.nfe is not None:
+        solver, rule = parse_solver(sampling.solver), parse_coefficient(sampling.coefficient)
+        check_nfe_alias(steps, sampling.solver, solver, rule)
+    return steps
+
+
+def _subject(asked: Asked, device: str) -> Subject:
+    edm, diffusers = asked.edm, asked.diffusers
     given = {"--edm": edm, "--diffusers": diffusers}
-    asked = [name for name, value in given.items() if value is not None]
-    if model != "fashion-mnist":
-        asked.insert(0, f"--model {model}")
-    if len(asked) > 1:
-        raise ValueError(f"{' and '.join(asked)} are both given; one is needed")
-    if edm is None and trust:
+    named = [name for name, value in given.items() if value is not None]
+    if asked.model != MODEL:
+        named.insert(0, f"--model {asked.model}")
+    if len(named) > 1:
+        raise ValueError(f"{' and '.join(named)} are both given; one is needed")
+    if edm is None and asked.trust:
         raise ValueError("--trust is for --edm PATH, which is missing")
-    if diffusers is None and prompt:
-        raise ValueError(f"--prompt is for --diffusers FOLDER, which is missing; it is {prompt!r}")
-    if guidance != 1 and (edm or diffusers):
-        raise ValueError(f"--guidance is {guidance}; it is for shipped models")
+    if diffusers is None and asked.prompt:
+        raise ValueError(
+            f"--prompt is for --diffusers FOLDER, which is missing; it is {asked.prompt!r}"
+        )
+    if asked.guidance != 1 and (edm or diffusers):
+        raise ValueError(f"--guidance is {asked.guidance}; it is for shipped models")
     if edm is not None:
-        return of_edm(edm, trust, device)
+        return of_edm(edm, asked.trust, device)
     if diffusers is not None:
-        return of_folder(diffusers, prompt, device)
-    return make_subject(model, guidance, device)
+        return of_folder(diffusers, asked.prompt, device)
+    return make_subject(asked.model, asked.guidance, device)
 
 
 def _run(diagnosis: Diagnosis, out: Path, names: list[str], overwrite: bool) -> Results:
@@ -125,8 +93,9 @@ def _run(diagnosis: Diagnosis, out: Path, names: list[str], overwrite: bool) -> 
 
 
 def _summary(results: Results) -> Table:
-    table = Table("statement", "verdict", title="Verdicts", title_justify="left")
-    for found in verdicts(results).values():
-        for verdict in found:
-            table.add_row(verdict.statement, verdict.grade.value)
-    return table
+    rows = [
+        [verdict.statement, verdict.grade.value]
+        for found in verdicts(results).values()
+        for verdict in found
+    ]
+    return texts("Verdicts", ["statement", "verdict"], rows)

@@ -1,19 +1,17 @@
-"""`steindiff fid-stats` and `steindiff evaluate`: how far a set of images is from another."""
+"""Does `steindiff fid-stats` and `steindiff evaluate`: how far a set of images is from another."""
 
 from __future__ import annotations
 
 import json
-from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 import typer
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from ..._files import write_text
+from ..._provenance import versions
 from ..generate import Processes, processes
 from ..generate.measure import measure
 from ..generate.reading import holds_images, open_images
@@ -27,69 +25,51 @@ from ..metrics import (
     resolve_features,
     save_statistics,
 )
+from ..tables import Table
+from .commands.evaluate import Compared, Figures, Pair, StatisticsFile
 from .options import check_output
+from .show import check_format, figures, remark, show
 
-IMAGES_HELP = (
-    "A folder of `steindiff generate`; PNG and JPEG files in a folder; an .npz with `images`; "
-    ".tar files."
-)
-FEATURES_HELP = "A shipped model, pixels, or inception:PATH with the weights."
 BLOCK = 1000  # images in a block of the kernel distance, as is usual
 NEIGHBOURS = 5
 
 
-def fid_stats(
-    images: Annotated[Path, typer.Argument(help=IMAGES_HELP)],
-    out: Annotated[Path, typer.Option(help="NPZ file for mean and covariance.")],
-    features: Annotated[str, typer.Option(help=FEATURES_HELP)] = "fashion-mnist",
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
-) -> None:
-    """Save mean and covariance of the features of a set of images, as a reference."""
+def fid_stats(images: Path, features: str, file: StatisticsFile) -> None:
+    """Measures, and saves the statistics."""
     with processes() as world:
         with world.together():
             extractor, source = _extractor(features), open_images(images)
             if world.rank == 0:
-                check_output(out, overwrite)
+                check_output(file.out, file.overwrite)
         statistics = measure(source, extractor, world).statistics
         if world.rank == 0:
-            save_statistics(out, statistics)
-            typer.echo(f"{out}: {statistics.count} images, features {statistics.features}")
+            save_statistics(file.out, statistics)
+            typer.echo(f"{file.out}: {statistics.count} images, features {statistics.features}")
 
 
-def evaluate(
-    images: Annotated[Path, typer.Argument(help=IMAGES_HELP)],
-    reference: Annotated[
-        Path, typer.Argument(help="A file of `steindiff fid-stats`, or images again.")
-    ],
-    features: Annotated[str, typer.Option(help=FEATURES_HELP)] = "fashion-mnist",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="JSON file for the figures.")
-    ] = None,
-    most: Annotated[
-        int, typer.Option(min=6, help="Images of each set that precision and recall compare.")
-    ] = 10_000,
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
-) -> None:
-    """Compare a set of images with a reference.
-
-    The Fréchet distance; with images as the reference also the kernel distance (KID), precision,
-    recall, density and coverage. Smaller distances are better. With the features of a shipped
-    model these are not the FID and KID of the literature, which are of InceptionV3.
-    """
+def evaluate(pair: Pair, compared: Compared, output: Figures) -> None:
+    """Measures, shows the figures, and saves them."""
     with processes() as world:
         with world.together():
-            if json_file is not None and world.rank == 0:
-                check_output(json_file, overwrite)
-            extractor = _extractor(features)
-        figures = _figures(images, reference, extractor, world, most)
+            check_format(output.format)
+            if output.json is not None and world.rank == 0:
+                check_output(output.json, output.overwrite)
+            extractor = _extractor(compared.features)
+        found = _figures(pair, extractor, world, compared.most)
     if world.rank == 0:
-        number = figures["reference_count"] or "an unknown number of"
-        typer.echo(f"{images} ({figures['count']} images) against {reference} ({number} images)")
-        typer.echo(f"features: {extractor.name}")
-        Console().print(_table(figures))
-        if json_file is not None:
-            text = json.dumps(figures, indent=1)
-            write_text(json_file, text)
+        _tell(pair, found, output)
+
+
+def _tell(pair: Pair, found: dict[str, Any], output: Figures) -> None:
+    number = found["reference_count"] or "an unknown number of"
+    remark(
+        f"{pair.images} ({found['count']} images) against {pair.reference} ({number} images)",
+        output.format,
+    )
+    remark(f"features: {found['features']}", output.format)
+    show([_table(found)], output.format)
+    if output.json is not None:
+        write_text(output.json, json.dumps(found, indent=1))
 
 
 def _extractor(name: str) -> Features:
@@ -99,10 +79,9 @@ def _extractor(name: str) -> Features:
         raise ValueError(f"features is {name!r}: {error}") from error
 
 
-def _figures(
-    images: Path, reference: Path, extractor: Features, world: Processes, most: int
-) -> dict[str, Any]:
+def _figures(pair: Pair, extractor: Features, world: Processes, most: int) -> dict[str, Any]:
     """What there is to say; complete in rank 0 only."""
+    images, reference = pair.images, pair.reference
     known: Statistics | None = None
     with world.together():
         source = open_images(images)
@@ -116,18 +95,18 @@ def _figures(
     assert statistics is not None
     if world.rank:
         return {}
-    figures: dict[str, Any] = {
+    found: dict[str, Any] = {
         "images": str(images),
         "reference": str(reference),
         "features": extractor.name,
         "count": here.statistics.count,
         "reference_count": statistics.count,
         "frechet_distance": frechet_from_statistics(here.statistics, statistics),
-        "versions": {name: version(name) for name in ("steindiff", "torch")},
+        "versions": versions("steindiff", "torch"),
     }
     if there is not None and here.features is not None and there.features is not None:
-        figures |= _of_features(here.features, there.features, most)
-    return figures
+        found |= _of_features(here.features, there.features, most)
+    return found
 
 
 def _of_features(fake: Tensor, real: Tensor, most: int) -> dict[str, Any]:
@@ -148,14 +127,10 @@ def _some(x: Tensor, most: int) -> Tensor:
     return x[order[:most].sort().values]
 
 
-def _table(figures: dict[str, Any]) -> Table:
-    table = Table()
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_row("Fréchet distance", f"{figures['frechet_distance']:.4f}")
-    if "kernel_distance" in figures:
-        kernel = figures["kernel_distance"]
-        table.add_row("kernel distance (KID)", f"{kernel['mean']:.6f} ± {kernel['std']:.6f}")
-        for name in ("precision", "recall", "density", "coverage"):
-            table.add_row(name, f"{figures[name]:.4f}")
-    return table
+def _table(found: dict[str, Any]) -> Table:
+    rows = [["Fréchet distance", f"{found['frechet_distance']:.4f}"]]
+    if "kernel_distance" in found:
+        kernel = found["kernel_distance"]
+        rows.append(["kernel distance (KID)", f"{kernel['mean']:.6f} ± {kernel['std']:.6f}"])
+        rows += [[n, f"{found[n]:.4f}"] for n in ("precision", "recall", "density", "coverage")]
+    return figures("Distance", ["metric", "value"], rows)

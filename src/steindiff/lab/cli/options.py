@@ -1,69 +1,122 @@
-"""Options that commands share, and the check that a path can be written to."""
+"""Options that commands share, in the groups that help shows, and the check of a path to write.
+
+Names are the same in every command. How long a sampling is has two: `--steps` is the number of
+solver steps, for commands that sample with one solver; `--nfe` is the number of model calls, for
+`compare`, which holds solvers against each other at equal cost. Each takes the other's name too
+where a step is one call, with a hint, and refuses it where a step is more, as Heun's is two.
+"""
 
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
-from ..._files import sha256
-from ...denoisers import ClassifierFreeGuidance, Denoiser
-from ...models import MODELS, UNetDenoiser
-from ..specs import calibrated_text, parse_range
-
-SOLVER_HELP = "NAME, NAME:ORDER or NAME:option=value,... (see `steindiff info`)."
+MODEL = "fashion-mnist"
+STEPS = 5
+BY_RECIPE = "what suits --steps and --guidance"
+SOLVER_HELP = "NAME, NAME:ORDER or NAME:option=value,... (steindiff info solvers)."
+COEFFICIENT_HELP = "Relaxation, or none to turn it off (steindiff info coefficients)."
+SCHEDULE_HELP = "Noise levels (steindiff info schedules)."
 
 ModelOption = Annotated[str, typer.Option(help="Shipped model, or a .safetensors file.")]
-ClassesOption = Annotated[
-    str | None, typer.Option(help="Class labels, such as 0-9; repeated in turn. Default: all.")
-]
 GuidanceOption = Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")]
-SolverOption = Annotated[str, typer.Option(help=SOLVER_HELP)]
-SolversOption = Annotated[list[str] | None, typer.Option(help=f"Repeatable. {SOLVER_HELP}")]
-CalibrationOption = Annotated[
-    Path | None,
-    typer.Option(help="A file of `steindiff calibrate`, for --solver calibrated."),
+ClassesOption = Annotated[
+    str | None,
+    typer.Option(help="Class labels such as 0-9, repeated in turn.", show_default="all"),
 ]
-CoefficientOption = Annotated[str, typer.Option(help="Coefficient of the relaxation, or 'none'.")]
-StepsOption = Annotated[int, typer.Option(help="Solver steps.")]
-ScheduleOption = Annotated[str, typer.Option(help="Noise schedule.")]
-SigmaMinOption = Annotated[float, typer.Option(help="Lowest noise level.")]
+EdmOption = Annotated[
+    Path | None,
+    typer.Option(help="Pickle of an EDM network, in place of --model.", show_default="no file"),
+]
+TrustOption = Annotated[
+    bool, typer.Option("--trust", help="Let the file of --edm run its code; official ones do.")
+]
+SolversOption = Annotated[list[str] | None, typer.Option(help=f"Repeatable. {SOLVER_HELP}")]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Solver steps. --nfe N is the same where a step is one model call.",
+        show_default=str(STEPS),
+    ),
+]
+NfeAliasOption = Annotated[int | None, typer.Option("--nfe", hidden=True)]
+SigmaMinOption = Annotated[float, typer.Option(help="Lowest noise level above 0.")]
 SigmaMaxOption = Annotated[float, typer.Option(help="Noise level of the start.")]
-FinalOption = Annotated[str, typer.Option(help="Where sampling ends: sigma_min or zero.")]
+FINAL_HELP = "Where the levels end: sigma_min or zero."
+BatchOption = Annotated[int, typer.Option(min=1, help="Images at a time.")]
+DeviceOption = Annotated[
+    str, typer.Option(help="cpu, cuda, cuda:N, or auto: cuda where there is one.")
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+FormatOption = Annotated[
+    str, typer.Option(help="Of what is printed: table, csv, markdown or latex.")
+]
+FirstSeedOption = Annotated[int, typer.Option(min=0, help="Seeds count up from here.")]
 
 
-def guided(net: UNetDenoiser, guidance: float) -> Denoiser:
-    """The network under classifier-free guidance; 1 is the plain conditional network."""
-    if guidance == 1:
-        return net
-    return ClassifierFreeGuidance(net, guidance, {"class_labels": net.null_label})
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A shipped model or a file of weights."""
+
+    panel: ClassVar[str] = "Model"
+    model: ModelOption = MODEL
+    guidance: GuidanceOption = 1.0
 
 
-def class_labels(net: UNetDenoiser, classes: str | None) -> list[int]:
-    """The labels that an option asks for, or all that the network has."""
-    known = net.config.num_classes
-    labels = parse_range(classes, "classes") if classes else list(range(known))
-    if max(labels) >= known:
-        raise ValueError(f"classes is {classes!r}; this model has the classes 0 to {known - 1}")
-    return labels
+@dataclass(frozen=True, kw_only=True)
+class Labelled(Network):
+    """The same, and which of its classes."""
+
+    classes: ClassesOption = None
 
 
-def model_hash(model: str) -> str:
-    """SHA-256 of the weights' file of a model, shipped or not."""
-    return MODELS[model]["denoiser"]["sha256"] if model in MODELS else sha256(Path(model))
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How to sample; what is None is chosen for the number of steps."""
+
+    panel: ClassVar[str] = "Sampling"
+    steps: StepsOption = None
+    nfe: NfeAliasOption = None
+    solver: Annotated[str | None, typer.Option(help=SOLVER_HELP, show_default=BY_RECIPE)] = None
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file of steindiff calibrate, for --solver calibrated.", show_default="no file"
+        ),
+    ] = None
+    coefficient: Annotated[
+        str | None, typer.Option(help=COEFFICIENT_HELP, show_default=BY_RECIPE)
+    ] = None
+    schedule: Annotated[str | None, typer.Option(help=SCHEDULE_HELP, show_default=BY_RECIPE)] = None
+    sigma_min: Annotated[
+        float | None, typer.Option(help="Lowest noise level above 0.", show_default=BY_RECIPE)
+    ] = None
+    sigma_max: SigmaMaxOption = 80.0
+    final: Annotated[str | None, typer.Option(help=FINAL_HELP, show_default=BY_RECIPE)] = None
 
 
-def with_calibration(solver: str, calibration: Path | None) -> str:
-    """The solver's text with the file of its calibration in it."""
-    if calibration is None:
-        return solver
-    if solver != "calibrated":
-        raise ValueError(
-            f"--calibration {calibration} is for --solver calibrated; the solver is {solver!r}"
-        )
-    return calibrated_text(calibration)
+@dataclass(frozen=True, kw_only=True)
+class Levels:
+    """A schedule, named in full."""
+
+    panel: ClassVar[str] = "Sampling"
+    steps: StepsOption = None
+    nfe: NfeAliasOption = None
+    schedule: Annotated[str, typer.Option(help=SCHEDULE_HELP)] = "karras"
+    sigma_min: SigmaMinOption = 0.002
+    sigma_max: SigmaMaxOption = 80.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """Where the model runs; the CPU where figures shall be those of the documents."""
+
+    panel: ClassVar[str] = "Computing"
+    device: DeviceOption = "cpu"
 
 
 def check_output(path: Path, overwrite: bool) -> None:

@@ -1,103 +1,110 @@
-"""`steindiff sample`: images from a model."""
+"""Does `steindiff sample`: images from a model."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
 import typer
+from torch import Tensor
 
 from ... import sampling
 from ..._files import write_whole
 from ...models import UNetDenoiser
+from ..devices import check_device
 from ..images import to_uint8
-from ..specs import check_calibration, parse_coefficient, parse_range, parse_solver
-from .edm import EdmOption, TrustOption, load_network, make_levels, number_of_classes
-from .options import (
-    CalibrationOption,
-    ClassesOption,
-    CoefficientOption,
-    FinalOption,
-    GuidanceOption,
-    ModelOption,
-    ScheduleOption,
-    SigmaMaxOption,
-    SigmaMinOption,
-    SolverOption,
-    StepsOption,
-    check_output,
-    guided,
-    model_hash,
-    with_calibration,
-)
+from ..specs import check_calibration, parse_range
+from .commands.sample import AnyNetwork, Batches, Pictures
+from .method import Chosen, choose
+from .networks import Network, guided, load_network, model_hash, number_of_classes, within_levels
+from .options import Sampling, check_output
 from .picture import image_grid
 
 
-def sample(
-    out: Annotated[Path | None, typer.Option(help="PNG file for a grid of the images.")] = None,
-    npz: Annotated[
-        Path | None, typer.Option(help="NPZ file for images (uint8, N H W C), seeds and labels.")
-    ] = None,
-    model: ModelOption = "fashion-mnist",
-    edm: EdmOption = None,
-    trust: TrustOption = False,
-    seeds: Annotated[str, typer.Option(help="One image a seed, such as 0-15,20.")] = "0-29",
-    classes: ClassesOption = None,
-    guidance: GuidanceOption = 1.0,
-    solver: SolverOption = "ipndm",
-    calibration: CalibrationOption = None,
-    coefficient: CoefficientOption = "energy",
-    steps: StepsOption = 5,
-    schedule: ScheduleOption = "karras",
-    sigma_min: SigmaMinOption = 0.002,
-    sigma_max: SigmaMaxOption = 80.0,
-    final: FinalOption = "sigma_min",
-    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 128,
-    overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
-) -> None:
-    """Sample images: a PNG grid, an NPZ file, or both."""
-    outputs = [path for path in (out, npz) if path is not None]
+@dataclass(frozen=True)
+class _Sampled:
+    """Images as uint8 (N, H, W, C), their labels (none without classes), and the calls of each."""
+
+    images: np.ndarray
+    labels: Tensor
+    nfe: int
+
+
+def sample(pictures: Pictures, asked: AnyNetwork, options: Sampling, batches: Batches) -> None:
+    """Samples, writes the files, and says what ran."""
+    outputs = _outputs(pictures)
+    device = check_device(batches.device)
+    chosen = choose(options, asked.guidance)
+    net = load_network(asked, device)
+    sigmas = within_levels(net, chosen)
+    source = asked.model if asked.edm is None else str(asked.edm)
+    check_calibration(chosen.solver, source, model_hash(source), asked.guidance, sigmas)
+    seeds = parse_range(pictures.seeds, "seeds")
+    denoiser = guided(net, asked.guidance) if isinstance(net, UNetDenoiser) else net
+    done = _sample(
+        net, denoiser, seeds, _labels(net, asked.classes, len(seeds)), sigmas, chosen, device,
+        batches.batch,
+    )  # fmt: skip
+    _write(pictures, done, seeds)
+    typer.echo(f"{len(done.images)} images, {done.nfe} NFE each: {', '.join(map(str, outputs))}")
+    typer.echo(f"model {source}, guidance {asked.guidance:g}, device {device}")
+    typer.echo(chosen.described(sigmas))
+
+
+def _outputs(pictures: Pictures) -> list[Path]:
+    """The files to write.
+
+    Raises:
+        ValueError: none, or the same twice. OSError: one that cannot be written.
+    """
+    outputs = [path for path in (pictures.out, pictures.npz) if path is not None]
     if not outputs:
         raise ValueError("nowhere to write to: pass --out FILE.png, --npz FILE.npz, or both")
-    if out == npz:
-        raise ValueError(f"--out and --npz are both {out}; two paths are needed")
+    if pictures.out == pictures.npz:
+        raise ValueError(f"--out and --npz are both {pictures.out}; two paths are needed")
     for path in outputs:
-        check_output(path, overwrite)
-    net = load_network(model, edm, trust, guidance)
-    source = model if edm is None else str(edm)
-    numbers = parse_range(seeds, "seeds")
+        check_output(path, pictures.overwrite)
+    return outputs
+
+
+def _labels(net: Network, classes: str | None, count: int) -> Tensor:
+    """(count,) labels in turn; empty for a network without classes."""
     wanted = parse_range(classes, "classes") if classes else list(range(number_of_classes(net)))
-    labels = torch.tensor([wanted[i % len(wanted)] for i in range(len(numbers)) if wanted])
-    options: dict[str, Any] = {
-        "sigmas": make_levels(net, schedule, steps, sigma_min, sigma_max, final),
-        "solver": parse_solver(with_calibration(solver, calibration)),
-        "coefficient": parse_coefficient(coefficient),
-        "progress": len(numbers) <= batch,
-    }
-    check_calibration(options["solver"], source, model_hash(source), guidance, options["sigmas"])
-    denoiser = guided(net, guidance) if isinstance(net, UNetDenoiser) else net
-    shape, start = net.sample_shape, float(options["sigmas"][0])
+    return torch.tensor([wanted[i % len(wanted)] for i in range(count) if wanted])
+
+
+def _sample(
+    net: Network, denoiser: Any, seeds: list[int], labels: Tensor, sigmas: Tensor, chosen: Chosen,
+    device: torch.device, batch: int,
+) -> _Sampled:  # fmt: skip
+    """Batch by batch, with a progress bar: over the steps of one batch, or over several."""
+    shape, start, single = net.sample_shape, float(sigmas[0]), len(seeds) <= batch
     assert shape is not None  # load_network looked
     parts, nfe = [], 0
-    with typer.progressbar(
-        length=len(numbers), label="images", hidden=len(numbers) <= batch
-    ) as bar:
-        for begin in range(0, len(numbers), batch):
+    with typer.progressbar(length=len(seeds), label="images", hidden=single) as bar:
+        for begin in range(0, len(seeds), batch):
             part = slice(begin, begin + batch)
-            x = sampling.noise(shape, start, numbers[part])
-            conditioning = {"class_labels": labels[part]} if wanted else {}
-            result = sampling.sample(denoiser, x, conditioning=conditioning, **options)
+            x = sampling.noise(shape, start, seeds[part], device=device)
+            conditioning = {"class_labels": labels[part].to(device)} if len(labels) else {}
+            result = sampling.sample(
+                denoiser, x, sigmas, chosen.solver, chosen.coefficient,
+                conditioning=conditioning, progress=single,
+            )  # fmt: skip
             parts.append(to_uint8(result.x))
             nfe = result.nfe
             bar.update(len(x))
-    images = np.concatenate(parts)
-    if out is not None:
-        write_whole(out, lambda file: image_grid(images, columns=10).save(file, "PNG"))
-    if npz is not None:
-        arrays = {"images": images, "seeds": np.array(numbers)}
-        if wanted:
-            arrays["labels"] = labels.numpy()
-        write_whole(npz, lambda file: np.savez(file, **arrays))
-    typer.echo(f"{len(images)} images, {nfe} NFE each: {', '.join(map(str, outputs))}")
+    return _Sampled(np.concatenate(parts), labels, nfe)
+
+
+def _write(pictures: Pictures, done: _Sampled, seeds: list[int]) -> None:
+    if pictures.out is not None:
+        grid = image_grid(done.images, columns=10)
+        write_whole(pictures.out, lambda file: grid.save(file, "PNG"))
+    if pictures.npz is not None:
+        arrays: dict[str, Any] = {"images": done.images, "seeds": np.array(seeds)}
+        if len(done.labels):
+            arrays["labels"] = done.labels.numpy()
+        write_whole(pictures.npz, lambda file: np.savez(file, **arrays))

@@ -1,0 +1,98 @@
+"""`steindiff compare`: base beside relaxed beside the fine solution, from the same noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import typer
+
+from ..options import (
+    COEFFICIENT_HELP,
+    MODEL,
+    SCHEDULE_HELP,
+    SOLVER_HELP,
+    STEPS,
+    Device,
+    FirstSeedOption,
+    FormatOption,
+    Network,
+    SigmaMaxOption,
+    SigmaMinOption,
+)
+
+SOLVERS = ["euler", "dpmpp_2m", "ipndm:3", "heun"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Where the results go, and how they are shown."""
+
+    panel: ClassVar[str] = "Output"
+    out: Annotated[Path, typer.Option(help="Folder for compare.png, results and report.")] = Path(
+        "out/compare"
+    )
+    format: FormatOption = "table"
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the results of another run.")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shipped(Network):
+    """A model with a classifier to measure by."""
+
+    model: Annotated[str, typer.Option(help="Shipped model.")] = MODEL
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What is held against each other."""
+
+    panel: ClassVar[str] = "Sampling"
+    nfe: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Model calls a sample, repeatable: solvers are compared at equal cost. --steps N "
+            "is the same where a step is one call.",
+            show_default=str(STEPS),
+        ),
+    ] = None
+    steps: Annotated[list[int] | None, typer.Option("--steps", hidden=True)] = None
+    solver: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Repeatable. {SOLVER_HELP}", show_default=", ".join(SOLVERS)),
+    ] = None
+    coefficient: Annotated[str, typer.Option(help=COEFFICIENT_HELP)] = "energy"
+    schedule: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"{SCHEDULE_HELP} Repeatable; 'usual' is each solver's own.",
+            show_default="karras",
+        ),
+    ] = None
+    sigma_min: SigmaMinOption = 0.002
+    sigma_max: SigmaMaxOption = 80.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measuring:
+    """How much is measured."""
+
+    panel: ClassVar[str] = "Measuring"
+    samples: Annotated[int, typer.Option(help="Samples, from the same noises; >= 16.")] = 512
+    first_seed: FirstSeedOption = 0
+    resamples: Annotated[int, typer.Option(min=20, help="Bootstrap resamples.")] = 200
+
+
+def compare(
+    results: Results, network: Shipped, compared: Compared, measuring: Measuring, device: Device
+) -> None:
+    """Compare solvers with and without relaxation at equal NFE, from the same noise.
+
+    A bench of one model without controls, and a picture of it. Started again it goes on.
+    """
+    from ..compare import compare
+
+    compare(results, network, compared, measuring, device)

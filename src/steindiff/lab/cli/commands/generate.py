@@ -1,0 +1,54 @@
+"""`steindiff generate`: many images, on one process or many, the same bytes every time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import typer
+
+from ..options import DeviceOption, Labelled, Sampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSet:
+    """Which images, where and in which form."""
+
+    panel: ClassVar[str] = "Images"
+    out: Annotated[Path, typer.Option(help="Folder for the images; new, or of an earlier run.")]
+    count: Annotated[int, typer.Option(min=1, help="Images.")] = 50_000
+    first_seed: Annotated[int, typer.Option(min=0, help="Image k has seed FIRST_SEED + k.")] = 0
+    format: Annotated[
+        str, typer.Option(help="png (folders), npz (shards) or wds (WebDataset tars).")
+    ] = "png"
+    shard_size: Annotated[int, typer.Option(min=1, help="Images a shard.")] = 1000
+    verify: Annotated[
+        bool, typer.Option(help="Read the shards that are there, or only look at their sizes.")
+    ] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """Where, how many at a time, and whether compiled."""
+
+    panel: ClassVar[str] = "Computing"
+    device: DeviceOption = "auto"
+    batch: Annotated[
+        int, typer.Option(min=1, help="Images at a time; at least 16 are computed.")
+    ] = 100
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the network; may change the last bits.")
+    ] = False
+
+
+def generate(images: ImageSet, network: Labelled, sampling: Sampling, batches: Batches) -> None:
+    """Generate images into a folder: PNG files, NPZ shards or WebDataset tars.
+
+    Started again, the same command goes on where it was. For several processes or machines:
+    torchrun --nproc-per-node 2 -m steindiff generate ..., or accelerate launch -m steindiff ...
+    The bytes do not depend on the number of processes.
+    """
+    from ..generate import generate
+
+    generate(images, network, sampling, batches)

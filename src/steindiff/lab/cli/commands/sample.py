@@ -1,0 +1,64 @@
+"""`steindiff sample`: images from a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import typer
+
+from ..options import (
+    BatchOption,
+    DeviceOption,
+    EdmOption,
+    Labelled,
+    OverwriteOption,
+    Sampling,
+    TrustOption,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Where the images go, and which they are."""
+
+    panel: ClassVar[str] = "Images"
+    out: Annotated[
+        Path | None, typer.Option(help="PNG file for a grid of the images.", show_default="no file")
+    ] = None
+    npz: Annotated[
+        Path | None,
+        typer.Option(
+            help="NPZ file for images (uint8, N H W C), seeds and labels.", show_default="no file"
+        ),
+    ] = None
+    seeds: Annotated[str, typer.Option(help="One image a seed, such as 0-15,20.")] = "0-29"
+    overwrite: OverwriteOption = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnyNetwork(Labelled):
+    """A shipped model, a file of weights, or an EDM network."""
+
+    edm: EdmOption = None
+    trust: TrustOption = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """Where, and how many at a time."""
+
+    panel: ClassVar[str] = "Computing"
+    device: DeviceOption = "auto"
+    batch: BatchOption = 128
+
+
+def sample(pictures: Pictures, network: AnyNetwork, sampling: Sampling, batches: Batches) -> None:
+    """Sample images: a PNG grid, an NPZ file, or both.
+
+    Says in the end with which solver, coefficient and levels.
+    """
+    from ..sample import sample
+
+    sample(pictures, network, sampling, batches)

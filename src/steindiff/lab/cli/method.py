@@ -1,0 +1,146 @@
+"""How a command samples: what its options say, and what is chosen where they say nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import typer
+from torch import Tensor
+
+from ...solvers import Solver
+from ...stein import Coefficient, Relaxed
+from ..specs import calibrated_text, make_schedule, parse_coefficient, parse_solver
+from .options import STEPS, Sampling
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to sample, in the texts that options and grids use.
+
+    Attributes:
+        solver, coefficient: as `parse_solver` and `parse_coefficient` read them.
+        schedule: a name of `SCHEDULES`.
+        sigma_min: lowest level above 0.
+        final: where the levels end: "sigma_min" or "zero".
+    """
+
+    solver: str
+    coefficient: str
+    schedule: str
+    sigma_min: float
+    final: str
+
+
+def _default_method(steps: int, guidance: float) -> Method:
+    """What is sampled with where nothing is said."""
+    return Method("ipndm", "energy", "karras", 0.002, "sigma_min")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A method with its steps and start, ready to run.
+
+    Attributes:
+        method: its texts.
+        steps: solver steps. sigma_max: level of the start.
+        solver, coefficient: the objects.
+    """
+
+    method: Method
+    steps: int
+    sigma_max: float
+    solver: Solver
+    coefficient: Coefficient | None
+
+    def levels(self) -> Tensor:
+        """(steps + 1,) float64: the noise levels."""
+        method = self.method
+        return make_schedule(
+            method.schedule, self.steps, method.sigma_min, self.sigma_max, method.final
+        )
+
+    def described(self, sigmas: Tensor) -> str:
+        """Two lines: what sampled, and on which levels."""
+        levels = " ".join(f"{sigma:.3g}" for sigma in sigmas.tolist())
+        return (
+            f"solver {self.method.solver}, coefficient {self.method.coefficient}, schedule "
+            f"{self.method.schedule}, {self.steps} steps\nlevels {levels}"
+        )
+
+
+def choose(options: Sampling, guidance: float) -> Chosen:
+    """The method of the options; what they leave open suits the steps and the guidance.
+
+    Raises:
+        ValueError: unknown names; --calibration without --solver calibrated; --steps and --nfe
+            both, or --nfe where a step is more than one model call.
+    """
+    steps = one_of(options.steps, options.nfe)
+    default = _default_method(steps, guidance)
+    method = Method(
+        _with_calibration(_or(options.solver, default.solver), options.calibration),
+        _or(options.coefficient, default.coefficient),
+        _or(options.schedule, default.schedule),
+        _or(options.sigma_min, default.sigma_min),
+        _or(options.final, default.final),
+    )
+    solver, coefficient = parse_solver(method.solver), parse_coefficient(method.coefficient)
+    if options.nfe is not None:
+        check_nfe_alias(options.nfe, method.solver, solver, coefficient)
+    return Chosen(method, steps, options.sigma_max, solver, coefficient)
+
+
+def _or(given: T | None, default: T) -> T:
+    return default if given is None else given
+
+
+def one_of(steps: int | None, nfe: int | None) -> int:
+    """The number of steps from --steps and its alias --nfe, of which one may be given."""
+    if steps is not None and nfe is not None:
+        raise ValueError(f"--steps {steps} and --nfe {nfe} are both given; --steps is enough")
+    if steps is not None:
+        return steps
+    return STEPS if nfe is None else nfe
+
+
+def check_nfe_alias(
+    nfe: int, text: str, solver: Solver, coefficient: Coefficient | None = None
+) -> None:
+    """Lets --nfe stand for --steps, with a hint, where a step is one model call.
+
+    Raises:
+        ValueError: a step of the solver, named by `text`, takes more calls.
+    """
+    calls = calls_per_step(solver, coefficient)
+    if calls != 1:
+        raise ValueError(
+            f"--nfe is {nfe}, a number of model calls; {text} takes {calls} a step: pass "
+            f"--steps {max(1, nfe // calls)} for {max(1, nfe // calls) * calls} calls"
+        )
+    note_alias("--steps", "--nfe", nfe)
+
+
+def note_alias(name: str, alias: str, value: int) -> None:
+    """Says on standard error what an option is called that was given by its other name."""
+    typer.echo(f"Note: {alias} {value} is {name} {value} here.", err=True)
+
+
+def calls_per_step(solver: Solver, coefficient: Coefficient | None) -> int:
+    """Model calls of a step, those of the coefficient included."""
+    method = solver if coefficient is None else Relaxed(solver, coefficient)
+    return method.calls_per_step
+
+
+def _with_calibration(solver: str, calibration: Path | None) -> str:
+    """The solver's text with the file of its calibration in it."""
+    if calibration is None:
+        return solver
+    if solver != "calibrated":
+        raise ValueError(
+            f"--calibration {calibration} is for --solver calibrated; the solver is {solver!r}"
+        )
+    return calibrated_text(calibration)

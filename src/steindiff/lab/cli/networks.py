@@ -1,0 +1,85 @@
+"""The networks that commands sample from: shipped, from a file, guided, or of an EDM pickle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..._files import sha256
+from ...adapters.edm import EDMDenoiser, from_edm, load_edm_pickle
+from ...denoisers import ClassifierFreeGuidance, Denoiser
+from ...models import MODELS, UNetDenoiser, load_model
+from ..specs import parse_range
+from .commands.sample import AnyNetwork
+from .method import Chosen
+from .options import MODEL
+
+Network = UNetDenoiser | EDMDenoiser
+
+
+def load_network(asked: AnyNetwork, device: torch.device) -> Network:
+    """The network of --model or of --edm.
+
+    Raises:
+        ValueError: options that do not go together; a pickle that asks for more than tensors
+            without --trust; a network that does not say what it samples, or samples latents.
+    """
+    edm = asked.edm
+    if edm is None:
+        if asked.trust:
+            raise ValueError("--trust is for --edm PATH, which is missing")
+        return load_model(asked.model, device=device)
+    if asked.model != MODEL:
+        raise ValueError(f"--model {asked.model} and --edm {edm} are both given; one is needed")
+    if asked.guidance != 1:
+        raise ValueError(
+            f"--guidance is {asked.guidance}; EDM networks have no label for 'no class' that they "
+            "were trained with (autoguidance: steindiff.adapters.edm.from_edm)"
+        )
+    net = from_edm(load_edm_pickle(edm, trust=asked.trust).to(device))
+    if net.sample_shape is None:
+        raise ValueError(f"{edm} holds a network without img_channels and img_resolution")
+    if net.sample_shape[0] not in (1, 3):
+        raise ValueError(
+            f"{edm} samples {net.sample_shape[0]} channels: latents, which need their decoder; "
+            "images of 1 or 3 channels are written here"
+        )
+    return net
+
+
+def guided(net: UNetDenoiser, guidance: float) -> Denoiser:
+    """The network under classifier-free guidance; 1 is the plain conditional network."""
+    if guidance == 1:
+        return net
+    return ClassifierFreeGuidance(net, guidance, {"class_labels": net.null_label})
+
+
+def number_of_classes(net: Network) -> int:
+    """How many classes a network has; 0 for none."""
+    return (net.label_dim or 0) if isinstance(net, EDMDenoiser) else net.config.num_classes
+
+
+def class_labels(net: UNetDenoiser, classes: str | None) -> list[int]:
+    """The labels that an option asks for, or all that the network has."""
+    known = net.config.num_classes
+    labels = parse_range(classes, "classes") if classes else list(range(known))
+    if max(labels) >= known:
+        raise ValueError(f"classes is {classes!r}; this model has the classes 0 to {known - 1}")
+    return labels
+
+
+def model_hash(model: str) -> str:
+    """SHA-256 of the weights' file of a model, shipped or not."""
+    return MODELS[model]["denoiser"]["sha256"] if model in MODELS else sha256(Path(model))
+
+
+def within_levels(net: Network, chosen: Chosen) -> Tensor:
+    """The levels of a method, within those that an EDM network says it was made for."""
+    if not isinstance(net, EDMDenoiser):
+        return chosen.levels()
+    method = replace(chosen.method, sigma_min=max(chosen.method.sigma_min, net.sigma_min))
+    sigma_max = min(chosen.sigma_max, net.sigma_max)
+    return net.round_sigma(replace(chosen, method=method, sigma_max=sigma_max).levels())

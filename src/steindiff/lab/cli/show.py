@@ -1,0 +1,67 @@
+"""Prints tables, in the format that was asked for, and what their signs mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import typer
+from rich.console import Console
+
+from ..tables import Table, plain_table, render
+
+FORMATS = {"table": "terminal", "csv": "csv", "markdown": "markdown", "latex": "latex"}
+"""What --format may be, and what `render` calls it."""
+
+
+def check_format(format: str) -> None:
+    """Raises ValueError for a format that `show` does not know."""
+    if format not in FORMATS:
+        raise ValueError(f"format is {format!r}; one of {', '.join(FORMATS)} is needed")
+
+
+def show(tables: Iterable[Table], format: str, signs: Mapping[str, str] | None = None) -> None:
+    """Prints tables on standard output; under each in a terminal stands what its signs mean.
+
+    Args:
+        tables: a blank line stands between two.
+        format: of `FORMATS`.
+        signs: what the signs mean that stand beside entries.
+
+    Raises:
+        ValueError: an unknown format.
+    """
+    check_format(format)
+    for index, table in enumerate(tables):
+        if index:
+            typer.echo()
+        shown = render(table, cast(Any, FORMATS[format]))
+        if isinstance(shown, str):
+            typer.echo(shown.rstrip("\n"))
+            continue
+        Console().print(shown)
+        if line := legend(table, signs or {}):
+            Console().print(line, style="dim", highlight=False)
+
+
+def legend(table: Table, signs: Mapping[str, str]) -> str:
+    """What those of the signs mean that stand in the table, in a line; empty if none do."""
+    said = " ".join(entry.marked for row in table.rows for entry in row)
+    return "  ".join(f"{sign} {meaning}" for sign, meaning in signs.items() if sign in said)
+
+
+def remark(text: str, format: str) -> None:
+    """Prints a sentence beside the tables: on standard error where they are data for a program."""
+    typer.echo(text, err=format != "table")
+
+
+def texts(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table of texts, under a title."""
+    table = plain_table(headings, rows)
+    return replace(table, title=title, columns=[c._replace(words=True) for c in table.columns])
+
+
+def figures(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table of figures, named in its first column, under a title."""
+    return replace(plain_table(headings, rows), title=title)
