@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Whatever pip's own settings say, what is tested is what constraints.txt pins.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test docs figures paper ablation research overhead diffusers install clean
+.PHONY: demo test docs site figures paper ablation research overhead diffusers install clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,9 @@ test: install
 
 docs: install
 	$(BIN)/python docs/build.py
+
+site: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 figures: install
 	$(BIN)/python docs/figures/published_coefficient.py

@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and docs/*.md from the committed result files.
+"""Writes the tables of README.md and docs/ from the committed result files.
 
     python docs/build.py            (make docs)
 
@@ -52,7 +52,7 @@ def mixtures() -> list[Cell]:
 
 
 def short() -> str:
-    """Every solver on its usual schedule at 5 NFE."""
+    """Every solver on its usual schedule at 5 NFE, without the variants of lowered order."""
     rows = [
         [
             title(cell["solver"]),
@@ -62,9 +62,35 @@ def short() -> str:
             change_entry(cell, "energy"),
         ]
         for cell in images(1.0)
-        if cell["usual"] and cell["nfe"] == 5
+        if cell["usual"] and cell["nfe"] == 5 and "lower_order_final" not in cell["solver"]
     ]
-    return markdown(["5 NFE", "schedule", "alone", "with SteinDiff", "change [95%]"], rows)
+    return (
+        markdown(["5 NFE", "schedule", "alone", "with SteinDiff", "change [95%]"], rows)
+        + f"\n\n{MARKED}"
+    )
+
+
+MARKED = "Bold: the 95% interval of a paired bootstrap lies on one side."
+"""Stands under tables of changes."""
+
+
+def choose() -> str:
+    """The recommended settings where they were measured."""
+    found = json.loads((RESULTS / "diffusers.json").read_text())["cells"]
+    flow = [cell for cell in found if cell["solver"] == "flow UniPC-2, shift 3"]
+    alone = paper(model="fashion-mnist", guidance=1.0, solver="ipndm:3", schedule="vp_time")
+    guided = paper(model="fashion-mnist", guidance=2.0, solver="unipc:2", schedule="log_snr")
+    places = {
+        "iPNDM-3 on VP time, no guidance": alone,
+        "UniPC-2 on log-SNR, guidance 2": guided,
+        "diffusers' UniPC-2 on flow levels, shift 3, no guidance": flow,
+    }
+    rows = [
+        [label, str(cell["nfe"]), *_peer(cell, cell["nfe"])]
+        for label, cells in places.items()
+        for cell in cells
+    ]
+    return f"{markdown(['setting', 'NFE', 'alone → relaxed', 'change [95%]'], rows)}\n\n{MARKED}"
 
 
 def verdicts() -> str:
@@ -386,7 +412,7 @@ def alternatives() -> str:
 
 
 def peers(name: str, *nfes: int) -> str:
-    """Schedulers of diffusers, plain and stabilised, side by side for each NFE."""
+    """Schedulers of diffusers, plain and relaxed, side by side for each NFE."""
     found = json.loads((RESULTS / f"{name}.json").read_text())
     cells = {(cell["solver"], cell["nfe"]): cell for cell in found["cells"]}
     rows = []
@@ -417,14 +443,14 @@ def peers(name: str, *nfes: int) -> str:
 
 
 def _best_peers(cells: Sequence[Cell], nfes: Sequence[int]) -> str:
-    """The best plain and the best stabilised scheduler of each NFE."""
+    """The best plain and the best relaxed scheduler of each NFE."""
     parts = []
     for nfe in nfes:
         peers = [cell for cell in cells if cell["nfe"] == nfe]
         best = [min(peers, key=lambda cell: _distance(cell, rule)) for rule in ("base", "energy")]
         plain, relaxed = (_distance(c, r) for c, r in zip(best, ("base", "energy"), strict=True))
         parts.append(
-            f"{nfe} NFE: {figure(plain)} ({best[0]['solver']}), stabilised {figure(relaxed)} "
+            f"{nfe} NFE: {figure(plain)} ({best[0]['solver']}), relaxed {figure(relaxed)} "
             f"({best[1]['solver']}), {_percent(relaxed / plain)}"
         )
     return f"Best against best, {'; '.join(parts)}."
@@ -432,7 +458,7 @@ def _best_peers(cells: Sequence[Cell], nfes: Sequence[int]) -> str:
 
 def _peer(cell: Cell, nfe: int) -> list[str | Entry]:
     base, relaxed = (figure(_distance(cell, rule)) for rule in ("base", "energy"))
-    calls = "" if cell["calls"] == nfe else f" ({cell['calls']})"
+    calls = "" if cell.get("calls", nfe) == nfe else f" ({cell['calls']})"
     return [f"{base} → {relaxed}{calls}", change_entry(cell, "energy")]
 
 
@@ -458,7 +484,7 @@ RUNS = {
     "mixture-dpmpp_2m": "DPM++ 2M, mixture",
     "mixture-euler": "Euler, mixture",
 }
-"""The diagnoses that docs/theory.md shows side by side, the first with all its figures."""
+"""The diagnoses that docs/theory/measured.md shows side by side, the first with all its figures."""
 _SHORT = {
     Outcome.HOLDS: "holds",
     Outcome.CONDITIONS: "conditions",
@@ -568,6 +594,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "diffusers-guided": lambda: peers("diffusers-guided", 5, 8),
     "schedulers": schedulers,
     "refused": refused,
+    "choose": choose,
     "short": short,
     "verdicts": verdicts,
     "worse": worse,
@@ -593,9 +620,10 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def main() -> None:
-    names = ("results", "research", "calibration", "diffusers", "theory")
-    for page in (DOCS.parent / "README.md", *(DOCS / f"{name}.md" for name in names)):
+    for page in (DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))):
         text = page.read_text()
+        if "<!-- table" not in text:
+            continue
         new = re.sub(
             r"<!-- table ([\w-]+) -->.*?<!-- end -->",
             lambda match: f"<!-- table {match[1]} -->\n{TABLES[match[1]]()}\n<!-- end -->",

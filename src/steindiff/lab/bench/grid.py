@@ -155,7 +155,7 @@ def sigmas_of(cell: Cell, grid: Grid) -> Tensor:
 
 
 def load_grid(path: Path) -> Grid:
-    """The grid of a TOML file: settings at the top, axes in `[[cells]]` blocks (docs/bench.md).
+    """The grid of a TOML file: settings, and axes in `[[cells]]` (docs/evidence/bench.md).
 
     Raises:
         FileNotFoundError: no such file.
