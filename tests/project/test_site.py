@@ -74,6 +74,11 @@ def test_the_api_pages_show_every_argument_by_its_name(site: Path) -> None:
         assert re.search(rf"<code>{name}</code>", text), name
 
 
+def test_inner_products_of_docstrings_are_not_lost(site: Path) -> None:
+    text = (site / "api/stein.html").read_text()
+    assert "⟨x, x - D⟩/(d sigma^2)" in text  # kappa, of a record
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize(
@@ -86,5 +91,5 @@ def test_the_api_pages_show_every_argument_by_its_name(site: Path) -> None:
 )  # fmt: skip
 def test_no_page_scrolls_sideways(site: Path, name: str, width: int, tmp_path: Path) -> None:
     layout = lay_out(site / f"{name}.html", width, tmp_path)
-    assert layout.client == width
-    assert layout.scroll <= width
+    assert width - 20 <= layout.client <= width  # a scroll bar takes the rest
+    assert layout.scroll <= layout.client
