@@ -9,11 +9,13 @@ from __future__ import annotations
 import html
 import posixpath
 import re
+from pathlib import Path
 from typing import Any
 
 from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
 
+ROOT = Path(__file__).parents[1]
 FORMULA = re.compile(
     r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<latex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL
 )
@@ -30,7 +32,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     def outside(link: re.Match[str]) -> str:
         path = posixpath.normpath(posixpath.join("docs", here, link["target"]))
         inside = files.get_file_from_path(posixpath.relpath(path, "docs"))
-        if inside is not None and not inside.inclusion.is_excluded():
+        in_the_site = inside is not None and not inside.inclusion.is_excluded()
+        if in_the_site or not (ROOT / path).exists():  # MkDocs itself warns of what is nowhere
             return link[0]
         return f"{config.extra['repository']}/blob/main/{path}{link['anchor'] or ''}"
 
