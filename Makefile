@@ -9,7 +9,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 # Whatever pip's own settings say, what is tested is what constraints.txt pins.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo lint test test-all docs figures paper ablation research overhead diffusers install clean
+.PHONY: demo lint test test-all docs site figures paper ablation research overhead diffusers install clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -39,6 +39,9 @@ test-all: lint
 
 docs: install
 	$(BIN)/python docs/build.py
+
+site: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 figures: install
 	$(BIN)/python docs/figures/published_coefficient.py

@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and docs/*.md from the committed result files.
+"""Writes the tables of README.md and docs/ from the committed result files.
 
     python docs/build.py            (make docs)
 
@@ -71,7 +71,7 @@ def mixtures() -> list[CellResult]:
 
 
 def short() -> str:
-    """Every solver on its usual schedule at 5 NFE."""
+    """Every solver on its usual schedule at 5 NFE, without the variants of lowered order."""
     rows = [
         [
             solver_title(cell.solver),
@@ -81,9 +81,36 @@ def short() -> str:
             change_entry(cell, "energy"),
         ]
         for cell in images(1.0)
-        if cell.usual and cell.nfe == 5
+        if cell.usual and cell.nfe == 5 and "lower_order_final" not in cell.solver
     ]
-    return markdown(["5 NFE", "schedule", "alone", "with SteinDiff", "change [95%]"], rows)
+    return (
+        markdown(["5 NFE", "schedule", "alone", "with SteinDiff", "change [95%]"], rows)
+        + f"\n\n{MARKED}"
+    )
+
+
+MARKED = "Bold: the 95% interval of a paired bootstrap lies on one side."
+"""Stands under tables of changes."""
+
+
+def choose() -> str:
+    """The recommended settings where they were measured."""
+    found = read_json(RESULTS / "diffusers.json", SchedulerResults).cells
+    places = {
+        "iPNDM-3 on VP time, no guidance": paper(
+            model="fashion-mnist", guidance=1.0, solver="ipndm:3", schedule="vp_time"
+        ),
+        "UniPC-2 on log-SNR, guidance 2": paper(
+            model="fashion-mnist", guidance=2.0, solver="unipc:2", schedule="log_snr"
+        ),
+        "diffusers' UniPC-2 on flow levels, shift 3, no guidance": [
+            cell for cell in found if cell.solver == "flow UniPC-2, shift 3"
+        ],
+    }
+    rows = [
+        [label, str(cell.nfe), *_pair(cell)] for label, cells in places.items() for cell in cells
+    ]
+    return f"{markdown(['setting', 'NFE', 'alone → relaxed', 'change [95%]'], rows)}\n\n{MARKED}"
 
 
 def verdicts() -> str:
@@ -406,6 +433,12 @@ def _peer(cell: SchedulerCell, nfe: int) -> list[str | Entry]:
     return [f"{base} → {relaxed}{calls}", change_entry(cell, "energy")]
 
 
+def _pair(cell: CellRecord) -> list[str | Entry]:
+    """The distances of a cell, alone and relaxed, and the change."""
+    base, relaxed = (figure(_distance(cell, rule)) for rule in ("base", "energy"))
+    return [f"{base} → {relaxed}", change_entry(cell, "energy")]
+
+
 def schedulers() -> str:
     """What the adapter supports."""
     from steindiff.adapters.diffusers import SUPPORTED
@@ -428,7 +461,7 @@ RUNS = {
     "mixture-dpmpp_2m": "DPM++ 2M, mixture",
     "mixture-euler": "Euler, mixture",
 }
-"""The diagnoses that docs/theory.md shows side by side, the first with all its figures."""
+"""The diagnoses that docs/theory/measured.md shows side by side, the first with all its figures."""
 _SHORT = {
     Grade.HOLDS: "holds",
     Grade.CONDITIONS: "conditions",
@@ -548,6 +581,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "diffusers-guided": lambda: peers("diffusers-guided", 5, 8),
     "schedulers": schedulers,
     "refused": refused,
+    "choose": choose,
     "short": short,
     "verdicts": verdicts,
     "worse": worse,
@@ -573,9 +607,10 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def main() -> None:
-    names = ("results", "research", "calibration", "diffusers", "theory")
-    for page in (DOCS.parent / "README.md", *(DOCS / f"{name}.md" for name in names)):
+    for page in (DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))):
         text = page.read_text()
+        if "<!-- table" not in text:
+            continue
         new = re.sub(
             r"<!-- table ([\w-]+) -->.*?<!-- end -->",
             lambda match: f"<!-- table {match[1]} -->\n{TABLES[match[1]]()}\n<!-- end -->",

@@ -1,6 +1,6 @@
 """Stable Diffusion 3 or Flux with few steps: python THIS_FILE MODEL, a folder or a hub id.
 
-Meant for 8 to 15 steps: the more there are, the less is left for SteinDiff to correct. Models
+Begin with 10 steps: the more there are, the less is left for SteinDiff to correct. Models
 distilled to 1 to 4 steps (schnell, turbo) do not follow the ODE that SteinDiff is for: leave
 their scheduler as it is.
 """

@@ -1,7 +1,6 @@
 """Stable Diffusion XL with few steps: python THIS_FILE MODEL, a folder or a hub id.
 
-Meant for 8 to 15 steps: Euler needs more of them than solvers of higher order, and the more there
-are, the less is left for SteinDiff to correct.
+Begin with 10 steps: the more there are, the less is left for SteinDiff to correct.
 """
 # pyright: reportPrivateImportUsage=false, reportAttributeAccessIssue=false, reportCallIssue=false
 

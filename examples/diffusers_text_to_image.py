@@ -1,6 +1,6 @@
 """Stable Diffusion 1.x or 2.x with few steps: python THIS_FILE MODEL, a folder or a hub id.
 
-Meant for 6 to 10 steps: the more there are, the less is left for SteinDiff to correct.
+Begin with 10 steps: the more there are, the less is left for SteinDiff to correct.
 """
 # pyright: reportPrivateImportUsage=false, reportAttributeAccessIssue=false, reportCallIssue=false
 
@@ -16,7 +16,7 @@ def main() -> None:
     """Samples one image and saves it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", help="folder or hub id of a Stable Diffusion pipeline")
-    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--prompt", default="a lighthouse on a cliff at dawn, oil painting")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="text_to_image.png")

@@ -1,4 +1,4 @@
-"""What docs/research.md rests on: the response to noise left behind, and rules on unlike networks.
+"""What docs/evidence/research.md rests on: noise left behind, and rules on unlike networks.
 
     python research/explore.py gains     (about 10 minutes on two cores)
     python research/explore.py rules     (about 30 minutes)

@@ -1,6 +1,6 @@
 """What docs/evidence/recipe.md rests on: `steps=N` and the pilot beside every plain choice.
 
-    python research/recipe.py plain     8 solvers x 6 schedules, alone
+    python research/recipe.py plain     8 solvers x 7 schedules, alone
     python research/recipe.py recipe    `sd.recipe`, and its parts left out one by one
     python research/recipe.py pilot     `sd.pilot` on 64 other noises, judged on these
     python research/recipe.py table     the figures, as Markdown
@@ -35,7 +35,7 @@ LOWEST, HIGHEST = 0.002, 80.0
 SOLVERS = (
     "euler", "dpmpp_2m", "dpmpp_3m", "unipc:2", "unipc:3", "ipndm:3", "ipndm:4", "deis:order=3",
 )  # fmt: skip
-SCHEDULES = ("karras", "log_snr", "flow 1", "flow 2", "flow 3", "flow 5")
+SCHEDULES = ("karras", "log_snr", "flow 1", "flow 2", "flow 3", "flow 5", "vp_time")
 FIXED = "ipndm:4 on karras"  # the plain choice that is named in advance
 
 

@@ -259,7 +259,7 @@ def test_our_nodes_in_a_workflow_run(name: str) -> None:
 
 
 def test_the_page_names_every_sampler_that_is_relaxed() -> None:
-    page = (ROOT / "docs" / "comfyui.md").read_text()
+    page = (ROOT / "docs/use/comfyui.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE)
     assert rows == ["euler", "ddim", "heun", "dpmpp_2m", "ipndm", "deis", "uni_pc", "uni_pc_bh2"]
     assert "stand-in" in page

@@ -83,7 +83,7 @@ class Calibrated(_Scaled):
     alone relaxes Euler with gamma = 1 + c. The first step has only c, the second a and c. Into
     sigma = 0 the step is x' = D and has no scalars.
 
-    Source: this project (docs/calibration.md). `steindiff.calibrate` makes it.
+    Source: this project (docs/use/calibration.md). `steindiff.calibrate` makes it.
 
     Attributes:
         levels: the noise levels that the scalars are for, decreasing; the last may be 0.
@@ -130,7 +130,7 @@ class Shared(_Scaled):
     """`Calibrated` with the scalars that fit unlike networks together: the shared prior.
 
     One call a step. It exists for the levels of the usual schedules only; others are refused by
-    name. Source: this project (docs/calibration.md).
+    name. Source: this project (docs/use/calibration.md).
     """
 
     def init(self, x: Tensor, sigmas: Sequence[float]) -> CalibratedState:

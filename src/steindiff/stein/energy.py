@@ -80,8 +80,8 @@ class Energy(Coefficient):
 
     Assumes nothing of the data. Costs no model call. Everything is per sample.
 
-    Source: this project (docs/method.md, sections 3 to 5); relaxation towards a Stein target is
-    Li & Zeng 2026, arXiv 2606.07835. The flags leave one part out each, for ablation.
+    Source: this project (docs/theory/method.md, sections 3 to 5); relaxation towards a Stein target
+    is Li & Zeng 2026, arXiv 2606.07835. The flags leave one part out each, for ablation.
 
     Args:
         trust: bound of the noise that a step leaves behind, in units of sigma'; `inf` removes it.

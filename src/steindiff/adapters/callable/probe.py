@@ -66,12 +66,12 @@ def probe(
     """Samples in a few steps and looks whether the denoiser can be a posterior mean.
 
     By Stein's identity kappa = <x, x - D>/(d sigma^2) is 1 in the mean, at all levels, for any data
-    (docs/method.md). A denoiser of `from_function` is also read by every other convention that is
-    in use; of those under which kappa is near 1 at all levels, the likeliest is the one that both
-    keeps the most signal and removes the most noise: a network that is misunderstood tends to
-    answer with a mean.
+    (docs/theory/method.md). A denoiser of `from_function` is also read by every other convention
+    that is in use; of those under which kappa is near 1 at all levels, the likeliest is the one
+    that both keeps the most signal and removes the most noise: a network that is misunderstood
+    tends to answer with a mean.
 
-    What cannot be told is in docs/edm.md. With guidance kappa is not 1: probe without.
+    What cannot be told is in docs/use/network.md. With guidance kappa is not 1: probe without.
 
     Args:
         denoiser: D(x, sigma, **conditioning).

@@ -199,7 +199,7 @@ def cell_id(cell: Cell | CellAxes) -> str:
 
 
 def load_grid(path: Path) -> Grid:
-    """The grid of a TOML file: settings at the top, axes in `[[cells]]` blocks (docs/bench.md).
+    """The grid of a TOML file: settings, and axes in `[[cells]]` (docs/evidence/bench.md).
 
     Raises:
         FileNotFoundError: no such file.

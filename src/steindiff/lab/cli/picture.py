@@ -1,10 +1,10 @@
-"""Pictures: a plain grid, and base beside relaxed beside the fine solution."""
+"""Pictures: a plain grid, and solvers alone and relaxed beside the fine solution."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -37,33 +37,87 @@ class Row(NamedTuple):
     colour: str
 
 
-def comparison(
-    rows: Sequence[Row], columns: Sequence[str], title: str, caption: str, cell: float = 0.92
-) -> Figure:
-    """A labelled picture; column k of every row started from the same noise."""
-    left, top, bottom = 2.9, 1.0, 0.75
-    width, height = left + cell * len(columns) + 0.15, top + cell * len(rows) + bottom
-    figure = Figure(figsize=(width, height), dpi=110, facecolor="white")
-    figure.text(0.015, 1 - 0.3 / height, title, fontsize=15, weight="bold", va="center")
-    for r, row in enumerate(rows):
-        base = bottom + cell * (len(rows) - 1 - r)
-        middle = (base + cell / 2) / height
-        figure.text(
-            0.015, middle + 0.14 / height, row.title, fontsize=11.5, color=row.colour,
-            weight="bold", va="center",
+SHOWN, DIFFERENCES = 7, 4
+"""Columns of images, and columns of their differences to the last row."""
+CELL, LEFT, GAP, RIGHT, TOP, BOTTOM = 0.92, 2.9, 0.25, 0.95, 1.25, 0.95  # inches
+
+
+def comparison(rows: Sequence[Row], columns: Sequence[str], title: str, caption: str) -> Figure:
+    """A labelled picture of images, and of how they differ from the reference.
+
+    Column k of every row started from the same noise. The reference is drawn first, so that it
+    stands beside what is nearest to be judged; to the right of the other rows are their differences
+    to it and the root mean square of these over all images, in units of the data, which lie in
+    [-1, 1].
+
+    Args:
+        rows: what is compared; the last is the reference.
+        columns: names of the columns.
+        title: heading of the picture.
+        caption: what stands under it.
+    """
+    shown, compared = min(SHOWN, len(columns)), min(DIFFERENCES, len(columns))
+    sheet = _Sheet(len(rows), shown, compared)
+    sheet.head(title, columns)
+    *others, reference = rows
+    sheet.row(0, reference, None)
+    for position, row in enumerate(others, 1):
+        sheet.row(position, row, reference)
+    sheet.foot(caption)
+    return sheet.figure
+
+
+class _Sheet:
+    """The figure, and where things are on it, in inches from the top left corner."""
+
+    def __init__(self, rows: int, shown: int, compared: int) -> None:
+        self.shown, self.compared = shown, compared
+        self.right = LEFT + CELL * shown + GAP
+        self.width = self.right + CELL * compared + RIGHT
+        self.height = TOP + CELL * rows + BOTTOM
+        self.figure = Figure(figsize=(self.width, self.height), dpi=110, facecolor="white")
+
+    def text(self, x: float, y: float, text: str, size: float, **options: Any) -> None:
+        self.figure.text(
+            x / self.width, 1 - y / self.height, text, fontsize=size, va="center", **options
+        )
+
+    def head(self, title: str, columns: Sequence[str]) -> None:
+        self.text(0.2, 0.35, title, 15, weight="bold")
+        for c in range(self.shown):
+            middle = LEFT + CELL * (c + 0.47)
+            self.text(middle, TOP - 0.12, columns[c], 9, ha="center")
+        for c in range(self.compared):
+            middle = self.right + CELL * (c + 0.47)
+            self.text(middle, TOP - 0.12, columns[c], 9, ha="center")
+        self.text(self.right, TOP - 0.42, "Difference to the fine solution", 11, weight="bold")
+
+    def row(self, position: int, row: Row, reference: Row | None) -> None:
+        top = TOP + CELL * position
+        self.text(0.2, top + CELL / 2 - 0.14, row.title, 11.5, color=row.colour, weight="bold")
+        self.text(0.2, top + CELL / 2 + 0.14, row.subtitle, 9.5)
+        for c in range(self.shown):
+            self.image(LEFT + CELL * c, top, row.images[c], "gray", 0, 255)
+        if reference is None:
+            self.text(self.right, top + CELL / 2, "red: brighter, blue: darker, white: none", 9.5)
+            return
+        difference = (row.images.astype(float) - reference.images.astype(float)) / 127.5
+        for c in range(self.compared):
+            self.image(self.right + CELL * c, top, difference[c], "RdBu_r", -1, 1)
+        end = self.right + CELL * self.compared + 0.05
+        size = math.sqrt(np.mean(difference**2))
+        self.text(end, top + CELL / 2, f"RMS\n{size:.3f}", 9.5, linespacing=1.5)
+
+    def image(
+        self, left: float, top: float, image: np.ndarray, colours: str, low: float, high: float
+    ) -> None:
+        side = 0.94 * CELL
+        axes = self.figure.add_axes(
+            (left / self.width, 1 - (top + side) / self.height, side / self.width,
+             side / self.height)
         )  # fmt: skip
-        figure.text(0.015, middle - 0.14 / height, row.subtitle, fontsize=9.5, va="center")
-        for c, name in enumerate(columns):
-            box = (
-                (left + cell * c) / width,
-                base / height,
-                0.94 * cell / width,
-                0.94 * cell / height,
-            )
-            axes = figure.add_axes(box)
-            axes.imshow(row.images[c].squeeze(), cmap="gray", vmin=0, vmax=255)
-            axes.set_axis_off()
-            if r == 0:
-                axes.set_title(name, fontsize=9, pad=3)
-    figure.text(0.015, 0.32 / height, caption, fontsize=9.5, va="center", linespacing=1.4)
-    return figure
+        axes.imshow(image.squeeze(), cmap=colours, vmin=low, vmax=high)
+        axes.set_axis_off()
+
+    def foot(self, caption: str) -> None:
+        self.text(0.2, self.height - 0.5, caption, 9.5, linespacing=1.4)
