@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+for folder in ("benchmarks", "examples"):
+    sys.path.insert(0, str(Path(__file__).parents[1] / folder))
 
 from diffusers_schedulers import SchedulerCell, SchedulerResults
 from overhead import alternatives_table, solvers_table
