@@ -87,7 +87,7 @@ def trace_paths(
     levels[0], levels[-1] = steps[0], steps[-1]
     exact = torch.stack([fine.at(float(level)) for level in levels])
     few = [
-        sample(mixture, x, steps, solver, rule, return_trajectory=True).trajectory
+        sample(mixture, x, steps, solver, rule, end="none", return_trajectory=True).trajectory
         for rule in (None, coefficient)
     ]
     generator = torch.Generator().manual_seed(seed)

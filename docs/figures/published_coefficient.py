@@ -33,7 +33,9 @@ def gamma(ratio: float, sigma: float) -> float:
     """The coefficient of one Euler step with the exact divergence, pooled over the batch."""
     rule = Published(estimator="exact", gamma_max=None, mean="batch")
     levels = [sigma, ratio * sigma, ratio * sigma / 10]
-    record = sd.sample(mixture(), on_the_marginal(sigma), levels, "euler", rule, record=True).record
+    record = sd.sample(
+        mixture(), on_the_marginal(sigma), levels, "euler", rule, end="none", record=True
+    ).record
     assert record is not None
     return float(record.gamma[0, 0])
 
@@ -63,7 +65,7 @@ def main() -> None:
         errors = []
         for count in steps:
             levels = sd.schedules.karras(count, 0.02, 10.0)
-            error = sd.sample(mixture(), x, levels, "euler", rule).x - fine
+            error = sd.sample(mixture(), x, levels, "euler", rule, end="none").x - fine
             errors.append(error.square().mean().sqrt().item())
         right.plot(steps, errors, "--" if "<=" in name else "-", label=name)
         print(f"{name:24}", [f"{error:.3g}" for error in errors])

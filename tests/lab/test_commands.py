@@ -321,14 +321,23 @@ def test_groups_become_options() -> None:
 def test_what_is_not_said_is_the_default_method() -> None:
     chosen = choose(options.Sampling(), 1.0)
     assert chosen.steps == options.STEPS
-    assert chosen.method == _default_method(options.STEPS, 1.0)
-    assert chosen.levels().tolist() == sd.schedules.karras(5).tolist()
-    assert chosen.solver == sd.IPNDM(order=3)
-    assert chosen.coefficient == sd.Energy()
+    plan = sd.recipe(options.STEPS)
+    assert chosen.method == _default_method(options.STEPS, 1.0, False)
+    assert chosen.levels().tolist() == list(plan.sigmas)
+    assert (chosen.solver, chosen.coefficient) == (plan.solver, plan.coefficient)
+    assert chosen.method.end == plan.end
+    guided = choose(options.Sampling(), 4.0)
+    assert guided.levels().tolist() == list(sd.recipe(options.STEPS, 4.0).sigmas)
+    assert guided.solver == sd.recipe(options.STEPS, 4.0).solver
     part = choose(options.Sampling(steps=7, schedule="log_snr", sigma_min=0.1, final="zero"), 2.0)
     assert part.levels().tolist() == sd.schedules.log_snr(7, 0.1, final="zero").tolist()
-    assert part.solver == sd.IPNDM(order=3)
-    assert choose(options.Sampling(coefficient="none"), 1.0).coefficient is None
+    assert part.solver == sd.recipe(7, 2.0).solver
+    plain = choose(options.Sampling(coefficient="none"), 1.0)
+    assert plain.coefficient is None
+    assert plain.method.end == "none"
+    assert choose(options.Sampling(coefficient="none", end="stein"), 1.0).method.end == "stein"
+    with pytest.raises(ValueError, match=r"end 'stien' is unknown\. Did you mean 'stein'"):
+        choose(options.Sampling(end="stien"), 1.0)
 
 
 def test_nfe_is_steps_where_a_step_is_one_call(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,8 +11,9 @@ from torch import Tensor
 from .._errors import unknown_name
 from ..calibrated import Calibrated, Shared, load_calibration
 from ..schedules import SCHEDULES
-from ..solvers import Solver, resolve_solver
-from ..stein import Coefficient, resolve_coefficient
+from ..solvers import SOLVERS, Solver, resolve_solver
+from ..stein import COEFFICIENTS, Coefficient, resolve_coefficient
+from ..stein.names import NONE
 
 Value = int | float | bool | str
 
@@ -82,6 +83,19 @@ def parse_coefficient(text: str) -> Coefficient | None:
         return None
     name, options = parse_spec(text, "coefficient")
     return _checked(resolve_coefficient(name, **options))
+
+
+def spec_of(thing: Solver | Coefficient | None) -> str:
+    """The text that `parse_solver` or `parse_coefficient` reads as this; for what has a name."""
+    if thing is None:
+        return NONE
+    known = {kind: name for name, kind in (SOLVERS | COEFFICIENTS).items()}
+    options = [
+        f"{one.name}={str(value).lower()}"
+        for one in fields(thing)
+        if (value := getattr(thing, one.name)) != one.default
+    ]
+    return ":".join(part for part in (known[type(thing)], ",".join(options)) if part)
 
 
 def parse_range(text: str, name: str, most: int | None = None) -> list[int]:

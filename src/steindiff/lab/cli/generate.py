@@ -49,13 +49,13 @@ def _prepare(
     check_calibration(chosen.solver, network.model, hashed, network.guidance, sigmas)
     sampler = Sampler(
         guided(net, network.guidance), net.sample_shape, sigmas, chosen.solver,
-        chosen.coefficient, device,
+        chosen.coefficient, chosen.method.end, device,
     )  # fmt: skip
     method = chosen.method
     setting = Setting(
         model_sha256=hashed, solver=repr(chosen.solver), coefficient=method.coefficient,
         steps=chosen.steps, schedule=method.schedule, sigma_min=method.sigma_min,
-        sigma_max=chosen.sigma_max, final=method.final, guidance=network.guidance,
+        sigma_max=chosen.sigma_max, final=method.final, end=method.end, guidance=network.guidance,
         classes=labels, count=images.count, first_seed=images.first_seed, format=images.format,
         shard_size=images.shard_size, batch=batches.batch, compile=batches.compile,
         device=device.type, torch=str(torch.__version__), steindiff=own_version(),

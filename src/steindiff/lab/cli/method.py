@@ -6,15 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 import typer
 from torch import Tensor
 
+from ...recipes import END, recipe
 from ...solvers import Solver
-from ...stein import Coefficient, Relaxed
-from ..specs import calibrated_text, make_schedule, parse_coefficient, parse_solver
+from ...stein import Coefficient, Relaxed, check_end
+from ..specs import calibrated_text, make_schedule, parse_coefficient, parse_solver, spec_of
 from .options import STEPS, Sampling
 
 T = TypeVar("T")
+
+BY_RECIPE = "recipe"
+"""The schedule that `steindiff.recipe` chooses."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +28,10 @@ class Method:
 
     Attributes:
         solver, coefficient: as `parse_solver` and `parse_coefficient` read them.
-        schedule: a name of `SCHEDULES`.
+        schedule: a name of `SCHEDULES`, or `BY_RECIPE`, whose levels know no other option.
         sigma_min: lowest level above 0.
         final: where the levels end: "sigma_min" or "zero".
+        end: the step into sigma = 0, one of `ENDS`.
     """
 
     solver: str
@@ -33,11 +39,16 @@ class Method:
     schedule: str
     sigma_min: float
     final: str
+    end: str
 
 
-def _default_method(steps: int, guidance: float) -> Method:
-    """What is sampled with where nothing is said."""
-    return Method("ipndm", "energy", "karras", 0.002, "sigma_min")
+def _default_method(steps: int, guidance: float, named: bool) -> Method:
+    """The recipe, for where nothing is said; with a schedule in its place if one is `named`."""
+    plan = recipe(steps, guidance)
+    solver, coefficient = spec_of(plan.solver), spec_of(plan.coefficient)
+    if named:
+        return Method(solver, coefficient, "karras", 0.002, "sigma_min", END)
+    return Method(solver, coefficient, BY_RECIPE, 0.002, "zero", plan.end)
 
 
 @dataclass(frozen=True)
@@ -46,19 +57,26 @@ class Chosen:
 
     Attributes:
         method: its texts.
-        steps: solver steps. sigma_max: level of the start.
-        solver, coefficient: the objects.
+        steps: solver steps.
+        sigma_max: level of the start.
+        guidance: that the levels of the recipe are for.
+        solver: the object.
+        coefficient: the object; None for a plain solver.
     """
 
     method: Method
     steps: int
     sigma_max: float
+    guidance: float
     solver: Solver
     coefficient: Coefficient | None
 
     def levels(self) -> Tensor:
         """(steps + 1,) float64: the noise levels."""
         method = self.method
+        if method.schedule == BY_RECIPE:
+            sigmas = recipe(self.steps, self.guidance, self.sigma_max).sigmas
+            return torch.tensor(sigmas, dtype=torch.float64)
         return make_schedule(
             method.schedule, self.steps, method.sigma_min, self.sigma_max, method.final
         )
@@ -68,7 +86,7 @@ class Chosen:
         levels = " ".join(f"{sigma:.3g}" for sigma in sigmas.tolist())
         return (
             f"solver {self.method.solver}, coefficient {self.method.coefficient}, schedule "
-            f"{self.method.schedule}, {self.steps} steps\nlevels {levels}"
+            f"{self.method.schedule}, end {self.method.end}, {self.steps} steps\nlevels {levels}"
         )
 
 
@@ -80,18 +98,20 @@ def choose(options: Sampling, guidance: float) -> Chosen:
             both, or --nfe where a step is more than one model call.
     """
     steps = one_of(options.steps, options.nfe)
-    default = _default_method(steps, guidance)
+    named = (options.schedule, options.sigma_min, options.final) != (None, None, None)
+    default = _default_method(steps, guidance, named)
     method = Method(
         _with_calibration(_or(options.solver, default.solver), options.calibration),
         _or(options.coefficient, default.coefficient),
         _or(options.schedule, default.schedule),
         _or(options.sigma_min, default.sigma_min),
         _or(options.final, default.final),
+        check_end(_or(options.end, "none" if options.coefficient == "none" else default.end)),
     )
     solver, coefficient = parse_solver(method.solver), parse_coefficient(method.coefficient)
     if options.nfe is not None:
         check_nfe_alias(options.nfe, method.solver, solver, coefficient)
-    return Chosen(method, steps, options.sigma_max, solver, coefficient)
+    return Chosen(method, steps, options.sigma_max, guidance, solver, coefficient)
 
 
 def _or(given: T | None, default: T) -> T:

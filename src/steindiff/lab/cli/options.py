@@ -46,6 +46,7 @@ StepsOption = Annotated[
 NfeAliasOption = Annotated[int | None, typer.Option("--nfe", hidden=True)]
 SigmaMinOption = Annotated[float, typer.Option(help="Lowest noise level above 0.")]
 SigmaMaxOption = Annotated[float, typer.Option(help="Noise level of the start.")]
+END_HELP = "Step into sigma = 0: steady, stein, linear, mean or none."
 FINAL_HELP = "Where the levels end: sigma_min or zero."
 BatchOption = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 DeviceOption = Annotated[
@@ -97,6 +98,7 @@ class Sampling:
     ] = None
     sigma_max: SigmaMaxOption = 80.0
     final: Annotated[str | None, typer.Option(help=FINAL_HELP, show_default=BY_RECIPE)] = None
+    end: Annotated[str | None, typer.Option(help=END_HELP, show_default=BY_RECIPE)] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,7 +90,7 @@ def _sample(
             x = sampling.noise(shape, start, seeds[part], device=device)
             conditioning = {"class_labels": labels[part].to(device)} if len(labels) else {}
             result = sampling.sample(
-                denoiser, x, sigmas, chosen.solver, chosen.coefficient,
+                denoiser, x, sigmas, chosen.solver, chosen.coefficient, end=chosen.method.end,
                 conditioning=conditioning, progress=single,
             )  # fmt: skip
             parts.append(to_uint8(result.x))

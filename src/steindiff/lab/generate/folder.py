@@ -37,6 +37,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sigma_min: Level
     sigma_max: Level
     final: str
+    end: str
     guidance: float
     classes: Annotated[tuple[Class, ...], msgspec.Meta(min_length=1)]
     count: Count

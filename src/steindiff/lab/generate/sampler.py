@@ -34,7 +34,10 @@ class Sampler:
         denoiser: on `device`; guided or not.
         shape: of one sample, (C, H, W).
         sigmas: the noise levels.
-        solver, coefficient: as `steindiff.sample` takes them.
+        solver: as `steindiff.sample` takes it.
+        coefficient: as `steindiff.sample` takes it.
+        end: as `steindiff.sample` takes it.
+        device: where the denoiser is.
     """
 
     denoiser: Denoiser
@@ -42,6 +45,7 @@ class Sampler:
     sigmas: Any
     solver: Solver
     coefficient: Coefficient | None
+    end: str
     device: torch.device
 
     def shard(self, setting: Setting, number: int, advance: Callable[[int], object]) -> Shard:
@@ -78,6 +82,7 @@ class Sampler:
             self.sigmas,
             self.solver,
             self.coefficient,
+            end=self.end,
             conditioning={"class_labels": labels},
         )
         return to_uint8(result.x[: len(seeds)])

@@ -56,7 +56,7 @@ class Batch(NamedTuple):
         """The states of a sampling after each of its steps."""
         trajectory = sample(
             self.denoiser, self.x, levels, solver, coefficient,
-            conditioning=self.conditioning, return_trajectory=True,
+            end="none", conditioning=self.conditioning, return_trajectory=True,
         ).trajectory  # fmt: skip
         assert trajectory is not None
         return trajectory[1:]

@@ -84,7 +84,7 @@ def _ends(diagnosis: Diagnosis, steps: int, rule: Coefficient | None) -> Tensor:
     """The samples of so many steps."""
     solver, levels = diagnosis.sampling.solver, diagnosis.levels(steps)
     found = [
-        sample(denoiser, x, levels, solver, rule, conditioning=given).x.cpu()
+        sample(denoiser, x, levels, solver, rule, end="none", conditioning=given).x.cpu()
         for denoiser, x, given in diagnosis.batches(diagnosis.sizes.modes, BATCH)
     ]
     return torch.cat(found)
