@@ -43,7 +43,8 @@ from steindiff.lab.typed import read_json
 DOCS = Path(__file__).parent
 sys.path.append(str(DOCS / "figures"))
 
-import plane  # noqa: E402  (a script beside this one)
+import plane  # noqa: E402  (scripts beside this one)
+import recipe_tables  # noqa: E402
 
 RESULTS = DOCS / "results"
 RESEARCH = DOCS.parent / "research" / "results"
@@ -573,6 +574,7 @@ def _plain(text: str) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    **recipe_tables.TABLES,
     **{f"theory-{name}": partial(theory, name) for name in plane.ALL},
     "theory-summary": theory_summary,
     "theory-mixtures": theory_modes,

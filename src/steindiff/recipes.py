@@ -19,9 +19,9 @@ COEFFICIENT = Energy(two_levels=False, gift=0.2)
 step."""
 
 END = "steady"
-"""The step into sigma = 0 where none is named and the steps are relaxed."""
+"""The step into sigma = 0 where none is named and the steps are relaxed: safe under guidance."""
 
-LEAD = 2.0
+LEAD = 1.25
 """The first step in units of the others, in log sigma: at the highest noise D hardly moves."""
 
 SHIFT = 2.0
@@ -69,11 +69,13 @@ def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe
         )
     if guidance == 1:
         sigmas, solver = leading_levels(steps, low, sigma_max, LEAD), IPNDM(order=3)
+        end = "stein"
         why = f"even in log sigma to {low:g} after a first step {LEAD:g} times as long, then 0"
     else:
         sigmas, solver = flow_levels(steps, SHIFT, sigma_max), UniPC(order=2)
+        end = END
         why = f"guidance {guidance:g}: the levels of a flow of shift {SHIFT:g}"
-    return Recipe(sigmas, solver, COEFFICIENT, END, why)
+    return Recipe(sigmas, solver, COEFFICIENT, end, why)
 
 
 def lowest_level(steps: int) -> float:
