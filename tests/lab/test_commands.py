@@ -322,7 +322,7 @@ def test_what_is_not_said_is_the_default_method() -> None:
     chosen = choose(options.Sampling(), 1.0)
     assert chosen.steps == options.STEPS
     plan = sd.recipe(options.STEPS)
-    assert chosen.method == _default_method(options.STEPS, 1.0, False)
+    assert chosen.method == _default_method(plan, False)
     assert chosen.levels().tolist() == list(plan.sigmas)
     assert (chosen.solver, chosen.coefficient) == (plan.solver, plan.coefficient)
     assert chosen.method.end == plan.end

@@ -10,7 +10,8 @@ import torch
 import typer
 from torch import Tensor
 
-from ...recipes import END, recipe
+from ...pilots import load_pilot
+from ...recipes import END, Recipe, recipe
 from ...solvers import Solver
 from ...stein import Coefficient, Relaxed, check_end
 from ..specs import calibrated_text, make_schedule, parse_coefficient, parse_solver, spec_of
@@ -42,9 +43,8 @@ class Method:
     end: str
 
 
-def _default_method(steps: int, guidance: float, named: bool) -> Method:
+def _default_method(plan: Recipe, named: bool) -> Method:
     """The recipe, for where nothing is said; with a schedule in its place if one is `named`."""
-    plan = recipe(steps, guidance)
     solver, coefficient = spec_of(plan.solver), spec_of(plan.coefficient)
     if named:
         return Method(solver, coefficient, "karras", 0.002, "sigma_min", END)
@@ -62,6 +62,7 @@ class Chosen:
         guidance: that the levels of the recipe are for.
         solver: the object.
         coefficient: the object; None for a plain solver.
+        plan: the recipe that its levels are from, if one was given.
     """
 
     method: Method
@@ -70,13 +71,14 @@ class Chosen:
     guidance: float
     solver: Solver
     coefficient: Coefficient | None
+    plan: Recipe | None = None
 
     def levels(self) -> Tensor:
         """(steps + 1,) float64: the noise levels."""
         method = self.method
         if method.schedule == BY_RECIPE:
-            sigmas = recipe(self.steps, self.guidance, self.sigma_max).sigmas
-            return torch.tensor(sigmas, dtype=torch.float64)
+            plan = self.plan or recipe(self.steps, self.guidance, self.sigma_max)
+            return torch.tensor(plan.sigmas, dtype=torch.float64)
         return make_schedule(
             method.schedule, self.steps, method.sigma_min, self.sigma_max, method.final
         )
@@ -99,7 +101,8 @@ def choose(options: Sampling, guidance: float) -> Chosen:
     """
     steps = one_of(options.steps, options.nfe)
     named = (options.schedule, options.sigma_min, options.final) != (None, None, None)
-    default = _default_method(steps, guidance, named)
+    plan = _piloted(options, steps, guidance, named)
+    default = _default_method(plan or recipe(steps, guidance), named)
     method = Method(
         _with_calibration(_or(options.solver, default.solver), options.calibration),
         _or(options.coefficient, default.coefficient),
@@ -111,7 +114,27 @@ def choose(options: Sampling, guidance: float) -> Chosen:
     solver, coefficient = parse_solver(method.solver), parse_coefficient(method.coefficient)
     if options.nfe is not None:
         check_nfe_alias(options.nfe, method.solver, solver, coefficient)
-    return Chosen(method, steps, options.sigma_max, guidance, solver, coefficient)
+    return Chosen(method, steps, options.sigma_max, guidance, solver, coefficient, plan)
+
+
+def _piloted(options: Sampling, steps: int, guidance: float, named: bool) -> Recipe | None:
+    """The recipe of --pilot, if it is given.
+
+    Raises:
+        ValueError: the pilot was run for another guidance, start or steps, or other levels are
+            asked for as well.
+    """
+    if options.pilot is None:
+        return None
+    if named:
+        raise ValueError(f"--pilot {options.pilot} brings its levels; drop the schedule's options")
+    found = load_pilot(options.pilot)
+    for name, asked, made in (
+        ("guidance", guidance, found.guidance), ("sigma_max", options.sigma_max, found.sigma_max),
+    ):  # fmt: skip
+        if asked != made:
+            raise ValueError(f"{name} is {asked:g}; {options.pilot} is for {name} {made:g}")
+    return found.recipe(steps)
 
 
 def _or(given: T | None, default: T) -> T:

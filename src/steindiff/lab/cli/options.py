@@ -99,6 +99,10 @@ class Sampling:
     sigma_max: SigmaMaxOption = 80.0
     final: Annotated[str | None, typer.Option(help=FINAL_HELP, show_default=BY_RECIPE)] = None
     end: Annotated[str | None, typer.Option(help=END_HELP, show_default=BY_RECIPE)] = None
+    pilot: Annotated[
+        Path | None,
+        typer.Option(help="A file of steindiff pilot: its recipe.", show_default="no file"),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

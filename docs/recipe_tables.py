@@ -1,0 +1,121 @@
+"""The tables of docs/evidence/recipe.md, from research/results/recipe.json."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from steindiff.lab.tables import plain_table, render
+
+RESULTS = Path(__file__).parents[1] / "research" / "results" / "recipe.json"
+FIXED = "ipndm:4 on karras"
+TITLES = {
+    "fashion-mnist": "clothes, U-Net (shipped)",
+    "digits-mixer": "digits, MLP-mixer",
+    "emoji-transformer": "emoji, transformer",
+    "photos-resnet": "photographs, ResNet",
+    "latent-emoji": "emoji latents, flow transformer",
+}
+PARTS = {
+    "recipe": "`steps=N`",
+    "without end": "without the end",
+    "without coefficient": "without the coefficient",
+    "levels alone": "levels and solver alone",
+    FIXED: "iPNDM-4 on Karras, plain",
+    "pilot": "`sd.pilot`",
+}
+
+Cells = Mapping[str, Mapping[str, Any]]
+
+
+def _places(guidance: float) -> Iterator[tuple[str, int, Cells]]:
+    """Network, steps and cells of every place at this guidance."""
+    content = json.loads(RESULTS.read_text())["cells"]
+    for place, cells in content.items():
+        network, scale, steps, *ranked = place.split()
+        if not ranked and float(scale) == guidance and any(" on " in name for name in cells):
+            yield network, int(steps), cells
+
+
+def _sets(cells: Cells) -> list[str]:
+    return [key for key in next(iter(cells.values())) if key not in ("rmse", "about")]
+
+
+def ratios(cells: Cells, name: str) -> list[float]:
+    """To the best plain choice with hindsight, in each feature set by itself."""
+    plain = [figures for key, figures in cells.items() if " on " in key]
+    return [cells[name][key] / min(one[key] for one in plain) for key in _sets(cells)]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def _words(name: str) -> str:
+    solver, _, schedule = name.partition(" on ")
+    return f"{solver} on {schedule}"
+
+
+def networks(guidance: float = 1.0) -> str:
+    """One row a network and number of steps."""
+    rows = []
+    for network, steps, cells in sorted(_places(guidance), key=lambda one: one[1]):
+        first = _sets(cells)[0]
+        plain = [name for name in cells if " on " in name]
+        best = min(plain, key=lambda name: cells[name][first])
+        row = [f"{TITLES[network]}, {steps}", _words(best), f"{cells[best][first]:.3g}"]
+        row.append(f"{cells['recipe'][first]:.3g}")
+        row.append(" / ".join(f"{value:.2f}" for value in ratios(cells, "recipe")))
+        found = ratios(cells, "pilot") if "pilot" in cells else []
+        row.append(" / ".join(f"{value:.2f}" for value in found))
+        rows.append(row)
+    headings = ["network, calls", "best plain", "its distance", "`steps=N`", "ratio", "with pilot"]
+    return render(plain_table(headings, rows), "markdown")
+
+
+def parts(guidance: float = 1.0) -> str:
+    """The recipe and what it is without each part: means over networks and feature sets."""
+    counts = sorted({steps for _, steps, _ in _places(guidance)})
+    rows = []
+    for name, title in PARTS.items():
+        row = [title]
+        for count in counts:
+            found = [
+                _mean(ratios(cells, name))
+                for _, steps, cells in _places(guidance)
+                if steps == count and name in cells
+            ]
+            row.append(f"{_mean(found):.2f} ({max(found):.2f})" if found else "")
+        rows.append(row)
+    headings = ["", *(f"{count} calls" for count in counts)]
+    return render(plain_table(headings, rows), "markdown")
+
+
+def short() -> str:
+    """For the README: 5 calls without guidance."""
+    rows = []
+    for network, steps, cells in _places(1.0):
+        if steps != 5:
+            continue
+        first = _sets(cells)[0]
+        plain = {name: one for name, one in cells.items() if " on " in name}
+        best = min(plain, key=lambda name: plain[name][first])
+        change = " / ".join(f"{100 * (value - 1):+.0f}%" for value in ratios(cells, "recipe"))
+        rows.append([
+            TITLES[network], f"{plain[best][first]:.3g} ({_words(best)})",
+            f"{cells['recipe'][first]:.3g}", change,
+        ])  # fmt: skip
+    headings = ["5 calls", "best plain choice, with hindsight", "`steps=5`", "change"]
+    return render(plain_table(headings, rows), "markdown")
+
+
+TABLES = {
+    "recipe-networks": networks,
+    "recipe-parts": parts,
+    "recipe-networks-guided": lambda: networks(4.0),
+    "recipe-parts-guided": lambda: parts(4.0),
+    "recipe-short": short,
+}
