@@ -80,7 +80,7 @@ def ends_in_denoised(
     are the same.
     """
     start = x.new_zeros(1, *[1] * (x.ndim - 1))
-    turning = _Turning(name, model, levels, start.shape, wait=True)
+    turning = _Turning(name, model, start.shape, levels, wait=True)
     with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
         end = sampler(turning, start, sigmas, **arguments)
     turning.finish(end)
