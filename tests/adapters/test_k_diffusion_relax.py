@@ -146,7 +146,7 @@ def test_weight_one_is_the_plain_sampler_to_the_last_bit(twin: str) -> None:
 def test_an_end_takes_the_place_of_the_step_into_zero(solver: str, end: str) -> None:
     """Of the shipped network, where every end acts; with and without a coefficient."""
     net = partial(sd.load_model("fashion-mnist"), class_labels=torch.tensor([3]))
-    sigmas = sd.schedules.log_snr(4, 0.3, 80.0, final="zero")
+    sigmas = sd.schedules.log_snr(4, 0.3, 80.0, final="zero").float()
     x, run = sd.noise((1, 28, 28), sigma=80.0), {"sigmas": sigmas, "disable": True}
     plain = theirs(solver)(net, x, **run)
     for coefficient in ("auto", "none"):

@@ -522,9 +522,14 @@ def rebuilt(scheduler: Any, folder: Path) -> Iterator[Any]:
 
 @every
 def test_coefficient_and_options_survive_config_and_file(name: str, tmp_path: Path) -> None:
-    scheduler = relax(plain(name), "constant", value=0.75, record=True)
+    scheduler = relax(plain(name), "constant", "linear", value=0.75, record=True)
     expected = run(scheduler)[-1]
-    expected_kept = {"coefficient": "constant", "options": {"value": 0.75}, "record": True}
+    expected_kept = {
+        "coefficient": "constant",
+        "options": {"value": 0.75},
+        "end": "linear",
+        "record": True,
+    }
     for again in rebuilt(scheduler, tmp_path):
         assert type(again) is type(scheduler)
         assert again.config["_stein"] == expected_kept
