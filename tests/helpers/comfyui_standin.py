@@ -130,6 +130,7 @@ def model_sampling(comfy: Any, kind: str, sigma_max: float) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.register_buffer("sigma_max", torch.tensor(sigma_max))
+            self.register_buffer("sigma_min", torch.tensor(0.03))
 
     return type("ModelSampling", (getattr(comfy.model_sampling, kind), Levels), {})()
 
