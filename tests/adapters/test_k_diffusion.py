@@ -303,7 +303,7 @@ def test_options_reach_solver_and_coefficient() -> None:
 @every_sampler
 @pytest.mark.parametrize("coordinates", ["ve", "flow"])
 def test_the_end_is_the_cores(sampler: Sampler, coordinates: Any) -> None:
-    """Of the shipped network, where every end acts."""
+    """Of the shipped network."""
     net = partial(sd.load_model("fashion-mnist"), class_labels=torch.tensor([3]))
     ve = sd.schedules.log_snr(4, 0.3, 20.0, final="zero")
     x = sd.noise((1, 28, 28), sigma=20.0)
