@@ -29,7 +29,7 @@ class Rule(NamedTuple):
     """
 
     coefficient: str | Coefficient | None
-    options: dict[str, float]
+    options: dict[str, Any]
     record: bool
     end: str = AUTO
 
