@@ -1,4 +1,4 @@
-"""The three nodes: what they ask for and give. The work is imported when a node runs."""
+"""The four nodes: what they ask for and give. The work is imported when a node runs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from .lazy import ours
 
 CATEGORY = "sampling/custom_sampling/samplers"
 SOLVERS = ["dpmpp_2m", "euler", "heun", "dpmpp_3m", "ipndm", "deis", "unipc"]
-COEFFICIENTS = ["energy", "constant", "none"]
+COEFFICIENTS = ["auto", "energy", "constant", "none"]
+ENDS = ["auto", "steady", "stein", "linear", "mean", "none"]
 
 RULE: dict[str, Any] = {
     "coefficient": (
         COEFFICIENTS,
         {
-            "default": "energy",
-            "tooltip": "What decides how strong each step is. energy: a closed form, for every "
+            "default": "auto",
+            "tooltip": "What decides how strong each step is. auto: energy, set as the recipe for "
+            "few steps has it. energy: a closed form, for every "
             "image and step. constant: the same at all steps. none: the plain solver, to compare.",
         },
     ),
@@ -52,6 +54,19 @@ RULE: dict[str, Any] = {
 }
 """The inputs that choose a coefficient, shared by two nodes."""
 
+END: dict[str, Any] = {
+    "end": (
+        ENDS,
+        {
+            "default": "auto",
+            "tooltip": "How the last step goes to sigma 0, at no model call. auto: steady, and "
+            "none where coefficient is none. none: the solver's own, which loses the finest "
+            "detail. Acts only where the sigmas end at 0.",
+        },
+    ),
+}
+"""Optional, so that workflows made before it was there run as they are."""
+
 
 class SteinSampler:
     """-> SAMPLER: a solver of SteinDiff, its steps relaxed."""
@@ -80,14 +95,22 @@ class SteinSampler:
             "included. 0: the solver's own choice, 3. The other solvers take 0 only. With 8 "
             "steps or fewer, 2 is safer.",
         }
-        return {"required": {"solver": (SOLVERS, solver), "order": ("INT", order), **RULE}}
+        required = {"solver": (SOLVERS, solver), "order": ("INT", order), **RULE}
+        return {"required": required, "optional": END}
 
     def make(
-        self, solver: str, order: int, coefficient: str, trust: float, value: float, record: bool
+        self,
+        solver: str,
+        order: int,
+        coefficient: str,
+        trust: float,
+        value: float,
+        record: bool,
+        end: str = "auto",
     ) -> tuple[Any]:
         """The sampler. Raises ValueError for an order that the solver does not have."""
         samplers = ours("samplers")
-        rule = samplers.Rule.of(coefficient, trust, value, record)
+        rule = samplers.Rule.of(coefficient, trust, value, record, end)
         options = {"order": order} if order else {}
         return (samplers.make_sampler(samplers.SteinFunction(solver, rule, options)),)
 
@@ -108,17 +131,71 @@ class SteinRelaxation:
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802  # ComfyUI's name
         """What the node asks for."""
         sampler = {"tooltip": "A sampler of ComfyUI, as KSamplerSelect gives it."}
-        return {"required": {"sampler": ("SAMPLER", sampler), **RULE}}
+        return {"required": {"sampler": ("SAMPLER", sampler), **RULE}, "optional": END}
 
     def relax(
-        self, sampler: Any, coefficient: str, trust: float, value: float, record: bool
+        self,
+        sampler: Any,
+        coefficient: str,
+        trust: float,
+        value: float,
+        record: bool,
+        end: str = "auto",
     ) -> tuple[Any]:
         """The relaxed sampler. Raises ValueError for one that cannot be relaxed, saying why."""
         samplers, translation = ours("samplers"), ours("translation")
         solver, options = translation.translate(sampler)
-        rule = samplers.Rule.of(coefficient, trust, value, record)
+        rule = samplers.Rule.of(coefficient, trust, value, record, end)
         function = samplers.SteinFunction(solver, rule, options)
         return (samplers.make_sampler(function, sampler.inpaint_options),)
+
+
+class SteinRecipe:
+    """MODEL -> SAMPLER, SIGMAS: solver, levels, coefficient and end for a number of steps."""
+
+    RETURN_TYPES = ("SAMPLER", "SIGMAS")
+    OUTPUT_TOOLTIPS: ClassVar = (
+        "A sampler for SamplerCustom and SamplerCustomAdvanced.",
+        "Its levels, from the model's highest to 0.",
+    )
+    FUNCTION = "choose"
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "Chooses solver, levels, strength and last step together, for few steps of an ordinary "
+        "(not distilled) model. No extra model calls."
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802  # ComfyUI's name
+        """What the node asks for."""
+        model = {"tooltip": "The model that is sampled; it tells its range of sigma."}
+        steps = {
+            "default": 8,
+            "min": 1,
+            "max": 100,
+            "tooltip": "Model calls. Made for 4 to 20.",
+        }
+        guidance = {
+            "default": 8.0,
+            "min": 0.0,
+            "max": 100.0,
+            "step": 0.1,
+            "round": 0.01,
+            "tooltip": "The cfg that the model is sampled with; 1 is none. The levels depend on "
+            "whether there is any.",
+        }
+        return {
+            "required": {
+                "model": ("MODEL", model),
+                "steps": ("INT", steps),
+                "guidance": ("FLOAT", guidance),
+                "record": RULE["record"],
+            }
+        }
+
+    def choose(self, model: Any, steps: int, guidance: float, record: bool) -> tuple[Any, Any]:
+        """The sampler and its levels. Raises TypeError for what is no MODEL."""
+        return ours("recipe").sampler_and_sigmas(model, steps, guidance, record)
 
 
 class SteinReport:
@@ -151,10 +228,12 @@ class SteinReport:
 NODE_CLASS_MAPPINGS = {
     "SteinSampler": SteinSampler,
     "SteinRelaxation": SteinRelaxation,
+    "SteinRecipe": SteinRecipe,
     "SteinReport": SteinReport,
 }
 NODE_DISPLAY_NAME_MAPPINGS = {
     "SteinSampler": "Stein Sampler",
     "SteinRelaxation": "Stein Relaxation",
+    "SteinRecipe": "Stein Recipe",
     "SteinReport": "Stein Report",
 }

@@ -85,6 +85,6 @@ def region_of(
         raise ValueError(
             "the model changes the mask while sampling (Differential Diffusion): parts of the "
             "image become free at noise that a relaxation has altered; take that node out, or "
-            "set coefficient to none"
+            "set coefficient to none, and end to none or auto"
         )
     return Everything(model, x)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from steindiff._errors import unknown_name
 from steindiff.adapters import k_diffusion
+from steindiff.composition import AUTO, choose
 from steindiff.solvers import resolve_solver
-from steindiff.stein import resolve_coefficient
+from steindiff.stein import Coefficient
 
 from .journal import Journal
 from .lazy import comfy
@@ -21,28 +22,38 @@ class Rule(NamedTuple):
     """What a node's inputs say of the relaxation.
 
     Attributes:
-        coefficient: its name; None leaves the solver plain.
-        options: of the coefficient.
+        coefficient: its name, or itself; None leaves the solver plain.
+        options: of the coefficient that is named.
         record: whether a sampling is measured.
+        end: how it goes into 0; "auto" follows the coefficient.
     """
 
-    coefficient: str | None
-    options: dict[str, float]
+    coefficient: str | Coefficient | None
+    options: dict[str, Any]
     record: bool
+    end: str = AUTO
+
+    @property
+    def plain(self) -> bool:
+        """Whether the sampling is the solver's own."""
+        rule, end = choose(self.coefficient, self.end, **self.options)
+        return rule is None and end == "none"
 
     @classmethod
-    def of(cls, coefficient: str, trust: float, value: float, record: bool) -> Rule:
+    def of(
+        cls, coefficient: str, trust: float, value: float, record: bool, end: str = AUTO
+    ) -> Rule:
         """The rule of a node's inputs; an option that its coefficient does not have is left out.
 
         Raises:
             ValueError: an unknown name, or a value that the coefficient refuses.
         """
-        options = {"energy": {"trust": trust}, "constant": {"value": value}, "none": {}}
+        options = {"energy": {"trust": trust}, "constant": {"value": value}, AUTO: {}, "none": {}}
         if coefficient not in options:
             raise unknown_name("coefficient", coefficient, options)
         name = None if coefficient == "none" else coefficient
-        resolve_coefficient(name, **options[coefficient])
-        return cls(name, options[coefficient], record)
+        choose(name, end, **options[coefficient])
+        return cls(name, options[coefficient], record, end)
 
 
 class SteinFunction:
@@ -93,7 +104,7 @@ class SteinFunction:
             return x
         coordinates = coordinates_of(model)
         levels = sigmas.tolist()
-        region = region_of(model, x, levels[0], extra_args or {}, self.rule.coefficient is not None)
+        region = region_of(model, x, levels[0], extra_args or {}, not self.rule.plain)
         journal = Journal(self._title(), coordinates, levels) if self.rule.record else None
         samples = getattr(k_diffusion, self.__name__)(
             region,
@@ -103,6 +114,7 @@ class SteinFunction:
             callback=_reporter(callback, region, levels, journal),
             disable=disable,
             coefficient=self.rule.coefficient,
+            end=self.rule.end,
             coefficient_options=self.rule.options or None,
             coordinates=coordinates,
             **self.options,
@@ -112,7 +124,10 @@ class SteinFunction:
 
     def _title(self) -> str:
         options = "".join(f", {name} {value}" for name, value in self.options.items())
-        return f"{self.solver}{options}; coefficient {self.rule.coefficient or 'none'}"
+        rule, end = choose(self.rule.coefficient, self.rule.end, **self.rule.options)
+        named = isinstance(self.rule.coefficient, str)
+        name = self.rule.coefficient if named else type(rule).__name__.lower() if rule else "none"
+        return f"{self.solver}{options}; coefficient {name}, end {end}"
 
 
 def make_sampler(function: SteinFunction, inpaint_options: Mapping[str, Any] | None = None) -> Any:

@@ -14,24 +14,12 @@ import torch
 from torch import Tensor
 
 from ._errors import check_batch, non_finite_samples, require_finite
+from .composition import AUTO, choose, compose
 from .denoisers import ClassifierFreeGuidance, Denoiser
-from .recipes import COEFFICIENT, END, Recipe, recipe
+from .recipes import Recipe, recipe
 from .schedules import check_sigmas
 from .solvers import Solver, resolve_solver
-from .stein import (
-    Coefficient,
-    Constant,
-    Ended,
-    Record,
-    Relaxed,
-    StepRecord,
-    check_end,
-    resolve_coefficient,
-    stack_records,
-)
-
-AUTO = "auto"
-"""What an argument is where the recipe is to choose."""
+from .stein import Coefficient, Ended, Record, Relaxed, StepRecord, stack_records
 
 
 class Progress(NamedTuple):
@@ -187,7 +175,7 @@ def sample(
         raise TypeError(f"denoiser is a {type(denoiser).__name__}; a callable is needed")
     check_batch(x, "x")
     levels, plan = _levels(denoiser, x, sigmas, steps, guidance, sigma_max)
-    method = _compose(solver, coefficient, end, record, plan, levels)
+    method = _method(solver, coefficient, end, record, plan, levels)
     bound = Bound(denoiser, x, dict(conditioning or {}))
     watch = _Watch(x.device)
     watch.look("x", x, 0, levels[0])
@@ -255,7 +243,7 @@ def _check_start(x: Tensor, sigma_max: float) -> None:
         )
 
 
-def _compose(
+def _method(
     solver: str | Solver,
     coefficient: str | Coefficient | None,
     end: str,
@@ -271,20 +259,10 @@ def _compose(
         if coefficient not in (None, AUTO) or end not in (AUTO, "none"):
             raise ValueError("solver is relaxed already; coefficient and end belong to it")
         return replace(base, record=base.record or record)
-    if coefficient == AUTO:
-        coefficient = plan.coefficient if plan else COEFFICIENT
-    rule = resolve_coefficient(coefficient)
-    if end == AUTO:
-        end = (
-            (plan.end if plan else END)
-            if rule is not None and not isinstance(base, Ended)
-            else "none"
-        )
-    if check_end(end) != "none" and levels[-1] == 0:
-        base = Ended(base, end)
-    if rule is None and not record:
-        return base
-    return Relaxed(base, rule or Constant(1.0), record)
+    if isinstance(base, Ended) and end == AUTO:
+        end = "none"
+    rule, end = choose(coefficient, end, plan)
+    return compose(base, rule, end if levels[-1] == 0 else "none", record)
 
 
 class Bound:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import sys
 from dataclasses import dataclass, field
@@ -256,7 +257,8 @@ def test_each_sampler_is_a_function_of_its_own(sampler: Sampler) -> None:
     cls = SOLVERS[solver_of(sampler)]
     parameters = inspect.signature(sampler).parameters
     assert list(parameters)[:6] == ["model", "x", "sigmas", "extra_args", "callback", "disable"]
-    options = list(parameters)[9:]
+    assert list(parameters)[6:10] == ["coefficient", "end", "coefficient_options", "coordinates"]
+    options = list(parameters)[10:]
     assert {name: parameters[name].default for name in options} == vars(resolve_solver(cls()))
     assert all(f"{name}=" in (sampler.__doc__ or "") for name in options)
     assert cls.__name__ in (sampler.__doc__ or "")
@@ -272,6 +274,7 @@ def test_there_are_as_many_samplers_as_solvers() -> None:
         ({"order": 5}, "order is 5; IPNDM has orders 1 to 4"),
         ({"eta": 1.0}, "option 'eta' does not exist for solver 'ipndm'; it has order"),
         ({"coefficient": "enrgy"}, "Did you mean 'energy'"),
+        ({"end": "steddy"}, "Did you mean 'steady'"),
         ({"coefficient_options": {"trst": 1}}, "option 'trst' does not exist"),
         ({"coordinates": "vp"}, "coordinates 'vp' is unknown.*flow, ve"),
         ({"coordinates": "flow"}, r"sigmas\[0\] is 60.0; with coordinates='flow'"),
@@ -291,8 +294,36 @@ def test_options_reach_solver_and_coefficient() -> None:
     solver = resolve_solver("unipc", order=2, variant="bh1")
     core = sd.sample(denoise, x, sigmas, solver, sd.stein.Energy(trust=0.4)).x
     options: dict[str, Any] = {"order": 2, "variant": "bh1", "coefficient_options": {"trust": 0.4}}
-    found = adapter.sample_stein_unipc(denoise, x, sigmas, disable=True, **options)
-    assert torch.equal(found, core)
+    run = partial(adapter.sample_stein_unipc, denoise, x, sigmas, disable=True, **options)
+    assert torch.equal(run(coefficient="energy"), core)
+    recipes = dataclasses.replace(sd.recipes.COEFFICIENT, trust=0.4)
+    assert torch.equal(run(), sd.sample(denoise, x, sigmas, solver, recipes).x)
+
+
+@every_sampler
+@pytest.mark.parametrize("coordinates", ["ve", "flow"])
+def test_the_end_is_the_cores(sampler: Sampler, coordinates: Any) -> None:
+    """Of the shipped network."""
+    net = partial(sd.load_model("fashion-mnist"), class_labels=torch.tensor([3]))
+    ve = sd.schedules.log_snr(4, 0.3, 20.0, final="zero")
+    x = sd.noise((1, 28, 28), sigma=20.0)
+
+    def model(z: Tensor, sigma: Tensor) -> Tensor:
+        alpha = 1 - sigma if coordinates == "flow" else torch.ones_like(sigma)
+        return net(z / alpha.reshape(-1, 1, 1, 1), sigma / alpha)
+
+    top = ve / (1 + ve) if coordinates == "flow" else ve
+    native = x * (1 - top[0]).float() if coordinates == "flow" else x
+    run = partial(sampler, model, native, top, disable=True, coordinates=coordinates)
+    ends = []
+    for end in ("auto", "steady", "stein", "linear", "mean", "none"):
+        for coefficient in ("auto", "none"):
+            core = sd.sample(net, x, ve, solver_of(sampler), coefficient, end=end).x
+            close(run(coefficient=coefficient, end=end), core)
+            ends.append(core)
+    assert torch.equal(ends[0], ends[2])  # "auto" is "steady" with a coefficient
+    assert torch.equal(ends[1], ends[-1])  # and "none" without one
+    assert float((ends[6] - ends[-2]).abs().max()) > 0.01  # "linear" always acts
 
 
 def test_one_level_is_no_step() -> None:

@@ -34,7 +34,7 @@ from steindiff.adapters.k_diffusion.relaxed import _RelaxingCalls
 from steindiff.adapters.relaxation import Relaxation
 from steindiff.levels import NoiseLevel
 from steindiff.solvers import DEIS, IPNDM, DPMpp2M, DPMpp3M, Euler, Heun, Solver, UniPC
-from steindiff.stein import Constant, Energy
+from steindiff.stein import ENDS, Constant, Energy
 
 Sample = Callable[..., Tensor]
 
@@ -116,16 +116,17 @@ twins = pytest.mark.parametrize("twin", TWINS)
 
 @twins
 @every_rule
-def test_a_relaxed_sampler_is_ours(twin: str, rule: Any) -> None:
+@pytest.mark.parametrize("end", ["auto", "linear"])
+def test_a_relaxed_sampler_is_ours(twin: str, rule: Any, end: str) -> None:
     make, sigmas, ours, options = TWINS[twin]
     x, model = start(sigmas[0]), Counted()
     arguments: dict[str, Any] = {"extra_args": {"shift": 0.3}, "disable": True}
-    found = relax(make(), rule)(model, x, levels(sigmas), **arguments)
+    found = relax(make(), rule, end)(model, x, levels(sigmas), **arguments)
     sampler = SAMPLERS[f"sample_stein_{ours}"]
-    arguments |= {"coefficient": rule, **options}
+    arguments |= {"coefficient": rule, "end": end, **options}
     close(found, sampler(denoise, x, levels(sigmas), **arguments))
     assert len(model.sigmas) == len(sigmas) - 1
-    arguments["coefficient"] = None
+    arguments |= {"coefficient": None, "end": "none"}
     plain = sampler(denoise, x, levels(sigmas), **arguments)
     assert float((found - plain).abs().max()) > 1e-3, "nothing was relaxed; the test says nothing"
 
@@ -136,8 +137,53 @@ def test_weight_one_is_the_plain_sampler_to_the_last_bit(twin: str) -> None:
     x = start(sigmas[0], dtype=torch.float32)
     run = {"x": x, "sigmas": levels(sigmas, torch.float32), "disable": True}
     plain = make()(denoise, **run)
-    found = relax(make(), "constant", value=1.0)(denoise, **run)
+    found = relax(make(), "constant", "none", value=1.0)(denoise, **run)
     assert torch.equal(found, plain)
+
+
+@pytest.mark.parametrize("end", [end for end in ENDS if end != "none"])
+@pytest.mark.parametrize("solver", ["euler", "dpmpp_2m"])
+def test_an_end_takes_the_place_of_the_step_into_zero(solver: str, end: str) -> None:
+    """Of the shipped network, with and without a coefficient."""
+    net = partial(sd.load_model("fashion-mnist"), class_labels=torch.tensor([3]))
+    sigmas = sd.schedules.log_snr(4, 0.3, 80.0, final="zero").float()
+    x, run = sd.noise((1, 28, 28), sigma=80.0), {"sigmas": sigmas, "disable": True}
+    plain = theirs(solver)(net, x, **run)
+    for coefficient in ("auto", "none"):
+        found = relax(theirs(solver), coefficient, end)(net, x, **run)
+        close(found, sd.sample(net, x, sigmas, solver, coefficient, end=end).x)
+        if coefficient == "auto" or end in ("linear", "mean"):  # Euler alone may lack no energy
+            assert float((found - plain).abs().max()) > 0.01
+    ours = SAMPLERS[f"sample_stein_{solver}"]
+    close(ours(net, x, **run, coefficient=None, end=end), found)
+
+
+@twins
+def test_no_end_acts_where_there_is_none(twin: str) -> None:
+    """Above zero, in a sampling of one step, and with "none"."""
+    make, sigmas, *_ = TWINS[twin]
+    one_step = (sigmas[-2], 0.0)
+    runs = [(sigmas[:-1], "linear"), (sigmas, "none"), (one_step, "linear")]
+    for visited, end in runs[: 2 if "sde" in twin else 3]:  # k-diffusion's fail at one step
+        run = {"x": start(visited[0]), "sigmas": levels(visited), "disable": True}
+        found = relax(make(), "none", end)(denoise, **run)
+        close(found, make()(denoise, **run), 1e-12)
+
+
+def test_without_coefficient_there_is_no_end_unless_it_is_named() -> None:
+    sampler = theirs("euler")
+    assert relax(sampler, "none") is relax(sampler, None) is sampler
+
+
+@pytest.mark.parametrize("order", [2, 4])
+def test_a_last_step_of_higher_order_is_left_alone(order: int) -> None:
+    """LMS keeps its order into 0; what it proposes there is not D."""
+    run = {"x": start(60.0), "sigmas": levels(), "disable": True}
+    lms = theirs("lms", order=order)
+    assert torch.equal(relax(lms, "none", "linear")(denoise, **run), lms(denoise, **run))
+    first = theirs("lms", order=1)  # Euler
+    found = relax(first, "none", "linear")(denoise, **run)
+    close(found, sample_stein_euler(denoise, **run, coefficient="none", end="linear"))
 
 
 def test_lms_into_zero_is_relaxed_in_all_steps_but_its_own_last() -> None:
@@ -161,7 +207,8 @@ def test_a_flow_is_relaxed_as_ours(rule: Any, sigmas: tuple[float, ...], toleran
     ours = sample_stein_euler(
         denoise_flow, x, levels(sigmas), disable=True, coordinates="flow", coefficient=rule
     )
-    found = relax(theirs("euler"), rule, "flow")(denoise_flow, x, levels(sigmas), disable=True)
+    relaxed = relax(theirs("euler"), rule, coordinates="flow")
+    found = relaxed(denoise_flow, x, levels(sigmas), disable=True)
     close(found, ours, tolerance)
 
 
@@ -175,7 +222,7 @@ def test_a_sampler_that_works_in_place_is_relaxed_too() -> None:
 
     x = start(60.0)
     before = x.clone()
-    found = relax(sample, "energy")(denoise, x, levels(), disable=True)
+    found = relax(sample)(denoise, x, levels(), disable=True)
     close(found, sample_stein_euler(denoise, x, levels(), disable=True))
     assert torch.equal(x, before)
 
@@ -248,7 +295,9 @@ def test_half_precision(name: str, dtype: torch.dtype, answer: torch.dtype | Non
 def test_a_state_that_the_sampler_widens() -> None:
     x = start(60.0, dtype=torch.float32)
     plain = theirs("euler")(denoise, x, levels(), disable=True)
-    found = relax(theirs("euler"), "constant", value=1.0)(denoise, x, levels(), disable=True)
+    found = relax(theirs("euler"), "constant", "none", value=1.0)(
+        denoise, x, levels(), disable=True
+    )
     assert found.dtype == plain.dtype == torch.float64
     assert torch.equal(found, plain)
 

@@ -15,13 +15,13 @@ import steindiff as sd
 from steindiff.adapters.coordinates import PURE_NOISE
 from steindiff.denoisers import GaussianMixture
 from steindiff.solvers import DEIS, IPNDM, SOLVERS, DPMpp2M, Euler, Heun, Solver, UniPC
-from steindiff.stein import Energy
+from steindiff.stein import ENDS, Energy
 
 REAL = pytest.mark.skipif(
     "STEINDIFF_COMFYUI" not in os.environ, reason="needs a ComfyUI (STEINDIFF_COMFYUI=its path)"
 )
 SHAPE = (2, 4, 6)
-DEFAULTS = {"coefficient": "energy", "trust": 0.1, "value": 0.98, "record": False}
+DEFAULTS = {"coefficient": "auto", "trust": 0.1, "value": 0.98, "record": False}
 VE = torch.tensor([14.6, 6.0, 2.5, 1.0, 0.3, 0.0])
 FLOW = torch.tensor([1.0, 0.9, 0.7, 0.45, 0.2, 0.0])
 
@@ -167,7 +167,7 @@ def test_v_prediction_gives_what_eps_gives(comfy: Any, nodes: Any, solver: str) 
 @pytest.mark.parametrize(
     ("inputs", "coefficient"),
     [
-        ({"trust": 0.02}, Energy(trust=0.02)),
+        ({"coefficient": "energy", "trust": 0.02}, Energy(trust=0.02)),
         ({"coefficient": "constant", "value": 0.9}, sd.stein.Constant(0.9)),
         ({"coefficient": "none"}, None),
     ],
@@ -180,6 +180,93 @@ def test_the_coefficient_is_the_one_of_the_inputs(
     assert_close(found, expected)
     default = run(stein(nodes, "euler"), guider(comfy, "EPS", mixture()), VE, noise())
     assert float((found - default).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("end", ["auto", *ENDS])
+@pytest.mark.parametrize("coefficient", ["auto", "none"])
+def test_the_end_is_the_one_of_the_input(
+    comfy: Any, nodes: Any, fashion: Denoise, coefficient: str, end: str
+) -> None:
+    """Sampler and relaxation; where the sigmas end above 0 there is none."""
+    start, inputs = noise(2, (1, 28, 28)), {"coefficient": coefficient, "end": end}
+    plain = in_core(fashion, start, VE, solver="euler", coefficient=coefficient, end="none").x
+    core = in_core(fashion, start, VE, solver="euler", coefficient=coefficient, end=end).x
+    guide = guider(comfy, "EPS", fashion)
+    for sampler in (
+        stein(nodes, "euler", **inputs),
+        relaxed(nodes, comfy.samplers.sampler_object("euler"), **inputs),
+    ):
+        assert_close(run(sampler, guide, VE, start), core)
+        above = in_core(fashion, start, VE[:-1], solver="euler", coefficient=coefficient).x
+        assert_close(run(sampler, guide, VE[:-1], start), above)
+    moved = float((core - plain).abs().max())
+    if end == "none" or (end == "auto" and coefficient == "none"):
+        assert moved == 0
+    elif coefficient == "auto" or end in ("linear", "mean"):  # Euler alone lacks no energy here
+        assert moved > 1e-2
+
+
+def test_an_unknown_end_is_refused(nodes: Any) -> None:
+    with pytest.raises(ValueError, match="Did you mean 'steady'"):
+        stein(nodes, "euler", end="stedy")
+
+
+# --- Stein Recipe
+
+
+def recipe(comfy: Any, nodes: Any, kind: str, denoise: Denoise, *asked: Any) -> tuple[Any, Any]:
+    """What the node gives for a model of that kind, and the guider to sample it with."""
+    guide = guider(comfy, kind, denoise)
+    model = standin.Patcher(guide.inner_model)
+    return nodes["SteinRecipe"]().choose(model, *asked, False), guide
+
+
+@pytest.mark.parametrize("kind", ["EPS", "V_PREDICTION"])
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+@pytest.mark.parametrize("steps", [1, 5, 8])
+def test_the_recipe_is_the_core_s(
+    comfy: Any, nodes: Any, fashion: Denoise, kind: str, guidance: float, steps: int
+) -> None:
+    top = float(VE[0])
+    (sampler, sigmas), guide = recipe(comfy, nodes, kind, fashion, steps, guidance)
+    expected = sd.recipe(steps, guidance, top)
+    assert sigmas.dtype == torch.float32
+    assert sigmas.tolist() == pytest.approx(expected.sigmas, rel=1e-6)
+    start = noise(2, (1, 28, 28))
+    found = run(sampler, guide, sigmas, start)
+    x = start * (1 + top**2) ** 0.5
+    core = sd.sample(fashion, x, steps=steps, guidance=guidance, sigma_max=top).x
+    assert_close(found, core, 1e-4 if kind == "V_PREDICTION" else 1e-5)
+
+
+def test_the_recipe_of_a_flow(comfy: Any, nodes: Any, fashion: Denoise) -> None:
+    """From pure noise, through the recipe's levels as a flow writes them."""
+    (sampler, sigmas), guide = recipe(comfy, nodes, "CONST", in_flow(fashion), 6, 1.0)
+    ve = torch.tensor(sd.recipe(6).sigmas)[1:]
+    assert sigmas[0] == 1
+    torch.testing.assert_close(sigmas[1:], ve / (1 + ve))
+    start = noise(2, (1, 28, 28))
+    core = in_core_flow(in_flow(fashion), start, sigmas, solver=sd.recipe(6).solver).x
+    assert_close(run(sampler, guide, sigmas, start), core)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "CONST"])
+@pytest.mark.parametrize("steps", [4, 20, 50])
+def test_the_recipe_asks_for_no_level_that_the_model_does_not_know(
+    comfy: Any, nodes: Any, kind: str, steps: int
+) -> None:
+    (_, sigmas), guide = recipe(comfy, nodes, kind, mixture(), steps, 1.0)
+    sampling = guide.inner_model.model_sampling
+    assert len(sigmas) == steps + 1
+    assert bool((sigmas.diff() < 0).all())
+    assert sigmas[-1] == 0
+    assert float(sigmas[-2]) >= float(sampling.sigma_min) * (1 - 1e-6)
+    assert float(sigmas[0]) == float(sampling.sigma_max)
+
+
+def test_what_is_no_model_is_refused(nodes: Any) -> None:
+    with pytest.raises(TypeError, match="a MODEL of ComfyUI is needed"):
+        nodes["SteinRecipe"]().choose(lambda x: x, 5, 1.0, False)
 
 
 def test_the_order_is_the_one_of_the_input(comfy: Any, nodes: Any) -> None:
@@ -545,14 +632,15 @@ def test_a_sampler_remembers_nothing(comfy: Any, nodes: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["EPS", "CONST"])
 def test_the_journal_holds_what_the_core_records(comfy: Any, nodes: Any, kind: str) -> None:
-    sampler = stein(nodes, "dpmpp_2m", record=True)
+    sampler = stein(nodes, "dpmpp_2m", record=True, coefficient="energy")
+    told: dict[str, Any] = {"solver": "dpmpp_2m", "coefficient": "energy", "record": True}
     if kind == "EPS":
         run(sampler, guider(comfy, kind, mixture()), VE, noise())
-        record = in_core(mixture(), noise(), VE, solver="dpmpp_2m", record=True).record
+        record = in_core(mixture(), noise(), VE, **told).record
     else:
         flow = in_flow(mixture())
         run(sampler, guider(comfy, kind, flow), FLOW, noise())
-        record = in_core_flow(flow, noise(), FLOW, solver="dpmpp_2m", record=True).record
+        record = in_core_flow(flow, noise(), FLOW, **told).record
     assert record is not None
     journal = sampler.sampler_function.journal
     torch.testing.assert_close(torch.stack(journal.gamma), record.gamma, atol=1e-4, rtol=0)

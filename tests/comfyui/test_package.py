@@ -85,7 +85,8 @@ def test_a_node_has_what_comfyui_asks_of_it(name: str) -> None:
     assert node.CATEGORY == "sampling/custom_sampling/samplers"
     assert len(node.DESCRIPTION) > 20
     assert len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_TYPES)
-    inputs = node.INPUT_TYPES()["required"]
+    asked = node.INPUT_TYPES()
+    inputs = {**asked["required"], **asked.get("optional", {})}
     arguments = list(inspect.signature(getattr(node, node.FUNCTION)).parameters)[1:]
     assert arguments == list(inputs)
     for kind, options in inputs.values():

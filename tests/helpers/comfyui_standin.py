@@ -111,7 +111,7 @@ class Guider:
 
     def __init__(self, model: Model) -> None:
         self.inner_model = model
-        self.model_patcher = _Patcher(model)  # newer versions log the model's class
+        self.model_patcher = Patcher(model)  # newer versions log the model's class
         self.levels: list[float] = []
 
     def __call__(
@@ -130,13 +130,20 @@ def model_sampling(comfy: Any, kind: str, sigma_max: float) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.register_buffer("sigma_max", torch.tensor(sigma_max))
+            self.register_buffer("sigma_min", torch.tensor(0.03))
 
     return type("ModelSampling", (getattr(comfy.model_sampling, kind), Levels), {})()
 
 
-class _Patcher:
+class Patcher:
+    """MODEL: what nodes hand on."""
+
     def __init__(self, model: Model) -> None:
         self.model = model
+
+    def get_model_object(self, name: str) -> Any:
+        """A part of the model by name."""
+        return getattr(self.model, name)
 
 
 def _is_comfy(name: str) -> bool:

@@ -13,7 +13,8 @@ from torch import Tensor
 from .._errors import non_finite_samples, require_finite
 from ..levels import NoiseLevel
 from ..solvers.base import Step
-from ..stein import Coefficient, Decision, Record, StepRecord, stack_records
+from ..stein import Coefficient, Decision, Record, StepRecord, check_end, stack_records
+from ..stein.end import MOVES, Remembered, step_into_zero
 from ..stein.relax import blend, measure, propose, working
 from .coordinates import PURE_NOISE, finite_ve
 
@@ -29,6 +30,8 @@ class WholeStep(NamedTuple):
         level, level_next: what the step went between.
         steps_left: steps still to do, this one included.
         end: VE level that the sampling ends at; infinite where its last step is of higher order.
+        first_order: whether the sampler's step into level 0 is of first order, so that what it
+            proposes is D itself. Only such a step is given another end.
     """
 
     step: Step
@@ -36,6 +39,7 @@ class WholeStep(NamedTuple):
     level_next: NoiseLevel
     steps_left: int
     end: float = 0.0
+    first_order: bool = True
 
 
 class _Seen:
@@ -61,6 +65,8 @@ class _Memory:
         sigma: VE level of its last step that removed noise; infinite before the first.
         start, result: the state that this step departed from, and the last one that was handed out.
         before: the memory before that step.
+        denoised: what its last steps that removed noise saw, the latest first; empty where the
+            sampling has no end to step into.
         levels, records, bad: what was measured.
         count: steps made.
     """
@@ -71,6 +77,7 @@ class _Memory:
     start: _Seen = field(default_factory=_Seen)
     result: _Seen = field(default_factory=_Seen)
     before: _Memory | None = None
+    denoised: tuple[Remembered, ...] = ()
     levels: tuple[float, ...] = ()
     records: tuple[StepRecord, ...] = ()
     bad: tuple[Tensor, ...] = ()
@@ -85,21 +92,26 @@ class Relaxation:
     that take steps by turns are told apart by the tensors that were handed out for them. What is
     noisier than the step before, or of another shape, begins anew.
 
+    The step into sigma = 0 is not relaxed. Where it is of first order, and another step was made
+    before it, `end` takes its place (`steindiff.stein.end`).
+
     Args:
         coefficient: the rule.
+        end: one of `steindiff.stein.ENDS`; "none" leaves the step into sigma = 0 as it is.
         record: whether every step is measured.
 
     Raises:
-        ValueError: a coefficient that calls the model: who relaxes finished steps cannot.
+        ValueError: an unknown end, or a coefficient that calls the model: who relaxes finished
+            steps cannot.
     """
 
-    def __init__(self, coefficient: Coefficient, record: bool = False) -> None:
+    def __init__(self, coefficient: Coefficient, end: str = "steady", record: bool = False) -> None:
         if coefficient.extra_calls:
             raise ValueError(
                 f"coefficient is {coefficient!r}, which calls the model {coefficient.extra_calls} "
                 "times a step; here the model belongs to the pipeline: use 'energy' or 'constant'"
             )
-        self.coefficient, self.recording = coefficient, record
+        self.coefficient, self.end, self.recording = coefficient, check_end(end), record
         self._memories: list[_Memory] = []  # the newest last
 
     def __call__(self, move: WholeStep) -> Tensor:
@@ -118,13 +130,20 @@ class Relaxation:
         relaxed = move.step.x
         if decision is None:
             decision = Decision(torch.ones(len(relaxed), device=relaxed.device), memory.state)
+            relaxed = self._ended(move, step, memory, sigma, sigma_next)
         else:
             relaxed = blend(working(move.step.start) * scale, move.step, decision)
         following = self._noted(memory, step, relaxed, decision, move, sigma, sigma_next)
         if sigma_next < sigma:
             before = replace(memory, before=None)
             start = _Seen(move.step.start)
-            following = replace(following, sigma=sigma, start=start, before=before)
+            following = replace(
+                following,
+                sigma=sigma,
+                start=start,
+                before=before,
+                denoised=self._remembered(move, step, memory, sigma),
+            )
         self._memories.append(replace(following, state=decision.state, result=_Seen(relaxed)))
         return relaxed
 
@@ -175,6 +194,32 @@ class Relaxation:
             propose(step, sigma, sigma_next, move.steps_left, _no_model, move.end), memory.state
         )
         return spare_noise(decision, sigma)
+
+    def _ended(
+        self, move: WholeStep, step: Step, memory: _Memory, sigma: float, sigma_next: float
+    ) -> Tensor:
+        """What takes the place of a candidate that is not relaxed; in its dtype.
+
+        At sigma = 0 alpha is 1, so that x0 is the sampler's own state. Where there is no end to
+        step into, or no step before, it is the candidate itself.
+        """
+        candidate = move.step.x
+        if move.steps_left > 1 or sigma_next > 0 or not self._has_end(move):
+            return candidate
+        x0 = step_into_zero(self.end, step.start, step.denoised, sigma, memory.denoised)
+        return candidate if x0 is step.denoised else x0.to(candidate.dtype)
+
+    def _remembered(
+        self, move: WholeStep, step: Step, memory: _Memory, sigma: float
+    ) -> tuple[Remembered, ...]:
+        """What the end will want to know, with this step in front."""
+        if not self._has_end(move):
+            return ()
+        return (Remembered(step.denoised, sigma), *memory.denoised)[:MOVES]
+
+    def _has_end(self, move: WholeStep) -> bool:
+        """Whether the sampling goes into sigma = 0, by a step that may be replaced."""
+        return self.end != "none" and move.end == 0 and move.first_order
 
     def _noted(
         self,

@@ -261,7 +261,7 @@ def test_there_are_enough_cases() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_gamma_of_one_gives_the_bits_of_the_plain_class(case: Case) -> None:
-    ours, theirs = relax(plain(case), "constant", value=1.0), plain(case)
+    ours, theirs = relax(plain(case), "constant", "none", value=1.0), plain(case)
     assert type(ours) is not type(theirs)
     assert isinstance(ours, type(theirs))
     expected = play(theirs, case)

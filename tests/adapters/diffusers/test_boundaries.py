@@ -202,7 +202,7 @@ def blended(proposal: Proposal, decision: Decision) -> Tensor:
 
 
 def relaxed(grouped: Grouped, rule: Coefficient) -> tuple[Any, list[Tensor]]:
-    scheduler = relax(made(grouped), rule, record=True)
+    scheduler = relax(made(grouped), rule, "none", record=True)
     timesteps = ready(scheduler, grouped.case)
     return scheduler, go_on(scheduler, timesteps, initial(scheduler))
 
@@ -522,9 +522,14 @@ def rebuilt(scheduler: Any, folder: Path) -> Iterator[Any]:
 
 @every
 def test_coefficient_and_options_survive_config_and_file(name: str, tmp_path: Path) -> None:
-    scheduler = relax(plain(name), "constant", value=0.75, record=True)
+    scheduler = relax(plain(name), "constant", "linear", value=0.75, record=True)
     expected = run(scheduler)[-1]
-    expected_kept = {"coefficient": "constant", "options": {"value": 0.75}, "record": True}
+    expected_kept = {
+        "coefficient": "constant",
+        "options": {"value": 0.75},
+        "end": "linear",
+        "record": True,
+    }
     for again in rebuilt(scheduler, tmp_path):
         assert type(again) is type(scheduler)
         assert again.config["_stein"] == expected_kept
@@ -546,14 +551,18 @@ def test_the_plain_class_takes_the_config_and_does_not_relax(name: str, tmp_path
 
 
 def test_an_option_object_is_kept_in_the_config() -> None:
-    scheduler = relax(plain("EulerDiscreteScheduler"), Energy(trust=0.3, memory=False))
+    scheduler = relax(plain("EulerDiscreteScheduler"), Energy(trust=0.3, memory=False), "linear")
     kept = scheduler.config["_stein"]
     assert kept["coefficient"] == "energy"
     assert kept["options"]["trust"] == 0.3
     assert kept["options"]["memory"] is False
+    assert kept["end"] == "linear"
     json.dumps(kept)
     again = type(scheduler).from_config(scheduler.config)
     assert same_bits(run(again)[-1], run(scheduler)[-1])
+    for other in ("steady", "none"):
+        ended = relax(plain("EulerDiscreteScheduler"), Energy(trust=0.3, memory=False), other)
+        assert not same_bits(run(again)[-1], run(ended)[-1])
     assert not same_bits(run(again)[-1], run(relax(plain("EulerDiscreteScheduler")))[-1])
 
 

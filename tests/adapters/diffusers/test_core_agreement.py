@@ -384,6 +384,57 @@ def test_the_relaxed_scheduler_is_the_relaxed_solver(match: Match, rule: str) ->
     assert (scheduler.stein_record.gamma[-1] == 1).all()
 
 
+ENDING = [
+    Match("EulerDiscreteScheduler", Euler(), "ve"),
+    Match("DPMSolverMultistepScheduler", DPMpp2M(), "vp"),
+    Match("DPMSolverMultistepScheduler", DPMpp2M(), "flow", "flow"),
+    Match("FlowMatchEulerDiscreteScheduler", Euler(), "flow", "flow"),
+    Match("HeunDiscreteScheduler", Heun(), "ve", calls=two_calls),
+    Match("UniPCMultistepScheduler", UniPC(2), "vp", config={"solver_order": 2}),
+]
+
+
+@pytest.mark.parametrize("end", ["auto", "linear", "mean"])
+@pytest.mark.parametrize("coefficient", ["auto", "none"])
+@pytest.mark.parametrize("match", ENDING, ids=str)
+def test_the_end_is_the_cores(match: Match, coefficient: str, end: str) -> None:
+    assert match.solver is not None
+    core = sd.sample(
+        lambda x, sigma: denoise(x, float(sigma[0])),
+        start(match.levels[0]),
+        match.levels,
+        match.solver,
+        coefficient,
+        end=end,
+        record=True,
+    )
+    scheduler = relax(match.make(), coefficient, end, record=True)
+    states = match.drive(scheduler)
+    assert distance(states[-1], core.x) < TOLERANCE
+    assert core.record is not None
+    assert_same_records(scheduler.stein_record, core.record)  # the last energy is that of the end
+    if end != "auto":
+        without = match.drive(relax(match.make(), coefficient, "none"))
+        assert distance(states[-1], without[-1]) > 10 * TOLERANCE
+        assert_agree(states[:-1], without[:-1], at=1e-12)
+
+
+@pytest.mark.parametrize("match", [PNDM, *(m for m in matches() if m.levels[-1] > 0)], ids=str)
+def test_no_end_above_zero(match: Match) -> None:
+    ended, plain = relax(match.make(), "none", "linear"), match.make()
+    assert all(map(torch.equal, match.drive(ended), match.drive(plain)))
+
+
+@pytest.mark.parametrize("name", ["LMSDiscreteScheduler", "IPNDMScheduler"])
+def test_a_last_step_of_higher_order_is_left_alone(name: str) -> None:
+    set_up, frame, kind = (
+        (with_sigmas, "ve", "epsilon") if name.startswith("LMS") else (with_betas, "vp", "v")
+    )
+    match = Match(name, None, frame, kind, set_up=set_up)
+    ended = match.drive(relax(match.make(), "none", "linear"))
+    assert torch.equal(ended[-1], match.drive(match.make())[-1])
+
+
 @pytest.mark.parametrize(
     "rule", [Constant(0.9), Energy(corrector=False)], ids=["constant", "energy"]
 )

@@ -274,7 +274,7 @@ def test_custom_sigmas(network: Network) -> None:
 
 # Against steindiff.sample
 
-COEFFICIENTS = [None, "energy"]
+COEFFICIENTS = [None, "energy", "auto"]
 SOLVERS = ["euler", "heun", "dpmpp_2m", "dpmpp_3m", "ipndm", "deis", "unipc"]
 
 
@@ -300,8 +300,12 @@ def denoiser_of(scheduler: Any, network: Network) -> Callable[[Tensor, Tensor], 
     return denoise
 
 
-def prepared(kind: str, solver: str, coefficient: str | None, steps: int = 6) -> SteinScheduler:
-    scheduler = SteinScheduler(model=kind, solver=solver, coefficient=coefficient, record=True)
+def prepared(
+    kind: str, solver: str, coefficient: str | None, steps: int = 6, end: str = "auto"
+) -> SteinScheduler:
+    scheduler = SteinScheduler(
+        model=kind, solver=solver, coefficient=coefficient, end=end, record=True
+    )
     if kind == "flow":
         scheduler.set_timesteps(sigmas=[0.98, 0.85, 0.6, 0.4, 0.2, 0.05])
     else:
@@ -309,13 +313,14 @@ def prepared(kind: str, solver: str, coefficient: str | None, steps: int = 6) ->
     return scheduler
 
 
+@pytest.mark.parametrize("end", ["auto", "linear"])
 @pytest.mark.parametrize("coefficient", COEFFICIENTS)
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("kind", ["vp", "edm", "flow"])
 def test_agrees_with_sample(
-    network: Network, kind: str, solver: str, coefficient: str | None
+    network: Network, kind: str, solver: str, coefficient: str | None, end: str
 ) -> None:
-    scheduler = prepared(kind, solver, coefficient)
+    scheduler = prepared(kind, solver, coefficient, end=end)
     levels = scheduler.sigmas.double()[:: scheduler.order]
     if scheduler.order == 2:
         levels = torch.cat([levels, scheduler.sigmas[-1:]])
@@ -323,7 +328,9 @@ def test_agrees_with_sample(
     x = normal() * (float(levels[0]) if kind == "flow" else scheduler.init_noise_sigma)
     start = x / (1 - levels[0].float()) if kind == "flow" else x
     found = drive(scheduler, network, x)[-1]
-    wanted = sd.sample(denoiser_of(scheduler, network), start, ve, solver, coefficient, record=True)
+    wanted = sd.sample(
+        denoiser_of(scheduler, network), start, ve, solver, coefficient, end=end, record=True
+    )
     assert_agree([found], [wanted.x], 1e-4)
     record = scheduler.stein_record
     assert record.gamma.shape == (6, 3)

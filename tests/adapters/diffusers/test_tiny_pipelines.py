@@ -199,7 +199,7 @@ def test_guided_pipeline_is_sample_on_the_guided_network(
     sigmas = record.sigmas
     expected = sd.sample(
         sd_denoiser(pipe, given, scale, rescale), latents * (1 + sigmas[0] ** 2) ** 0.5,
-        sigmas, solver, "energy", record=True,
+        sigmas, solver, "auto", record=True,
     )  # fmt: skip
     assert expected.record is not None
     assert (expected.record.gamma < 1).any()
@@ -241,7 +241,7 @@ def test_guided_flow_pipeline_is_sample_on_the_guided_network() -> None:
     times = pipe.scheduler.sigmas.tolist()
     expected = sd.sample(
         flow_denoiser(pipe, given, scale), latents / (1 - times[0]),
-        [t / (1 - t) for t in times], "euler", "energy", record=True,
+        [t / (1 - t) for t in times], "euler", "auto", record=True,
     )  # fmt: skip
     assert expected.record is not None
     assert (expected.record.gamma < 1).any()

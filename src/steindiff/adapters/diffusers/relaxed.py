@@ -13,9 +13,10 @@ from diffusers.configuration_utils import FrozenDict
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import Tensor
 
+from ...composition import AUTO, choose
 from ...levels import NoiseLevel
 from ...solvers.base import Step
-from ...stein import COEFFICIENTS, Coefficient, Constant, Record, resolve_coefficient
+from ...stein import COEFFICIENTS, Coefficient, Constant, Record
 from ..relaxation import Relaxation, WholeStep
 from .readers import Reader, StepCall
 from .support import reader_for
@@ -23,7 +24,7 @@ from .support import reader_for
 PREFIX = "Stein"
 PACKAGE = __name__.rpartition(".")[0]
 KEY = "_stein"
-"""Where the config holds the coefficient: diffusers hands on keys with an underscore."""
+"""Where the config holds coefficient and end: diffusers hands on keys with an underscore."""
 
 _GENERATED: dict[str, type] = {}
 
@@ -68,13 +69,12 @@ class RelaxedScheduler:
 
     def _stein_relaxing(self) -> Relaxation:
         if self._stein_relaxation is None:
-            kept: dict[str, Any] = self.config.get(KEY) or {"coefficient": "energy"}
-            rule = self._stein_coefficient
-            if rule is None:  # loaded
-                options: dict[str, Any] = kept.get("options", {})
-                rule = resolve_coefficient(kept["coefficient"], **options)
+            kept: dict[str, Any] = self.config.get(KEY) or {}
+            rule, end = self._stein_coefficient, kept.get("end", AUTO)
+            options: dict[str, Any] = kept.get("options", {}) if rule is None else {}  # if loaded
+            rule, end = choose(rule or kept.get("coefficient", AUTO), end, **options)
             assert rule is not None
-            self._stein_relaxation = Relaxation(rule, bool(kept.get("record")))
+            self._stein_relaxation = Relaxation(rule, end, bool(kept.get("record")))
         return self._stein_relaxation
 
     def _stein_step(self, call: StepCall) -> Any:
@@ -92,7 +92,14 @@ class RelaxedScheduler:
         opening, level = self._stein_opening
         self._stein_opening = None
         step = opening._replace(x=candidate, predictor=opening.x if place.predicted else None)
-        move = WholeStep(step, level, place.level_next, place.steps_left, place.end)
+        move = WholeStep(
+            step,
+            level,
+            place.level_next,
+            place.steps_left,
+            place.end,
+            reader.first_order(self),
+        )
         relaxed = self._stein_relaxing()(move)
         reader.replace(self, move, relaxed)
         return _with_sample(call.result, relaxed)
@@ -100,12 +107,15 @@ class RelaxedScheduler:
 
 def relax(
     thing: Any,
-    coefficient: str | Coefficient | None = "energy",
+    coefficient: str | Coefficient | None = AUTO,
+    end: str = AUTO,
     *,
     record: bool = False,
     **options: Any,
 ) -> Any:
     """A pipeline of diffusers, or a scheduler, with relaxed steps: `relax(pipe)`.
+
+    Its levels stay the scheduler's own.
 
     The relaxed scheduler's class is a generated subclass of the scheduler's own, so that pipelines
     take it for what it was; saved with a pipeline it is loaded again as it is. It makes no model
@@ -114,10 +124,14 @@ def relax(
     Args:
         thing: a pipeline, or any deterministic scheduler (`SUPPORTED`), or a subclass of one; one
             that is relaxed already gets the new coefficient.
-        coefficient: a name of `steindiff.stein.COEFFICIENTS`, a `Coefficient`, or "none" (None)
-            for the plain scheduler, which is relaxed no longer.
+        coefficient: a name of `steindiff.stein.COEFFICIENTS`, a `Coefficient`, "auto" for
+            `steindiff.recipes.COEFFICIENT`, or "none" (None) for the plain scheduler, which is
+            relaxed no longer.
+        end: the step into sigma = 0, one of `steindiff.stein.ENDS`; "auto" is
+            `steindiff.recipes.END`, and "none" where there is no coefficient. It acts where the
+            scheduler ends at 0 by a step of first order.
         record: whether to measure every step, for `stein_record`.
-        **options: of a coefficient that is named, such as trust=0.2.
+        **options: of a coefficient that is named, or to replace some of "auto", such as trust=0.2.
 
     Returns:
         The pipeline, its scheduler replaced by the relaxed one; or a relaxed copy of the scheduler,
@@ -128,12 +142,12 @@ def relax(
         ValueError: a class or a setting whose steps cannot be relaxed, with the reason; an unknown
             name or option; a coefficient that would have to call the model.
     """
-    rule = resolve_coefficient(coefficient, **options)
-    if rule is None and record:
-        rule = Constant(1.0)  # the plain steps, measured
+    rule, end = choose(coefficient, end, **options)
+    if rule is None and (record or end != "none"):
+        rule = Constant(1.0)  # the plain steps, measured or ended
     if rule is not None:
-        Relaxation(rule, record)  # refuses what cannot be used here, before anything is made
-    return _exchange(thing, lambda scheduler: _relaxed(scheduler, rule, record))
+        Relaxation(rule, end, record)  # refuses what cannot be used here, before anything is made
+    return _exchange(thing, lambda scheduler: _relaxed(scheduler, rule, end, record))
 
 
 def unrelax(thing: Any) -> Any:
@@ -161,15 +175,15 @@ def _exchange(thing: Any, change: Callable[[Any], Any]) -> Any:
     return thing
 
 
-def _relaxed(scheduler: Any, rule: Coefficient | None, record: bool) -> Any:
-    """A copy of the scheduler with that rule; None is the plain one."""
+def _relaxed(scheduler: Any, rule: Coefficient | None, end: str, record: bool) -> Any:
+    """A copy of the scheduler with that rule and end; no rule is the plain one."""
     copied = _plain_copy(scheduler)
     if rule is None:
         return copied
     cls = relaxed_class(_plain_class(scheduler))
     cls._stein_reader.check_config(scheduler.config)
     copied.__class__ = cls
-    copied.register_to_config(**{KEY: _described(rule, record)})
+    copied.register_to_config(**{KEY: _described(rule, end, record)})
     copied._stein_coefficient = rule
     return copied
 
@@ -283,8 +297,8 @@ def _restore(base: type, state: dict[str, Any]) -> Any:
     return restored
 
 
-def _described(rule: Coefficient, record: bool) -> dict[str, Any]:
+def _described(rule: Coefficient, end: str, record: bool) -> dict[str, Any]:
     """As JSON holds it. A rule that is not registered is saved by a name that loading refuses."""
     names = {cls: name for name, cls in COEFFICIENTS.items()}
     name = names.get(type(rule), type(rule).__name__)
-    return {"coefficient": name, "options": asdict(rule), "record": record}
+    return {"coefficient": name, "options": asdict(rule), "end": end, "record": record}

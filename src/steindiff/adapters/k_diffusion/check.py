@@ -65,6 +65,40 @@ def check_sampler(
         )
 
 
+def ends_in_denoised(
+    sampler: Callable[..., Tensor],
+    name: str,
+    model: Any,
+    x: Tensor,
+    sigmas: Any,
+    levels: Sequence[float],
+    arguments: Mapping[str, Any],
+) -> bool:
+    """Whether what the sampler ends with is its last D: a last step of first order, into 0.
+
+    Found as `check_sampler` does, on one number, with a D that turns at every call; the arguments
+    are the same.
+    """
+    start = x.new_zeros(1, *[1] * (x.ndim - 1))
+    turning = _Turning(name, model, start.shape, levels, wait=True)
+    with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
+        end = sampler(turning, start, sigmas, **arguments)
+    turning.finish(end)
+    last = torch.full_like(end, turning.told())
+    return torch.allclose(end, last, *_tolerance(x))
+
+
+class _Turning(ModelCalls):
+    """A model of D = 1, -1, 1, ..., whatever it is called on."""
+
+    def respond(self, x: Tensor, sigma: Any, kwargs: dict[str, Any]) -> Tensor:
+        return torch.full_like(x, self.told())
+
+    def told(self) -> float:
+        """D of the latest call."""
+        return 1.0 if self.calls % 2 else -1.0
+
+
 class _Probe(ModelCalls):
     """A model of constant D, or of constant noise; it moves sample k before call k."""
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..._errors import unknown_name
+from ...composition import compose
 from ...levels import NoiseLevel
 from ...schedules import check_sigmas
 from ...solvers import Euler, Heun, Solver, Step
@@ -70,10 +71,10 @@ class FlowRelaxed(Relaxed):
     """
 
     @classmethod
-    def of(cls, solver: Solver, coefficient: Coefficient) -> FlowRelaxed:
+    def of(cls, solver: Solver, coefficient: Coefficient, end: str) -> FlowRelaxed:
         """With what has to be different from pure noise."""
         steady = _HeunAfterNoise() if isinstance(solver, Heun) else solver
-        return cls(steady, _AfterNoise(coefficient))
+        return cls(compose(steady, None, end), _AfterNoise(coefficient))
 
     def init(self, x: Tensor, sigmas: Sequence[float]) -> RelaxedState:
         top, *rest = sigmas

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from ..._errors import check_batch
+from ...composition import AUTO, choose
 from ...levels import NoiseLevel
 from ...solvers import Step
-from ...stein import Coefficient, resolve_coefficient
+from ...stein import Coefficient, Constant
 from ..coordinates import finite_ve
 from ..relaxation import Relaxation, WholeStep
 from .calls import ModelCalls, refusal
-from .check import check_sampler
+from .check import check_sampler, ends_in_denoised
 from .flow import check_levels, level_of, without_repeats
 
 _PROTOCOL = ("sigmas", "extra_args", "callback", "disable")
@@ -25,7 +26,8 @@ _PROTOCOL = ("sigmas", "extra_args", "callback", "disable")
 
 def relax(
     sampler: Callable[..., Tensor],
-    coefficient: str | Coefficient | None = "energy",
+    coefficient: str | Coefficient | None = AUTO,
+    end: str = AUTO,
     coordinates: Literal["ve", "flow"] = "ve",
     **options: Any,
 ) -> Callable[..., Tensor]:
@@ -33,7 +35,8 @@ def relax(
 
     At each call of the model but the first, the state that the sampler passes is what its last step
     proposes. It is relaxed in place before the model sees it, and the sampler goes on from there.
-    The last step is not relaxed. It makes no further model call.
+    The last step is not relaxed; where it goes into 0 and gives D itself, `end` takes its place.
+    The levels are the caller's. It makes no further model call.
 
     This needs a sampler that calls the model once at each level and goes on from the very tensor
     that it passes. Before every run, each sampler is put to the test, with the levels and arguments
@@ -42,10 +45,13 @@ def relax(
 
     Args:
         sampler: (model, x, sigmas, extra_args=None, callback=None, disable=None, **its options).
-        coefficient: a name of `steindiff.stein.COEFFICIENTS`, or a `Coefficient` that does not
-            call the model; with "none" (None) the sampler is given back as it is.
+        coefficient: a name of `steindiff.stein.COEFFICIENTS`, a `Coefficient` that does not call
+            the model, or "auto" for `steindiff.recipes.COEFFICIENT`; with "none" (None) and no end
+            the sampler is given back as it is.
+        end: the step into 0, one of `steindiff.stein.ENDS`; "auto" is `steindiff.recipes.END`, and
+            "none" where there is no coefficient.
         coordinates: those of the state, "ve" or "flow", as for `sample_stein_euler`.
-        **options: of a coefficient that is named, such as trust=0.2.
+        **options: of a coefficient that is named, or to replace some of "auto", such as trust=0.2.
 
     Returns:
         The relaxed sampler. It raises ValueError, before the model is called, for a sampler that
@@ -58,12 +64,13 @@ def relax(
         ValueError: a sampler of another protocol, or one that is relaxed already; an unknown name
             or option; a coefficient that calls the model.
     """
-    rule = resolve_coefficient(coefficient, **options)
+    rule, end = choose(coefficient, end, **options)
     check_levels((1.0, 0.0), coordinates)
     name = _check_protocol(sampler)
-    if rule is None:
+    if rule is None and end == "none":
         return sampler
-    Relaxation(rule)  # refuses what cannot be used here
+    rule = rule or Constant(1.0)
+    Relaxation(rule, end)  # refuses what cannot be used here
 
     @functools.wraps(sampler)
     def sample(
@@ -83,11 +90,14 @@ def relax(
         kwargs["extra_args"] = extra_args
         with torch.no_grad():
             quiet = {**kwargs, "callback": None, "disable": True}
-            check_sampler(sampler, name, model, x, sigmas, levels, quiet)
+            run = (sampler, name, model, x, sigmas, levels, quiet)
+            check_sampler(*run)
+            plainly = end != "none" and levels[-1] == 0 and ends_in_denoised(*run)
             places = [level_of(sigma, coordinates) for sigma in levels]
-            calls = _RelaxingCalls(name, model, x, levels, places, Relaxation(rule))
-            end = sampler(calls, x.clone(), sigmas, callback=callback, disable=disable, **kwargs)
-            return calls.close(end)
+            relaxation = Relaxation(rule, end)
+            calls = _RelaxingCalls(name, model, x, levels, places, relaxation, plainly)
+            final = sampler(calls, x.clone(), sigmas, callback=callback, disable=disable, **kwargs)
+            return calls.close(final)
 
     vars(sample)["relaxes_itself"] = True
     return sample
@@ -104,9 +114,10 @@ class _RelaxingCalls(ModelCalls):
         levels: Sequence[float],
         places: Sequence[NoiseLevel],
         relaxation: Relaxation,
+        first_order: bool = True,
     ) -> None:
         super().__init__(name, model, x.shape, levels, wait=x.device.type == "cpu")
-        self.places, self.relaxation = places, relaxation
+        self.places, self.relaxation, self.first_order = places, relaxation, first_order
         self.opening: tuple[Tensor, Tensor] | None = None
 
     def respond(self, x: Tensor, sigma: Any, kwargs: dict[str, Any]) -> Tensor:
@@ -130,7 +141,8 @@ class _RelaxingCalls(ModelCalls):
         step = Step(candidate, denoised, None, start)
         level, after = self.places[index : index + 2]
         end = finite_ve(self.places[-1])
-        return self.relaxation(WholeStep(step, level, after, self.steps - index, end))
+        left = self.steps - index
+        return self.relaxation(WholeStep(step, level, after, left, end, self.first_order))
 
 
 def _check_protocol(sampler: Any) -> str:

@@ -10,9 +10,10 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
+from ...composition import AUTO, choose
 from ...sampling import Progress, sample
-from ...solvers import SOLVERS, Solver, resolve_solver
-from ...stein import Coefficient, Constant, resolve_coefficient
+from ...solvers import SOLVERS, resolve_solver
+from ...stein import Coefficient, Constant
 from .flow import FlowRelaxed, check_levels, without_repeats
 
 Model = Callable[..., Tensor]
@@ -35,7 +36,8 @@ class Sampler(Protocol):
         callback: Callback | None = None,
         disable: bool | None = None,
         *,
-        coefficient: str | Coefficient | None = "energy",
+        coefficient: str | Coefficient | None = AUTO,
+        end: str = AUTO,
         coefficient_options: Mapping[str, Any] | None = None,
         coordinates: Literal["ve", "flow"] = "ve",
         **options: Any,
@@ -44,7 +46,7 @@ class Sampler(Protocol):
 
 _DOC = """k-diffusion sampler: {cls}, its steps relaxed by a Stein coefficient.
 
-With coefficient=None it is the plain solver.
+With coefficient=None it is the plain solver. The levels are the caller's: they are kept as given.
 
 Args:
     model: model(x, sigma, **extra_args) -> denoised, sigma (B,) in the dtype of x.
@@ -56,8 +58,12 @@ Args:
         i, sigma and sigma_hat (sigmas[i] both), denoised (D of x) and gamma (B,), 1 where the step
         was left as it is.
     disable: as tqdm's: True for no bar, None for none where there is no terminal.
-    coefficient: a name of `steindiff.stein.COEFFICIENTS`, a `Coefficient`, or None.
-    coefficient_options: of a coefficient that is named, such as {{"trust": 0.2}}.
+    coefficient: a name of `steindiff.stein.COEFFICIENTS`, a `Coefficient`, "auto" for
+        `steindiff.recipes.COEFFICIENT`, or None.
+    end: the step into 0, one of `steindiff.stein.ENDS`; "auto" is `steindiff.recipes.END`, and
+        "none" where there is no coefficient.
+    coefficient_options: of a coefficient that is named, or to replace some of "auto", such as
+        {{"trust": 0.2}}.
     coordinates: "ve", x = x0 + sigma eps; or "flow", x = (1 - sigma) x0 + sigma eps, sigma from 1
         (pure noise) to 0, where the model returns x0 all the same.
     **options: of the solver: {options}. See `steindiff.solvers.{cls}`.
@@ -84,25 +90,28 @@ def _sampler(name: str) -> Sampler:
         callback: Callback | None = None,
         disable: bool | None = None,
         *,
-        coefficient: str | Coefficient | None = "energy",
+        coefficient: str | Coefficient | None = AUTO,
+        end: str = AUTO,
         coefficient_options: Mapping[str, Any] | None = None,
         coordinates: Literal["ve", "flow"] = "ve",
         **options: Any,
     ) -> Tensor:
         solver = resolve_solver(name, **options)
-        rule = resolve_coefficient(coefficient, **(coefficient_options or {}))
+        rule, end = choose(coefficient, end, **(coefficient_options or {}))
         sigmas = without_repeats(sigmas)
         if len(sigmas) == 1:
             return x
         levels = check_levels(sigmas, coordinates)
-        method: tuple[Solver, Coefficient | None] = (solver, rule)
         if coordinates == "flow":
-            method = FlowRelaxed.of(solver, rule or Constant(1.0)), None
+            solver, rule = FlowRelaxed.of(solver, rule or Constant(1.0), end), None
+            end = "none"  # it is in the solver
         with _bar(len(levels) - 1, disable) as advance:
             follow = _Follow(x, sigmas, callback, advance)
             denoiser = _denoiser(model, extra_args or {})
             record = callback is not None
-            return sample(denoiser, x, levels, *method, callback=follow, record=record).x
+            return sample(
+                denoiser, x, levels, solver, rule, end=end, callback=follow, record=record
+            ).x
 
     return _named(sample_stein, name)
 

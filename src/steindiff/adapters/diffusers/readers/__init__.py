@@ -2,7 +2,7 @@
 
 from .alphas import DDIMReader, PNDMReader
 from .base import Place, Reader, StepCall
-from .discrete import DPM2Reader, EulerReader, HeunReader
+from .discrete import DPM2Reader, EulerReader, HeunReader, LMSReader
 from .flow import DataWardReader, FlowEulerReader, FlowHeunReader
 from .ipndm import IPNDMReader
 from .multistep import (
@@ -30,7 +30,7 @@ READERS: dict[str, Reader] = {
     "HeunDiscreteScheduler": HeunReader(),
     "IPNDMScheduler": IPNDMReader(),
     "KDPM2DiscreteScheduler": DPM2Reader(),
-    "LMSDiscreteScheduler": EulerReader(),
+    "LMSDiscreteScheduler": LMSReader(),
     "MiniMaxH3Scheduler": DataWardReader(),
     "PNDMScheduler": PNDMReader(),
     "UniPCMultistepScheduler": UniPCReader(),

@@ -54,6 +54,9 @@ class PNDMReader(Reader):
         level_next = level_at(scheduler, timestep - stride(scheduler))
         return Place(True, call.before > 0 or left == 1, level, level_next, left, end=end)
 
+    def first_order(self, scheduler: Any) -> bool:
+        return False
+
     def denoised(self, scheduler: Any, call: StepCall, level: NoiseLevel) -> Tensor:
         kind = "v" if scheduler.config.prediction_type == "v_prediction" else "epsilon"
         return denoised_from(call.model_output, working(call.sample), level, kind)

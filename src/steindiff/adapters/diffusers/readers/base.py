@@ -93,6 +93,10 @@ class Reader(ABC):
     def denoised(self, scheduler: Any, call: StepCall, level: NoiseLevel) -> Tensor:
         """The estimate of x0 that an opening call worked with, (B, *shape)."""
 
+    def first_order(self, scheduler: Any) -> bool:
+        """Whether the scheduler's step into level 0 is of first order: what it proposes is D."""
+        return True
+
     def start(self, scheduler: Any, call: StepCall) -> Tensor:
         """What an opening call departs from: its sample, unless the scheduler corrects it first."""
         return call.sample

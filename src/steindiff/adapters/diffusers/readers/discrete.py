@@ -11,7 +11,7 @@ from .base import IndexedReader, Place, StepCall, numbers
 
 
 class EulerReader(IndexedReader):
-    """One call a step; x0 is returned beside the sample. EulerDiscrete, LMSDiscrete, EDMEuler."""
+    """One call a step; x0 is returned beside the sample. EulerDiscrete and EDMEuler."""
 
     coordinates = "VE"
     noise_arguments = ("s_churn",)
@@ -21,6 +21,13 @@ class EulerReader(IndexedReader):
 
     def denoised(self, scheduler: Any, call: StepCall, level: NoiseLevel) -> Tensor:
         return call.result[1]
+
+
+class LMSReader(EulerReader):
+    """One call a step; x0 is returned beside the sample. LMSDiscrete."""
+
+    def first_order(self, scheduler: Any) -> bool:
+        return False
 
 
 class HeunReader(EulerReader):

@@ -24,5 +24,8 @@ class IPNDMReader(Reader):
         end = finite_ve(NoiseLevel(alphas[-1], sigmas[-1]))
         return Place(True, True, level, level_next, len(scheduler.timesteps) - index, end=end)
 
+    def first_order(self, scheduler: Any) -> bool:
+        return False
+
     def denoised(self, scheduler: Any, call: StepCall, level: NoiseLevel) -> Tensor:
         return denoised_from(call.model_output, working(call.sample), level, "v")

@@ -77,6 +77,9 @@ class UniPCReader(MultistepReader):
     def check_config(self, config: Mapping[str, Any]) -> None:
         return
 
+    def first_order(self, scheduler: Any) -> bool:
+        return scheduler.config.lower_order_final or scheduler.config.solver_order == 1
+
     def start(self, scheduler: Any, call: StepCall) -> Tensor:
         return scheduler.last_sample
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from ....calibrated import Calibrated
 from ....calibrated.file import FORMAT, VERSION
 from ....calibrated.reading import numbers, rows
+from ....composition import choose, compose
 from ....solvers import Solver, resolve_solver
-from ....stein import Constant, Record, Relaxed, StepRecord, resolve_coefficient, stack_records
+from ....stein import Record, Relaxed, StepRecord, stack_records
 from .base import ModelCall
 
 
@@ -128,17 +129,16 @@ def _calibrated(content: Mapping[str, Any]) -> Calibrated:
         raise ValueError(f"calibration is damaged: {error.args[0]!r} is missing") from error
 
 
-def relaxed_solver(solver: Solver, name: Any, options: Mapping[str, Any], record: bool) -> Solver:
-    """The solver with the coefficient of a config. Raises as `make_solver`."""
+def relaxed_solver(
+    solver: Solver, name: Any, options: Mapping[str, Any], end: Any, record: bool
+) -> Solver:
+    """The solver with the coefficient and the end of a config. Raises as `make_solver`."""
     if not (name is None or isinstance(name, str)):
         raise TypeError(f"coefficient is {name!r}; a name or None is needed, so it can be saved")
-    rule = resolve_coefficient(name, **options)
-    if rule is None and not record:
-        return solver
-    rule = rule or Constant(1.0)
-    if rule.extra_calls:
+    rule, end = choose(name, end, **options)
+    if rule is not None and rule.extra_calls:
         raise ValueError(
             f"coefficient {name!r} needs {rule.extra_calls} model calls of its own; a scheduler "
             "cannot call the model. Take 'energy', or estimator='ratio'"
         )
-    return Relaxed(solver, rule, record)
+    return compose(solver, rule, end, record)

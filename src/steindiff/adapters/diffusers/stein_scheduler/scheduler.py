@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ...._errors import check_batch, non_finite_samples, require_finite
 from ....calibrated import Calibrated, load_calibration
+from ....composition import AUTO
 from ....solvers import Euler, Solver
 from ....stein import Record
 from ..timesteps import index_in_memory
@@ -29,7 +30,7 @@ from .source import options_of
 
 _BELONGING = {
     "solver": ("solver_options", "calibration"),
-    "coefficient": ("coefficient_options",),
+    "coefficient": ("coefficient_options", "end"),
     "schedule": ("schedule_options",),
 }
 """What means nothing beside another solver, coefficient or schedule."""
@@ -71,8 +72,11 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
             has them.
         solver: a name of `SOLVERS`, "prior", or "calibrated", which takes `calibration`.
         solver_options: of the solver, such as {"order": 2}.
-        coefficient: a name of `COEFFICIENTS` that needs no model call, or "none" (None).
+        coefficient: a name of `COEFFICIENTS` that needs no model call, "auto" for
+            `steindiff.recipes.COEFFICIENT`, or "none" (None).
         coefficient_options: of the coefficient.
+        end: the step into sigma = 0, one of `steindiff.stein.ENDS`; "auto" is
+            `steindiff.recipes.END`, and "none" where there is no coefficient.
         schedule: None for the model's own ("trailing", "karras", or the flow's shifted times), or a
             name of `SCHEDULES`, run over the model's range; vp also "leading" and "linspace".
         schedule_options: of a schedule of `SCHEDULES`, such as {"rho": 5.0, "sigma_max": 40.0}.
@@ -114,8 +118,9 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
         time_shift_type: str = "exponential",
         solver: str = "ipndm",
         solver_options: dict[str, Any] | None = None,
-        coefficient: str | None = "energy",
+        coefficient: str | None = AUTO,
         coefficient_options: dict[str, Any] | None = None,
+        end: str = AUTO,
         schedule: str | None = None,
         schedule_options: dict[str, Any] | None = None,
         final_sigmas_type: str = "zero",
@@ -126,7 +131,9 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
             found = "flow_prediction" if model == "flow" else "epsilon"
             self.register_to_config(prediction_type=found)
         self._solver = make_solver(solver, solver_options or {}, calibration)
-        self._method = relaxed_solver(self._solver, coefficient, coefficient_options or {}, record)
+        self._method = relaxed_solver(
+            self._solver, coefficient, coefficient_options or {}, end, record
+        )
         self.order = self._solver.calls_per_step
         self._model = make_model(self.config, self.order)
         if isinstance(self._model, VP):
@@ -147,8 +154,8 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
         """A scheduler for the model that another scheduler is of.
 
         Taken over are the model (betas, preconditioning, shift, prediction type), the spacing of
-        EDM and flow models, and the coefficient of a relaxed scheduler. Not taken over are the
-        solver, the spacing of a vp model, and clipping or thresholding of the predictions.
+        EDM and flow models, and the coefficient and end of a relaxed scheduler. Not taken over are
+        the solver, the spacing of a vp model, and clipping or thresholding of the predictions.
 
         Args:
             scheduler: one of diffusers, relaxed or not, or a `SteinScheduler`.

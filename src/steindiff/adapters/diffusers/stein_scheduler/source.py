@@ -8,6 +8,7 @@ import torch
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import Tensor
 
+from ....composition import AUTO
 from .models import alphas_cumprod
 
 FLOW = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
@@ -115,5 +116,6 @@ def _relaxation(kept: dict[str, Any] | None) -> dict[str, Any]:
     return {
         "coefficient": kept.get("coefficient"),
         "coefficient_options": dict(kept.get("options") or {}),
+        "end": kept.get("end", AUTO),
         "record": bool(kept.get("record", False)),
     }
