@@ -22,7 +22,8 @@ class Method:
     """A way to sample, in the texts that options and grids use.
 
     Attributes:
-        solver, coefficient: as `parse_solver` and `parse_coefficient` read them.
+        solver: as `parse_solver` reads it.
+        coefficient: as `parse_coefficient` reads it.
         schedule: a name of `SCHEDULES`.
         sigma_min: lowest level above 0.
         final: where the levels end: "sigma_min" or "zero".
@@ -46,8 +47,10 @@ class Chosen:
 
     Attributes:
         method: its texts.
-        steps: solver steps. sigma_max: level of the start.
-        solver, coefficient: the objects.
+        steps: solver steps.
+        sigma_max: level of the start.
+        solver: the object.
+        coefficient: the object; None relaxes nothing.
     """
 
     method: Method

@@ -34,7 +34,8 @@ class Sampler:
         denoiser: on `device`; guided or not.
         shape: of one sample, (C, H, W).
         sigmas: the noise levels.
-        solver, coefficient: as `steindiff.sample` takes them.
+        solver: as `steindiff.sample` takes it.
+        coefficient: as `steindiff.sample` takes it.
     """
 
     denoiser: Denoiser
