@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-for folder in ("benchmarks", "examples"):
-    sys.path.insert(0, str(Path(__file__).parents[1] / folder))
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
 from diffusers_schedulers import SchedulerCell, SchedulerResults
 from overhead import alternatives_table, solvers_table
