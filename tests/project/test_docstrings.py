@@ -9,8 +9,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src/steindiff"
-PENDING = ("adapters", "lab")
-"""Folders that still have such entries."""
 ENTRY = re.compile(r"    (\S[^:]*):(?:\s|$)(.*)")
 
 
@@ -56,11 +54,7 @@ def shared(source: str) -> list[str]:
     return found
 
 
-FILES = [
-    path
-    for path in sorted(PACKAGE.rglob("*.py"))
-    if path.relative_to(PACKAGE).parts[0] not in PENDING
-]
+FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

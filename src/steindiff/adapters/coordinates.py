@@ -123,7 +123,8 @@ class Coordinates:
     """x_native = alpha x0 + sigma eps, and the time that the network is told.
 
     Attributes:
-        alpha, sigma: functions of VE sigma with sigma(s) / alpha(s) = s.
+        alpha: function of VE sigma s, the scale of the data.
+        sigma: function of VE sigma s, the scale of the noise; sigma(s) / alpha(s) = s.
         time: function of VE sigma.
         name: for messages.
         sigma_max: the highest level that the network knows, as far as that is known.

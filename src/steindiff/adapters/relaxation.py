@@ -27,7 +27,8 @@ class WholeStep(NamedTuple):
     Attributes:
         step: start, denoised, candidate and predictor; all but `denoised` in the sampler's own
             coordinates, the start in those of `level`, candidate and predictor of `level_next`.
-        level, level_next: what the step went between.
+        level: where the step departed from.
+        level_next: where it arrived.
         steps_left: steps still to do, this one included.
         end: VE level that the sampling ends at; infinite where its last step is of higher order.
         first_order: whether the sampler's step into level 0 is of first order, so that what it
@@ -63,11 +64,14 @@ class _Memory:
         shape: of its states.
         state: of the coefficient.
         sigma: VE level of its last step that removed noise; infinite before the first.
-        start, result: the state that this step departed from, and the last one that was handed out.
+        start: the state that this step departed from.
+        result: the last state that was handed out.
         before: the memory before that step.
         denoised: what its last steps that removed noise saw, the latest first; empty where the
             sampling has no end to step into.
-        levels, records, bad: what was measured.
+        levels: visited so far.
+        records: what was measured in the steps.
+        bad: what was found non-finite.
         count: steps made.
     """
 

@@ -13,7 +13,7 @@ from .base import Coefficient, Decision, Proposal
 
 @dataclass(frozen=True)
 class Oracle(Coefficient):
-    """gamma = <u, x - x*>/|u|^2, x* the fine trajectory's state at the end of the step.
+    """gamma = <u, x - x_f>/|u|^2, x_f the fine trajectory's state at the end of the step.
 
     It needs the fine trajectory, so it is no method but the most that a scalar could do in the
     next state (not in the last one, nor in distribution: it is greedy).

@@ -24,11 +24,13 @@ class EDMDenoiser:
     network does inside (`use_fp16`) is left to it.
 
     Attributes:
-        net, guide, guidance: as given.
+        net: as given.
+        guide: as given.
+        guidance: as given.
         label_dim: number of classes; 0 for a network without, None for one that does not say,
             which gets `class_labels` as they come.
-        sigma_min, sigma_max: levels that the network was made for; 0 and infinity where it does
-            not say (EDM2).
+        sigma_min: lowest level that the network was made for; 0 where it does not say (EDM2).
+        sigma_max: highest one; infinity where it does not say.
         sample_shape: (channels, height, width), or None for a network that does not say.
     """
 

@@ -41,7 +41,8 @@ def check_sampler(
         sampler: a k-diffusion sampler; `name` is for errors.
         model: whose attributes the sampler may ask for; it is not called.
         x: a batch like that of the run to come.
-        sigmas, levels: the levels as the sampler gets them, and as numbers.
+        sigmas: the levels as the sampler gets them.
+        levels: the same as numbers.
         arguments: of the sampler, `extra_args` included.
     """
     devices = [x.device] if x.device.type == "cuda" else []

@@ -195,12 +195,19 @@ def _bar(steps: int, disable: bool | None) -> Iterator[Callable[[], object]]:
 
 
 sample_stein_euler = _sampler("euler")
+"""The solver `Euler`, relaxed; called as a `Sampler`."""
 sample_stein_heun = _sampler("heun")
+"""The solver `Heun`, relaxed; called as a `Sampler`."""
 sample_stein_dpmpp_2m = _sampler("dpmpp_2m")
+"""The solver `DPMpp2M`, relaxed; called as a `Sampler`."""
 sample_stein_dpmpp_3m = _sampler("dpmpp_3m")
+"""The solver `DPMpp3M`, relaxed; called as a `Sampler`."""
 sample_stein_ipndm = _sampler("ipndm")
+"""The solver `IPNDM`, relaxed; called as a `Sampler`."""
 sample_stein_deis = _sampler("deis")
+"""The solver `DEIS`, relaxed; called as a `Sampler`."""
 sample_stein_unipc = _sampler("unipc")
+"""The solver `UniPC`, relaxed; called as a `Sampler`."""
 
 SAMPLERS: dict[str, Sampler] = {
     sampler.__name__: sampler

@@ -28,7 +28,8 @@ class Method:
     """A way to sample, in the texts that options and grids use.
 
     Attributes:
-        solver, coefficient: as `parse_solver` and `parse_coefficient` read them.
+        solver: as `parse_solver` reads it.
+        coefficient: as `parse_coefficient` reads it.
         schedule: a name of `SCHEDULES`, or `BY_RECIPE`, whose levels know no other option.
         sigma_min: lowest level above 0.
         final: where the levels end: "sigma_min" or "zero".

@@ -74,8 +74,10 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `generate.json` holds.
 
     Attributes:
-        setting: of the run. sha256: its digest.
-        model: as it was named. command: the first one of the run.
+        setting: of the run.
+        sha256: digest of the setting.
+        model: as it was named.
+        command: the first one of the run.
         versions: of what made the images.
     """
 

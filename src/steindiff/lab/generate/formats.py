@@ -27,9 +27,11 @@ class Shard:
     """Consecutive images of a run.
 
     Attributes:
-        number: of the shard, from 0. first: index of its first image in the run.
+        number: of the shard, from 0.
+        first: index of its first image in the run.
         images: uint8 (N, H, W, C), C = 1 or 3.
-        seeds, classes: N each.
+        seeds: N, one an image.
+        classes: N, one an image.
     """
 
     number: int
@@ -124,7 +126,8 @@ def _write_file(
     """A file and what its record says of it, read from the file.
 
     Args:
-        path, write: of the file, and its content.
+        path: of the file.
+        write: writes its content.
         sync: wait for the disk, which may tell only then that it is full. A thousand pictures
             would take as long to wait for as to make; each run reads them before it counts them.
     """

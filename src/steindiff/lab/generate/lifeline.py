@@ -67,7 +67,8 @@ class Lifeline:
         """Every other rank.
 
         Args:
-            host: rank 0's machine. address: what it published.
+            host: rank 0's machine.
+        address: what it published.
             timeout: in seconds.
         """
         port, token = address.split()

@@ -27,9 +27,11 @@ class Processes:
     """The processes of a run, as one of them sees them.
 
     Attributes:
-        rank: number of this process, from 0. size: how many there are.
+        rank: number of this process, from 0.
+        size: how many there are.
         local_rank: number of this process on its machine.
-        store, counters: of the counts, on several processes and on one.
+        store: of the counts, where there are several processes.
+        counters: the counts, where there is one.
         lifeline: what tells of another's death.
     """
 

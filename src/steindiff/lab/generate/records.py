@@ -32,10 +32,15 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is known of a shard.
 
     Attributes:
-        sha256: of the rest. shard: its number. setting: digest of the run's setting.
-        first: index of its first image. count: of its images.
-        seeds: the first and the last one. classes: one an image.
-        pixels: SHA-256 of each image's uint8 (H, W, C). files: of the shard.
+        sha256: of the rest.
+        shard: its number.
+        setting: digest of the run's setting.
+        first: index of its first image.
+        count: of its images.
+        seeds: the first and the last one.
+        classes: one an image.
+        pixels: SHA-256 of each image's uint8 (H, W, C).
+        files: of the shard.
     """
 
     sha256: str
@@ -64,7 +69,8 @@ def write_record(folder: Path, setting: str, shard: Shard, files: list[dict[str,
     Args:
         folder: of the run.
         setting: digest of the run's setting.
-        shard, files: what was written, and what `write_shard` returned.
+        shard: what was written.
+        files: what `write_shard` returned.
     """
     content = {
         "shard": shard.number,

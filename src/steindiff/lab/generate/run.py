@@ -25,7 +25,8 @@ class Summary:
     """What a run did.
 
     Attributes:
-        images: made by this run, in all processes. seconds: that it took to make them.
+        images: made by this run, in all processes.
+        seconds: that it took to make them.
         peak_memory: of the process that used most, in bytes; 0 where the system does not tell.
     """
 

@@ -48,7 +48,8 @@ def bootstrap(
     Args:
         statistic: takes as many tensors as are given here, and returns a number.
         rows: tensors with the same length; row k of each belongs together.
-        resamples, seed: of the percentile bootstrap.
+        resamples: of the percentile bootstrap.
+        seed: of the draws.
 
     Raises:
         TypeError: no tensors.
@@ -90,7 +91,8 @@ def paired_bootstrap(
         candidates: name -> (N, D) features, row k of each from noise k.
         reference: (N, D) features, row k from noise k.
         baseline: the candidate that the ratios are taken to.
-        resamples, seed: of the percentile bootstrap.
+        resamples: of the percentile bootstrap.
+        seed: of the draws.
 
     Returns:
         The same names, in the same order.

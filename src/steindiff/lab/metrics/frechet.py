@@ -52,7 +52,8 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     sqrt(N - 1): singular values only, so that N < D needs no regularisation.
 
     Args:
-        a, b: (N, D) and (M, D) features.
+        a: (N, D) features.
+        b: (M, D) features.
 
     Raises:
         TypeError: not a floating-point tensor.
@@ -70,7 +71,8 @@ def frechet_from_statistics(a: HasMoments, b: HasMoments) -> float:
     rounding of sigma, not of its square root.
 
     Args:
-        a, b: `Statistics`, or anything with `mu` (D,) and `sigma` (D, D).
+        a: `Statistics`, or anything with `mu` (D,) and `sigma` (D, D).
+        b: the same of the other set.
 
     Raises:
         ValueError: different widths, or statistics of different feature extractors.

@@ -27,7 +27,8 @@ def kernel_distance(
     gives the estimate from the whole sets.
 
     Args:
-        a, b: (N, D) and (M, D) features.
+        a: (N, D) features.
+        b: (M, D) features.
         block_size: rows of each set in a block, at most N and M.
         blocks: number of blocks.
         seed: of the draws.

@@ -35,7 +35,8 @@ def prdc(real: Tensor, fake: Tensor, k: int = 5) -> PRDC:
     float64 without the expansion |x|^2 + |y|^2 - 2 x.y, which would cancel for near neighbours.
 
     Args:
-        real, fake: (N, D) and (M, D) features, more than k rows each.
+        real: (N, D) features, N > k.
+        fake: (M, D) features, M > k.
         k: neighbours, not counting the sample itself.
 
     Raises:

@@ -15,7 +15,8 @@ def sliced_wasserstein(a: Tensor, b: Tensor, *, projections: int = 128, seed: in
     sizes too. In the units of the features; for a shift by t it tends to |t| / sqrt(D).
 
     Args:
-        a, b: (N, D) and (M, D) features or flattened samples.
+        a: (N, D) features or flattened samples.
+        b: (M, D) of them.
         projections: number of directions, uniform on the sphere.
         seed: of the directions.
 

@@ -21,8 +21,9 @@ class FolderModel:
             differentiated by x as often as the network can.
         sample_shape: (channels, height, width) of what is sampled: pixels, or latents.
         classes: how many class labels it takes, as `class_labels` (B,) int64; 0 for none.
-        sigma_min, sigma_max: the VE noise levels between which it was trained. Where training
-            went up to pure noise, whose level is infinite, sigma_max is a high finite one.
+        sigma_min: the lowest VE noise level that it was trained at.
+        sigma_max: the highest one. Where training went up to pure noise, whose level is infinite,
+            it is a high finite one.
         kind: one line for a report, such as "DDPMPipeline: UNet2DModel, vp, epsilon".
         latent: whether latents are sampled, not pixels.
     """
@@ -45,7 +46,8 @@ class PipelineDenoiser:
         sample_shape: (channels, height, width).
         label_dim: number of classes; 0 for a network without.
         null_label: the label that stands for "no class"; None where there is none, or none known.
-        sigma_min, sigma_max: as in `FolderModel`.
+        sigma_min: as in `FolderModel`.
+        sigma_max: as in `FolderModel`.
     """
 
     function: FunctionDenoiser

@@ -28,7 +28,8 @@ class Trained:
 
     Attributes:
         denoiser: makes D of the network, given as a `Function`.
-        sigma_min, sigma_max: VE levels.
+        sigma_min: the lowest VE level.
+        sigma_max: the highest VE level.
         name: of the kind of model and of what it predicts, such as "vp, epsilon".
     """
 

@@ -42,7 +42,8 @@ class Place(NamedTuple):
     Attributes:
         opens: a whole step departs from this call's sample, which is at `level`.
         closes: a whole step arrives with this call's result, which is at `level_next`.
-        level, level_next: as said; None where they are not.
+        level: that of the step's start; None where it is not said.
+        level_next: that of its end; None where it is not said.
         steps_left: whole steps still to do, this one included.
         predicted: of a step of two calls: its first call proposed the first-order candidate (Heun).
         end: VE level that the sampling ends at; infinite where its last step is of higher order.

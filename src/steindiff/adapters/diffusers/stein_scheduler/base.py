@@ -47,7 +47,8 @@ class ModelKind(ABC):
     Attributes:
         own: name of its own schedule, which is used when none is asked for.
         spacings: names of schedules beside those of `SCHEDULES`.
-        lowest, highest: the levels sigma that `SCHEDULES` run between.
+        lowest: the level sigma that `SCHEDULES` run down to.
+        highest: the level sigma that they start from.
         limits: the levels sigma that the model knows.
     """
 

@@ -62,14 +62,24 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
     Args:
         model: "vp", "edm" or "flow".
         num_train_timesteps: of a vp or flow model.
-        beta_start, beta_end, beta_schedule, trained_betas, rescale_betas_zero_snr: of a vp model,
-            as `EulerDiscreteScheduler` has them.
+        beta_start: of a vp model, as `EulerDiscreteScheduler` has it.
+        beta_end: of a vp model, as `EulerDiscreteScheduler` has it.
+        beta_schedule: of a vp model, as `EulerDiscreteScheduler` has it.
+        trained_betas: of a vp model, as `EulerDiscreteScheduler` has it.
+        rescale_betas_zero_snr: of a vp model, as `EulerDiscreteScheduler` has it.
         prediction_type: "epsilon", "v_prediction" or "sample" (vp); "epsilon" or "v_prediction"
             (edm); "flow_prediction" (flow). None is the first of them.
-        sigma_min, sigma_max, sigma_data: of an edm model, as `EDMEulerScheduler` has them.
-        shift, use_dynamic_shifting, base_shift, max_shift, base_image_seq_len, max_image_seq_len,
-            shift_terminal, time_shift_type: of a flow model, as `FlowMatchEulerDiscreteScheduler`
-            has them.
+        sigma_min: of an edm model, as `EDMEulerScheduler` has it.
+        sigma_max: of an edm model, as `EDMEulerScheduler` has it.
+        sigma_data: of an edm model, as `EDMEulerScheduler` has it.
+        shift: of a flow model, as `FlowMatchEulerDiscreteScheduler` has it.
+        use_dynamic_shifting: of a flow model, as `FlowMatchEulerDiscreteScheduler` has it.
+        base_shift: of a flow model, as `FlowMatchEulerDiscreteScheduler` has it.
+        max_shift: of a flow model, as `FlowMatchEulerDiscreteScheduler` has it.
+        base_image_seq_len: of a flow model, as `FlowMatchEulerDiscreteScheduler` has it.
+        max_image_seq_len: of a flow model, as `FlowMatchEulerDiscreteScheduler` has it.
+        shift_terminal: of a flow model, as `FlowMatchEulerDiscreteScheduler` has it.
+        time_shift_type: of a flow model, as `FlowMatchEulerDiscreteScheduler` has it.
         solver: a name of `SOLVERS`, "prior", or "calibrated", which takes `calibration`.
         solver_options: of the solver, such as {"order": 2}.
         coefficient: a name of `COEFFICIENTS` that needs no model call, "auto" for
