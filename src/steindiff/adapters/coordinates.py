@@ -187,7 +187,8 @@ def resolve_coordinates(coordinates: str | Coordinates) -> Coordinates:
     """Coordinates by name, "ve" or "flow", or as they are.
 
     Raises:
-        ValueError: an unknown name. TypeError: something else.
+        ValueError: an unknown name.
+        TypeError: something else.
     """
     if isinstance(coordinates, Coordinates):
         return coordinates

@@ -33,8 +33,8 @@ def resolve_coefficient(
 
     Raises:
         ValueError: an unknown name, an option that the coefficient does not have, an option value
-            that it refuses, or options beside an object. TypeError: neither a name nor a
-            coefficient.
+            that it refuses, or options beside an object.
+        TypeError: neither a name nor a coefficient.
     """
     if coefficient == NONE:
         coefficient = None

@@ -35,7 +35,8 @@ class FunctionDenoiser:
         """Denoised estimate of `x` (B, *shape) at VE `sigma`, a number or (B,).
 
         Raises:
-            TypeError: f returned no tensor. ValueError: one of another shape than x.
+            TypeError: f returned no tensor.
+            ValueError: one of another shape than x.
         """
         dtype = torch.promote_types(x.dtype, torch.float32)
         sigma = torch.as_tensor(sigma, dtype=dtype, device=x.device).expand(len(x))
@@ -63,7 +64,8 @@ def from_function(
             `Coordinates` of your own.
 
     Raises:
-        TypeError: f is not callable. ValueError: an unknown prediction or coordinates.
+        TypeError: f is not callable.
+        ValueError: an unknown prediction or coordinates.
     """
     if not callable(f):
         raise TypeError(f"f is a {type(f).__name__}; a function of (x, time) is needed")

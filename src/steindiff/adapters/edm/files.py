@@ -111,7 +111,8 @@ def from_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any
     A file of someone else's has an empty config.
 
     Raises:
-        FileNotFoundError: no such file. ValueError: truncated, or no safetensors file.
+        FileNotFoundError: no such file.
+        ValueError: truncated, or no safetensors file.
     """
     path = _existing(path)
     try:

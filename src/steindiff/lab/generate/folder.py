@@ -92,7 +92,8 @@ def read_setting(folder: Path) -> Setting:
     """The setting that a folder was made with.
 
     Raises:
-        ValueError: its file is damaged; named with the field. FileNotFoundError: there is none.
+        ValueError: its file is damaged; named with the field.
+        FileNotFoundError: there is none.
     """
     path = folder / NAME
     found = read_json(path, Description)
