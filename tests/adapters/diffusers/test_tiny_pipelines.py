@@ -189,7 +189,7 @@ def test_guided_pipeline_is_sample_on_the_guided_network(
     name: str, solver: Any, scale: float, rescale: float
 ) -> None:
     """By the library's own solver, in variance-exploding coordinates."""
-    pipe, given = build("sd", relax(SCHEDULERS[name](), record=True)), prompts(3)
+    pipe, given = build("sd", relax(SCHEDULERS[name](), "energy", record=True)), prompts(3)
     latents = sd.noise((4, 8, 8), sigma=1.0, seeds=range(3))
     found = run(
         pipe, **given, latents=latents, guidance_scale=scale, guidance_rescale=rescale,
@@ -199,7 +199,7 @@ def test_guided_pipeline_is_sample_on_the_guided_network(
     sigmas = record.sigmas
     expected = sd.sample(
         sd_denoiser(pipe, given, scale, rescale), latents * (1 + sigmas[0] ** 2) ** 0.5,
-        sigmas, solver, "auto", record=True,
+        sigmas, solver, "energy", record=True,
     )  # fmt: skip
     assert expected.record is not None
     assert (expected.record.gamma < 1).any()
