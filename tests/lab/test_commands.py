@@ -95,27 +95,9 @@ MODULES = sorted(
     if not module.name.endswith("__main__")
 )
 POSIX = ("fcntl", "resource", "pwd")
-LOCKED = {"bench", "compare", "diagnose", "evaluate", "generate", "overhead", "diffusers"}
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        pytest.param(
-            name,
-            marks=[
-                pytest.mark.xfail(
-                    strict=True,
-                    reason="lab/locks.py needs fcntl and lab/generate/run.py resource until the "
-                    "branch `tests` with filelock is merged",
-                )
-            ]
-            if name in LOCKED
-            else [],
-        )
-        for name in MODULES
-    ],
-)
+@pytest.mark.parametrize("module", MODULES)
 def test_imports_without_what_windows_lacks(module: str) -> None:
     block = f"import sys; sys.modules.update(dict.fromkeys({POSIX!r}))\n"
     done = python(f"{block}import steindiff.lab.cli.{module}")

@@ -115,7 +115,7 @@ def run(pipe: Any, scheduler: Any = None, **arguments: Any) -> Tensor:
 
 def neutral(scheduler: Any, **options: Any) -> Any:
     """The scheduler relaxed with gamma = 1."""
-    return relax(scheduler, "constant", value=1.0, **options)
+    return relax(scheduler, "constant", "none", value=1.0, **options)
 
 
 def assert_same_bits(found: Tensor, expected: Tensor) -> None:
@@ -275,7 +275,7 @@ def flow_denoiser(pipe: Any, given: dict[str, Tensor], scale: float) -> Any:
 def test_image_depends_neither_on_the_other_prompts_nor_on_their_images(family: str) -> None:
     """Up to what the network does; three prompts, two images of each."""
     pipe, arguments = build(family), FAMILIES[family].arguments(3)
-    pipe.scheduler = relax(pipe.scheduler, record=True)
+    pipe.scheduler = relax(pipe.scheduler, "energy", record=True)
     together = run(pipe, **arguments, num_images_per_prompt=2, num_inference_steps=8)
     gamma = pipe.scheduler.stein_record.gamma
     assert together.shape[0] == gamma.shape[1] == 6

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import steindiff as sd
 from steindiff.denoisers import Gaussian, GaussianMixture
+from steindiff.recipes import COEFFICIENT, END
 from steindiff.solvers import SOLVERS, Euler, resolve_solver
 from steindiff.stein import (
     ENDS,
@@ -162,9 +163,7 @@ def test_nothing_to_do(levels: list[float], end: str) -> None:
 def test_coefficient_and_end_are_two_options(solver: str) -> None:
     """The end is on with relaxing, off without, and either can be had alone."""
     default = sd.sample(MIXTURE, START, LEVELS, solver)
-    named = sd.sample(
-        MIXTURE, START, LEVELS, solver, sd.recipe(4).coefficient, end=sd.recipe(4).end
-    )
+    named = sd.sample(MIXTURE, START, LEVELS, solver, COEFFICIENT, end=END)
     assert torch.equal(default.x, named.x)
     plain = sd.sample(MIXTURE, START, LEVELS, solver, None)
     assert torch.equal(plain.x, sd.sample(MIXTURE, START, LEVELS, solver, "none", end="none").x)

@@ -131,7 +131,13 @@ def test_figures_by_hand(all_solvers: list[Any]) -> None:
             "constant": Constant(cell.coefficients["constant"].value),
         }.items():
             result = sd.sample(
-                subject.denoiser, x, levels, parse_solver(cell.solver), rule, record=True
+                subject.denoiser,
+                x,
+                levels,
+                parse_solver(cell.solver),
+                rule,
+                end="none",
+                record=True,
             )
             features[name] = result.x
             found = cell.coefficients[name]

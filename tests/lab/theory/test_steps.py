@@ -46,7 +46,14 @@ def test_it_is_the_sampling_bit_for_bit(solver: str, rule: str, final: str) -> N
     """States, candidates, gammas and levels of every step."""
     levels = sd.schedules.karras(6, 0.05, 10.0, final=final)
     result = sd.sample(
-        MIXTURE, START, levels, solver, RULES[rule], record=True, return_trajectory=True
+        MIXTURE,
+        START,
+        levels,
+        solver,
+        RULES[rule],
+        end="none",
+        record=True,
+        return_trajectory=True,
     )
     assert result.trajectory is not None
     assert result.record is not None
@@ -242,4 +249,4 @@ def test_a_rule_by_name_and_none() -> None:
         assert torch.equal(step.gamma, torch.ones(7, dtype=torch.float64))
         assert torch.equal(step.relaxed, step.plain.x)
     named = opened("euler", resolve_coefficient("energy"))
-    assert torch.equal(named[-1].relaxed, sd.sample(MIXTURE, START, LEVELS, "euler").x)
+    assert torch.equal(named[-1].relaxed, sd.sample(MIXTURE, START, LEVELS, "euler", "energy").x)

@@ -52,7 +52,8 @@ class PNDMReader(Reader):
             return Place(False, True, None, level_at(scheduler, timestep), left + 1, end=end)
         level = level_at(scheduler, timestep)
         level_next = level_at(scheduler, timestep - stride(scheduler))
-        return Place(True, call.before > 0 or left == 1, level, level_next, left, end=end)
+        alone = timestep == int(numbers(scheduler, "timesteps")[-1])  # no second call follows
+        return Place(True, call.before > 0 or alone, level, level_next, left, end=end)
 
     def first_order(self, scheduler: Any) -> bool:
         return False
