@@ -188,7 +188,8 @@ def test_the_end_is_the_one_of_the_input(
     comfy: Any, nodes: Any, fashion: Denoise, coefficient: str, end: str
 ) -> None:
     """Sampler and relaxation; where the sigmas end above 0 there is none."""
-    start, inputs = noise(2, (1, 28, 28)), {"coefficient": coefficient, "end": end}
+    start = noise(2, (1, 28, 28))
+    inputs: dict[str, Any] = {"coefficient": coefficient, "end": end}
     plain = in_core(fashion, start, VE, solver="euler", coefficient=coefficient, end="none").x
     core = in_core(fashion, start, VE, solver="euler", coefficient=coefficient, end=end).x
     guide = guider(comfy, "EPS", fashion)
