@@ -73,6 +73,8 @@ def networks(guidance: float = 1.0) -> str:
         row.append(" / ".join(f"{value:.2f}" for value in found))
         rows.append(row)
     headings = ["network, calls", "best plain", "its distance", "`steps=N`", "ratio", "with pilot"]
+    if not any(row[-1] for row in rows):
+        headings, rows = headings[:-1], [row[:-1] for row in rows]
     return render(plain_table(headings, rows), "markdown")
 
 
@@ -89,7 +91,8 @@ def parts(guidance: float = 1.0) -> str:
                 if steps == count and name in cells
             ]
             row.append(f"{_mean(found):.2f} ({max(found):.2f})" if found else "")
-        rows.append(row)
+        if any(row[1:]):
+            rows.append(row)
     headings = ["", *(f"{count} calls" for count in counts)]
     return render(plain_table(headings, rows), "markdown")
 
