@@ -3,11 +3,11 @@
     python research/recipe.py plain     8 solvers x 7 schedules, alone
     python research/recipe.py recipe    `sd.recipe`, and its parts left out one by one
     python research/recipe.py pilot     `sd.pilot` on 64 other noises, judged on these
-    python research/recipe.py table     the figures, as Markdown
 
-Results go to research/results/recipe.json after every cell; started again it goes on. All cells of
-a network start from the same noises. The plain choices are ranked on RANKED other noises; the best
-of them by either feature set are measured on all, and the best of these is the best plain one.
+Results go to research/results/recipe.json after every cell; `make docs` makes tables of them.
+Started again it goes on. All cells of a network start from the same noises. The plain choices are
+ranked on RANKED other noises; the best of them by either feature set are measured on all, and the
+best of these is the best plain one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -149,54 +148,15 @@ def _measure(
         results.add(place, name, {**found, "about": about} if about else found)
 
 
-def ratios(cells: dict[str, Any], name: str) -> dict[str, float] | None:
-    """Ratio of a choice to the best plain one, by feature set."""
-    if name not in cells:
-        return None
-    plain_cells = [figures for key, figures in cells.items() if " on " in key]
-    sets = [key for key in cells[name] if key not in ("rmse", "about")]
-    return {key: cells[name][key] / min(one[key] for one in plain_cells) for key in sets}
-
-
-def table(results: Results) -> None:
-    """Ratios to the best plain choice with hindsight, two feature sets, and their means."""
-    names = ("recipe", "without end", "without coefficient", "levels alone", "pilot", FIXED)
-    print("| network, guidance, steps | best plain |", " | ".join(names), "|")
-    print("|---" * (len(names) + 2) + "|")
-    logs: dict[tuple[str, str], list[float]] = {}
-    for place, cells in results.content["cells"].items():
-        if place.endswith("ranked"):
-            continue
-        network, guidance, steps = place.split()
-        best = min(
-            (key for key in cells if " on " in key),
-            key=lambda key: cells[key]["classifier"],
-        )
-        row = []
-        for name in names:
-            found = ratios(cells, name)
-            row.append("/".join(f"{value:.2f}" for value in found.values()) if found else "")
-            if found:
-                mean = sum(map(math.log, found.values())) / len(found)
-                logs.setdefault((f"w = {guidance}, {steps} steps", name), []).append(mean)
-        print(f"| {network}, {guidance}, {steps} | {best} |", " | ".join(row), "|")
-    for (group, name), values in sorted(logs.items()):
-        mean, worst = math.exp(sum(values) / len(values)), math.exp(max(values))
-        print(f"{group}, {name}: geometric mean {mean:.3f}, worst network {worst:.2f}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=("plain", "recipe", "pilot", "table"))
+    parser.add_argument("stage", choices=("plain", "recipe", "pilot"))
     parser.add_argument("--network", action="append", choices=NETWORKS)
     parser.add_argument("--guidance", type=float, action="append")
     parser.add_argument("--steps", type=int, action="append")
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     results = Results(chosen.out)
-    if chosen.stage == "table":
-        table(results)
-        return
     torch.set_num_threads(1)
     stage = {"plain": plain, "recipe": recipes, "pilot": pilots}[chosen.stage]
     for guidance, network in itertools.product(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from . import schedules
 from ._errors import check_count
 from .solvers import IPNDM, Solver, UniPC
 from .stein import Coefficient, Energy
@@ -93,11 +92,6 @@ def leading_levels(steps: int, low: float, high: float, lead: float) -> tuple[fl
     step = math.log(high / low) / (steps - 2 + lead)
     levels = (high * math.exp(-step * (lead + k)) for k in range(steps - 2))
     return (high, *levels, low, 0.0)
-
-
-def even_levels(steps: int, low: float, high: float) -> tuple[float, ...]:
-    """`steps` levels even in log sigma from `high` to `low`, then 0."""
-    return tuple(schedules.log_snr(steps, low, high, final="zero").tolist())
 
 
 def flow_levels(steps: int, shift: float, high: float) -> tuple[float, ...]:

@@ -10,7 +10,7 @@ import torch
 
 import steindiff as sd
 from steindiff.denoisers import GaussianMixture
-from steindiff.recipes import even_levels, flow_levels, leading_levels, lowest_level
+from steindiff.recipes import flow_levels, leading_levels, lowest_level
 from steindiff.stein import Ended, Relaxed
 
 POINTS = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -90,7 +90,9 @@ def test_shapes_of_levels() -> None:
     ratios = [a / b for a, b in pairwise(lead[:-1])]
     assert ratios[1:] == pytest.approx([ratios[1]] * 4)
     assert ratios[0] == pytest.approx(ratios[1] ** 2)
-    assert leading_levels(6, 0.1, 80.0, 1.0) == pytest.approx(even_levels(6, 0.1, 80.0))
+    assert leading_levels(6, 0.1, 80.0, 1.0) == pytest.approx(
+        sd.schedules.log_snr(6, 0.1, 80.0, final="zero").tolist()
+    )
     times = [s / (1 + s) for s in flow_levels(5, 1.0, 1e6)]
     assert times == pytest.approx([1, 0.8, 0.6, 0.4, 0.2, 0], abs=1e-5)
     assert lowest_level(10) == lowest_level(5) / 4

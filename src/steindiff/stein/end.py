@@ -34,6 +34,7 @@ from torch import Tensor
 from .._errors import unknown_name
 from .._reductions import inners
 from ..solvers.base import BoundDenoiser, Solver, Step
+from .relax import working
 
 ENDS = ("steady", "stein", "linear", "mean", "none")
 """How a sampling may step into sigma = 0; "mean" is halfway between "stein" and "linear"."""
@@ -105,7 +106,7 @@ def stein_weight(x: Tensor, denoised: Tensor, before: Tensor) -> Tensor:
         denoised: (B, *shape), D.
         before: (B, *shape), D_, the denoised sample of the step before.
     """
-    x, denoised, before = _working(x), _working(denoised), _working(before)
+    x, denoised, before = working(x), working(denoised), working(before)
     move = denoised - before
     lack, along, square = inners((x - denoised, denoised), (denoised, move), (move, move))
     lacks = (lack > 0) & (square > 0)
@@ -128,16 +129,12 @@ def steadiness(denoised: Tensor, before: Tensor, earlier: Tensor) -> Tensor:
         before: (B, *shape), D_, of the step before.
         earlier: (B, *shape), D__, of the step before that.
     """
-    denoised, before, earlier = _working(denoised), _working(before), _working(earlier)
+    denoised, before, earlier = working(denoised), working(before), working(earlier)
     last, first = denoised - before, before - earlier
     along, a, b = inners((last, first), (last, last), (first, first))
     moved = (a > 0) & (b > 0)
     size = torch.where(moved, a * b, 1.0).sqrt()
     return torch.where(moved, (along / size - TURNED) / (STEADY - TURNED), 0.0).clamp(0, 1)
-
-
-def _working(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class EndedState(NamedTuple):
