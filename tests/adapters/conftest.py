@@ -1,7 +1,8 @@
 """What the adapters' tests are held to, and which of them `make test` leaves out.
 
 Of a matrix of cases it keeps a part in which every value of every option stands at least once: with
-each class of scheduler, where the cases are schedulers, or with each pipeline and each scheduler.
+each class of scheduler, where the cases are schedulers; with each pipeline and each scheduler; or
+with each solver and each coefficient. Of matrices of three options and more it keeps every pair.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
 from dataclasses import fields
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,16 @@ MATRICES = (
     "test_gamma_of_one_keeps_the_bits",
     "test_energy_moves_the_image_a_little",
     "test_record_of_a_sampling",
+    "test_agrees_with_sample",
+    "test_the_relaxed_scheduler_is_the_relaxed_solver",
 )
 
 
 def values(parameters: dict[str, Any]) -> Iterator[Hashable]:
     """The values that a case shows."""
     if set(parameters) != {"case"}:
-        yield from ((name, as_text(value)) for name, value in parameters.items())
+        named = ((name, as_text(value)) for name, value in parameters.items())
+        yield from combinations(named, 2 if len(parameters) > 2 else 1)
         return
     case = parameters["case"]
     for field in fields(case):
