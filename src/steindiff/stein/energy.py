@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .._reductions import accumulator_dtype, inners
+from .._reductions import accumulator_dtype, inners, root_of
 from . import law
 from .base import Coefficient, Decision, Proposal
 
@@ -184,7 +184,7 @@ def _share(signal: Tensor, doubt: Tensor) -> Tensor:
 
 def _smaller_root(xu: Tensor, uu: Tensor, loss: Tensor) -> Tensor:
     """Smaller root of uu g^2 - 2 xu g + loss = 0, its vertex where there is none; 1 at u = 0."""
-    root = _root(xu**2 - uu * loss)
+    root = root_of(xu**2 - uu * loss)
     moves = uu > 0
     return torch.where(moves, (xu - root) / torch.where(moves, uu, 1.0), 1.0)
 
@@ -195,18 +195,10 @@ def _keep_of_corrector(proposal: Proposal, energy: Tensor, target: Tensor) -> tu
     t1, v = proposal.predictor, proposal.candidate - proposal.predictor
     t1v, vv, t1t1 = inners((t1, v), (v, v), (t1, t1))
     room = target - t1t1
-    root = _root(t1v**2 + vv * room.clamp_min(0))
+    root = root_of(t1v**2 + vv * room.clamp_min(0))
     moves = vv > 0
     keep = torch.where(moves, (root - t1v) / torch.where(moves, vv, 1.0), 1.0)
     # No room even for the predictor: keep nothing of a corrector that adds to it.
     keep = torch.where(room > 0, keep, 0.0).clamp(0, 1)
     keep = torch.where(energy > target, keep, 1.0)
     return keep, energy + (keep - 1) * (2 * t1v + (keep + 1) * vv)
-
-
-def _root(square: Tensor) -> Tensor:
-    """The square root, 0 where there is none, with a derivative everywhere.
-
-    Not clamped at 0, where a root has no derivative; as small as its second one can be taken.
-    """
-    return square.clamp_min(torch.finfo(square.dtype).tiny ** (1 / 3)).sqrt()
