@@ -26,6 +26,7 @@ MATRICES = (
     "test_record_of_a_sampling",
     "test_agrees_with_sample",
     "test_the_relaxed_scheduler_is_the_relaxed_solver",
+    "test_the_end_is_the_cores",
 )
 
 
@@ -45,14 +46,14 @@ def values(parameters: dict[str, Any]) -> Iterator[Hashable]:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    matrices: dict[str, list[pytest.Function]] = defaultdict(list)
+    matrices: dict[tuple[Path, str], list[pytest.Function]] = defaultdict(list)
     for item in items:
         if HERE not in item.path.parents or not isinstance(item, pytest.Function):
             continue
         if item.path.parent.name == "diffusers" or item.path.name.startswith("test_k_diffusion"):
             item.add_marker("upstream")
         if item.originalname in MATRICES:
-            matrices[item.originalname].append(item)
+            matrices[item.path, item.originalname].append(item)
     for cases in matrices.values():
         kept = covering((item, values(item.callspec.params)) for item in cases)
         for item in cases:
