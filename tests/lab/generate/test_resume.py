@@ -148,6 +148,7 @@ def test_one_process_killed(
     assert contents(out) == large
 
 
+@pytest.mark.slow
 def test_a_killed_launcher(
     steindiff: Callable[..., Any], weights: Path, large: dict[str, bytes], tmp_path: Path
 ) -> None:

@@ -110,9 +110,9 @@ LONG = "unipc:order=2,variant=bh1"
 @pytest.mark.parametrize(
     ("chapter", "solver", "count"),
     [
-        ("coefficient", "dpmpp_2m", 4),
+        pytest.param("coefficient", "dpmpp_2m", 4, marks=pytest.mark.slow),
         ("coefficient", LONG, 4),
-        ("energy", "dpmpp_2m", 6),
+        pytest.param("energy", "dpmpp_2m", 6, marks=pytest.mark.slow),
         ("energy", LONG, 6),
         ("contractivity", LONG, 2),
         ("identity", LONG, 3),
