@@ -27,6 +27,7 @@ MATRICES = (
     "test_agrees_with_sample",
     "test_the_relaxed_scheduler_is_the_relaxed_solver",
     "test_the_end_is_the_cores",
+    "test_euler_is_euler_discrete",
 )
 
 

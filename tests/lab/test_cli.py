@@ -530,6 +530,7 @@ def test_results_of_another_setting_are_kept(
     assert contents(finished) == before
 
 
+@pytest.mark.slow
 def test_results_of_another_setting_are_replaced_when_asked(
     steindiff: Command, tiny: str, finished: Path, measured: list[str]
 ) -> None:
@@ -618,6 +619,7 @@ def test_the_picture_of_a_diverged_rule(
         shown.load()
 
 
+@pytest.mark.slow
 def test_the_picture_where_everything_diverged(
     steindiff: Command, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

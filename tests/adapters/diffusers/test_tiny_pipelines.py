@@ -302,7 +302,13 @@ def image_of(batch: int = BATCH) -> Tensor:
 IMG2IMG = ["pndm", "ddim", "euler", "dpm++ karras", "heun", "unipc", "deis"]
 
 
-@pytest.mark.parametrize("name", IMG2IMG)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("euler", "heun", "unipc") else pytest.param(name, marks=pytest.mark.slow)
+        for name in IMG2IMG
+    ],
+)
 def test_img2img_starts_in_the_middle(name: str) -> None:
     scheduler = SCHEDULERS[name]()
     pipe = quiet(diffusers.StableDiffusionImg2ImgPipeline.from_pipe(build("sd", scheduler)))
@@ -489,7 +495,9 @@ def test_latents_that_are_not_finite_are_reported_with_their_sample() -> None:
 # Precision, offloading, compilation
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     ("family", "name"),
     [("sd", "pndm"), ("sd", "euler"), ("sd", "unipc"), ("sd3", "flow euler"), ("sd", "heun")],
