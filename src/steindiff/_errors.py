@@ -43,10 +43,11 @@ def check_options(kind: str, name: str, cls: type, options: Iterable[str]) -> No
             raise ValueError(f"option {option!r} does not exist for {kind} {name!r}; {has}")
 
 
-def check_count(name: str, value: object, low: int) -> None:
-    """Raises ValueError when `value` is no int of `low` or more."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"{name} is {value!r}; an int >= {low} is needed")
+def check_count(name: str, value: object, least: int = 1) -> int:
+    """`value` if it is an int of `least` or more; raises ValueError where it is not."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} is {value!r}; an int >= {least} is needed")
+    return value
 
 
 def check_batch(x: object, name: str = "x") -> Tensor:

@@ -17,7 +17,7 @@ import math
 import torch
 from torch import Tensor
 
-from .._errors import check_batch, unknown_name
+from .._errors import check_batch, check_count, unknown_name
 from .._jacobian import Jacobian, Map
 from .._reductions import accumulator_dtype, inner, pairwise_sum
 
@@ -191,8 +191,7 @@ def _probes(
     x: Tensor, probes: int, kind: str, generator: torch.Generator | None, shared: bool
 ) -> Tensor:
     """(probes, 1 or B, *shape), drawn on the CPU, as `x` is. Each broadcasts to `x`."""
-    if isinstance(probes, bool) or not isinstance(probes, int) or probes < 1:
-        raise ValueError(f"probes is {probes!r}; an int >= 1 is needed")
+    check_count("probes", probes)
     if kind not in PROBES:
         raise unknown_name("kind of probe", kind, PROBES)
     if generator is not None and generator.device.type != "cpu":

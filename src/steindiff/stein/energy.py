@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .._reductions import accumulator_dtype, inners
+from .._reductions import accumulator_dtype, inners, root_of
 from . import law
 from .base import Coefficient, Decision, Proposal
 
@@ -190,7 +190,7 @@ def _share(signal: Tensor, doubt: Tensor) -> Tensor:
 
 def _smaller_root(xu: Tensor, uu: Tensor, loss: Tensor) -> Tensor:
     """Smaller root of uu g^2 - 2 xu g + loss = 0, its vertex where there is none; 1 at u = 0."""
-    root = _root(xu**2 - uu * loss)
+    root = root_of(xu**2 - uu * loss)
     moves = uu > 0
     return torch.where(moves, (xu - root) / torch.where(moves, uu, 1.0), 1.0)
 
@@ -206,7 +206,7 @@ def _keep_of_corrector(
     t1, v = proposal.predictor, proposal.candidate - proposal.predictor
     t1v, vv, t1t1 = inners((t1, v), (v, v), (t1, t1))
     room = found.target - t1t1
-    root = _root(t1v**2 + vv * room.clamp_min(0))
+    root = root_of(t1v**2 + vv * room.clamp_min(0))
     moves = vv > 0
     keep = torch.where(moves, (root - t1v) / torch.where(moves, vv, 1.0), 1.0)
     # No room even for the predictor: keep nothing of a corrector that adds to it.
@@ -218,13 +218,5 @@ def _keep_of_corrector(
 
 def _distrust(move: Tensor, noise: Tensor) -> Tensor:
     """From 0, a corrector that is right, to 1, one that has failed: by |T - T1| over the noise."""
-    size = _root(move) / _root(noise)
+    size = root_of(move) / root_of(noise)
     return ((size - _TRUSTED) / (_FAILED - _TRUSTED)).clamp(0, 1)
-
-
-def _root(square: Tensor) -> Tensor:
-    """The square root, 0 where there is none, with a derivative everywhere.
-
-    Not clamped at 0, where a root has no derivative; as small as its second one can be taken.
-    """
-    return square.clamp_min(torch.finfo(square.dtype).tiny ** (1 / 3)).sqrt()
