@@ -25,7 +25,10 @@ def draw(journal: Journal) -> Tensor:
     canvas = FigureCanvasAgg(figure)
     strength, health = figure.subplots(2, 1, sharex=True)
     _lines(strength, table(journal.gamma), "strength γ (1: the plain solver)")
-    _lines(health, table(journal.kappa), "κ (1: exact, no guidance)")
+    kappa = table(journal.kappa)
+    _lines(health, kappa, "κ (1: exact, no guidance)")
+    if journal.guided:  # it spans orders of magnitude
+        health.set_yscale("log" if kappa.min() > 0 else "symlog")
     steps = len(journal.gamma)
     health.set_xticks(range(steps), _labels(journal.sigmas[:steps]))
     health.set_xlabel("noise level σ that the step starts at")

@@ -122,7 +122,7 @@ def from_alphas_cumprod(
     return torch.cat([levels, levels.new_zeros(1)]) if final == "zero" else levels
 
 
-def _time_steps(total: int, steps: int, spacing: str, to_lowest: bool) -> list[float]:
+def _time_steps(total: int, steps: int, spacing: str, to_lowest: bool) -> Sequence[float]:
     """Decreasing time steps; `steps` of them, or one more, the last being 0."""
     if spacing in ("linspace", "leading"):
         return _ending(total, steps + 1 if to_lowest else steps, spacing)
@@ -137,7 +137,7 @@ def _time_steps(total: int, steps: int, spacing: str, to_lowest: bool) -> list[f
     return [*times, 0] if to_lowest else times
 
 
-def _ending(total: int, count: int, spacing: str) -> list[float]:
+def _ending(total: int, count: int, spacing: str) -> Sequence[float]:
     """`count` decreasing time steps that end on 0 by themselves."""
     if spacing == "leading":
         return [index * (total // count) for index in reversed(range(count))]
