@@ -43,10 +43,16 @@ TWINS: dict[str, Twin] = {
     "sample_deis": Twin("deis", {"order": 3}, _ORDER, idle=("deis_mode",)),
     "sample_lms": Twin("deis", {"order": 4}, {"order": "order"}),
     "sample_er_sde": Twin(None, {}, {n: n for n in ("max_stage", "noise_scaler", "s_noise")}),
+    "sample_res_multistep": Twin("res_multistep", idle=("s_noise", "noise_sampler")),
+    "sample_res_2s_ode": Twin("res_2s"),
+    "sample_gradient_estimation": Twin("gradient_estimation", {}, {"ge_gamma": "gamma"}),
     "sample_unipc": Twin("unipc", {"order": 3, "variant": "bh1"}, {"variant": "variant"}),
     "sample_unipc_bh2": Twin("unipc", {"order": 3, "variant": "bh2"}),
 }
-"""By the name of the sampler function. ComfyUI's ddim is its euler with other noise in masks."""
+"""By the name of the sampler function, of ComfyUI or (res_2s_ode) of RES4LYF.
+
+ComfyUI's ddim is its euler with other noise in masks.
+"""
 
 _NOISE = "adds noise at every step on purpose, which a relaxation would take for error and remove"
 _JUMPS = "is for distilled models that jump along the path: no step loses energy"
