@@ -136,8 +136,8 @@ class SteinRelaxation:
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Replaces a sampler of ComfyUI by the same solver with relaxed steps: euler, ddim, heun, "
-        "dpmpp_2m, res_multistep, gradient_estimation, ipndm, ipndm_v, deis, lms, uni_pc, "
-        "uni_pc_bh2, er_sde as ODE. Others are refused with the reason."
+        "dpmpp_2m, res_multistep, gradient_estimation, ipndm, deis, lms, uni_pc, uni_pc_bh2, "
+        "er_sde as ODE. Others are refused with the reason."
     )
 
     @classmethod

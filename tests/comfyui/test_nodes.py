@@ -310,7 +310,9 @@ def test_no_steps_return_the_latent(comfy: Any, nodes: Any) -> None:
 
 
 def test_levels_that_rise_are_refused(comfy: Any, nodes: Any) -> None:
-    with pytest.raises(ValueError, match=r"rise from 0\.3 to 1, as FlipSigmas.*ComfyUI's own euler"):
+    with pytest.raises(
+        ValueError, match=r"rise from 0\.3 to 1, as FlipSigmas.*ComfyUI's own euler"
+    ):
         run(stein(nodes, "euler"), guider(comfy, "EPS", mixture()), VE[:-1].flip(0), noise())
 
 
@@ -484,7 +486,6 @@ def test_a_model_that_hides_its_sampling_is_refused(nodes: Any) -> None:
         "heun",
         "dpmpp_2m",
         "ipndm",
-        "ipndm_v",
         "lms",
         "res_multistep",
         "gradient_estimation",
@@ -568,7 +569,7 @@ def test_every_sampler_of_comfyui_is_relaxed_or_refused_with_its_reason(
     assert [name for name, why in refused.items() if "relaxed: it" not in why] == []
     assert [name for name, why in refused.items() if "Use " not in why] == []
     assert " ".join(done) == (
-        "euler heun lms dpmpp_2m ipndm ipndm_v deis res_multistep gradient_estimation ddim uni_pc "
+        "euler heun lms dpmpp_2m ipndm deis res_multistep gradient_estimation ddim uni_pc "
         "uni_pc_bh2"
     )
 
@@ -593,6 +594,8 @@ def test_every_sampler_of_comfyui_is_relaxed_or_refused_with_its_reason(
         ("exp_heun_2_x0", "Stein Sampler with res_2s"),
         ("dpm_2", "Stein Sampler with res_2s"),
         ("dpm_adaptive", "its own steps"),
+        ("ipndm_v", "do not add up to 1 .* Use deis"),
+        ("heunpp2", "changes its formula"),
     ],
 )
 def test_refusals_say_why(comfy: Any, nodes: Any, name: str, reason: str) -> None:
@@ -631,28 +634,10 @@ def test_er_sde_is_relaxed_at_its_deterministic_end(comfy: Any, nodes: Any, kind
         relaxed(nodes, comfy.samplers.ksampler("er_sde", sde))
 
 
-@pytest.mark.parametrize("kind", ["EPS", "CONST"])
-def test_ipndm_v_is_relaxed_as_it_is(comfy: Any, nodes: Any, kind: str) -> None:
-    """Of order 2 it is DEIS; in a flow it goes on in the flow's own sigma."""
-    sampler = comfy.samplers.ksampler("ipndm_v", {"max_order": 2})
-    denoise, sigmas = (mixture(), VE) if kind == "EPS" else (in_flow(mixture()), FLOW)
-    guide, x = guider(comfy, kind, denoise), noise()
-    found = run(relaxed(nodes, sampler), guide, sigmas, x)
-    plain = run(relaxed(nodes, sampler, coefficient="none"), guide, sigmas, x)
-    assert_close(plain, run(sampler, guide, sigmas, x))
-    assert float((found - plain).abs().max()) > 1e-2
-    if kind == "EPS":
-        assert_close(found, in_core(mixture(), x, VE, solver=DEIS(order=2)).x)
-
-
-@pytest.mark.parametrize("name", ["ipndm_v", "er_sde"])
-def test_what_is_relaxed_as_it_is_records_masks_and_shows(
-    comfy: Any, nodes: Any, name: str
-) -> None:
-    order_2 = name == "ipndm_v"  # which is DEIS, as er_sde of one stage is Euler
-    ipndm_v = comfy.samplers.ksampler("ipndm_v", {"max_order": 2})
-    theirs = relaxed(nodes, ipndm_v if order_2 else er_sde_ode(comfy, 1), record=True)
-    twin = stein(nodes, *(("deis", 2) if order_2 else ("euler",)), record=True)
+def test_what_is_relaxed_as_it_is_records_masks_and_shows(comfy: Any, nodes: Any) -> None:
+    """ER-SDE of one stage is Euler."""
+    theirs = relaxed(nodes, er_sde_ode(comfy, 1), record=True)
+    twin = stein(nodes, "euler", record=True)
     seen: list[list[Any]] = [[], []]
     guide, latent = guider(comfy, "EPS", halves(mixture(LEFT))), 2 * noise(3)
     pair = theirs, twin

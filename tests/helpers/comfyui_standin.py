@@ -499,24 +499,11 @@ def _lms(denoise: Any, x: Tensor, past: Any, after: float, order: int = 4) -> Te
     return x + sum(weight * entry[2] for weight, entry in zip(weights, known, strict=True))
 
 
-def _ipndm_v(denoise: Any, x: Tensor, past: Any, after: float, max_order: int = 4) -> Tensor:
-    """Up to order 2 as LMS; the third order weighs as ComfyUI does, none above it here."""
-    if min(len(past), max_order) < 3:
-        return _lms(denoise, x, past, after, min(max_order, 2))
-    (here, _, slope), (before, _, second), (first, _, third) = past[:3]
-    h, h_1, h_2 = after - here, here - before, before - first
-    extra = (1 - h / (3 * (h + h_1)) * (h * (h + h_1)) / (h_1 * (h_1 + h_2))) / 2
-    mixed = (1 + h / h_1 / 2 + extra) * slope
-    mixed = mixed - (h / h_1 / 2 + (1 + h_1 / h_2) * extra) * second
-    return x + h * (mixed + extra * h_1 / h_2 * third)
-
-
 _RULES: dict[str, Any] = {
     "sample_euler": _euler,
     "sample_heun": _heun,
     "sample_dpmpp_2m": _dpmpp_2m,
     "sample_ipndm": _ipndm,
-    "sample_ipndm_v": _ipndm_v,
     "sample_lms": _lms,
     "sample_res_multistep": _res_multistep,
     "sample_gradient_estimation": _gradient_estimation,
