@@ -52,6 +52,10 @@ def shift_of(family: str, **options: float) -> float:
     return module.calculate_shift(TOKENS, **options)
 
 
+def z_image() -> Any:
+    return importlib.import_module("diffusers.pipelines.z_image.pipeline_z_image")
+
+
 def flux_2(steps: int) -> float:
     module = importlib.import_module("diffusers.pipelines.flux2.pipeline_flux2")
     return module.compute_empirical_mu(image_seq_len=TOKENS, num_steps=steps)
@@ -112,8 +116,15 @@ CASES: dict[str, Any] = {
     "Wan, 720p": lambda: (wan(5.0), {"num_inference_steps": STEPS}),
     "Wan, shift 12": lambda: (wan(12.0), {"num_inference_steps": STEPS}),
     "Z-Image": lambda: (
+        euler(shift=3.0),
+        {
+            "sigmas": z_image().get_default_z_image_sigmas(STEPS),
+            "mu": shift_of("z_image.pipeline_z_image", **FLUX_MU),
+        },
+    ),
+    "Z-Image, older pipelines": lambda: (
         _with_sigma_min(euler(shift=3.0), 0.0),
-        {"num_inference_steps": STEPS, "mu": shift_of("z_image.pipeline_z_image", **FLUX_MU)},
+        {"num_inference_steps": STEPS, "mu": 1.0},
     ),
     "Sana": lambda: (sana(), {"num_inference_steps": STEPS}),
     "LTX": lambda: (
@@ -158,7 +169,7 @@ CASES: dict[str, Any] = {
 
 
 def _with_sigma_min(scheduler: Any, value: float) -> Any:
-    scheduler.sigma_min = value  # as the pipeline does
+    scheduler.sigma_min = value  # as the pipelines of diffusers 0.36 do
     return scheduler
 
 
@@ -169,7 +180,7 @@ def clean(batch: int = 2) -> tuple[Tensor, Tensor]:
 
 
 def levels_of(scheduler: Any) -> list[float]:
-    """Of the steps, as diffusers holds them; one twice is one of Heun's, or Z-Image's second 0."""
+    """Of the steps, as diffusers holds them; one twice is one of Heun's, or an older Z-Image's second 0."""
     times = torch.as_tensor(scheduler.sigmas).double().tolist()
     if scheduler.config.get("invert_sigmas"):
         times = [1 - t for t in times]
@@ -182,7 +193,7 @@ def test_the_rule_is_shown_diffusers_own_levels(name: str) -> None:
     x0, noise = clean()
     spy = Spy()
     scheduler = relax(plain, spy, "none", record=True)
-    if name == "Z-Image":
+    if name == "Z-Image, older pipelines":
         scheduler.sigma_min = 0.0
     plain.set_timesteps(**arguments)
     scheduler.set_timesteps(**arguments)
@@ -217,7 +228,7 @@ def test_the_levels_of_the_table_are_unlike() -> None:
     assert len(set(found.values())) == len(CASES)
 
 
-def test_the_second_zero_of_z_image_changes_nothing() -> None:
+def test_a_second_zero_changes_nothing() -> None:
     """As the levels without it; with energy and the end."""
     _, noise = clean()
     found = []

@@ -114,7 +114,7 @@ class IndexedReader(Reader):
         index = scheduler._step_index - 1
         sigmas = numbers(scheduler, "sigmas")
         levels = [self.level(scheduler, sigma) for sigma in sigmas]
-        # Steps that begin at 0 are none: some pipelines (Z-Image) end on two levels of 0.
+        # Steps that begin at 0 are none: pipelines with sigma_min = 0 (Z-Image) end on it twice.
         steps = sum(level.sigma > 0 for level in levels[: len(scheduler.timesteps)])
         level, level_next = levels[index : index + 2]
         return Place(True, True, level, level_next, steps - index, end=self.end(scheduler))
