@@ -180,7 +180,7 @@ def clean(batch: int = 2) -> tuple[Tensor, Tensor]:
 
 
 def levels_of(scheduler: Any) -> list[float]:
-    """Of the steps, as diffusers holds them; one twice is one of Heun's, or an older Z-Image's second 0."""
+    """Of the steps, as diffusers holds them; one twice is Heun's, or Z-Image's second 0."""
     times = torch.as_tensor(scheduler.sigmas).double().tolist()
     if scheduler.config.get("invert_sigmas"):
         times = [1 - t for t in times]

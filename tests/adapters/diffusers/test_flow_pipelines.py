@@ -12,7 +12,7 @@ from tiny_pipelines import diffusers, generator
 from torch import Tensor
 
 from steindiff.adapters.coordinates import PURE_NOISE
-from steindiff.adapters.diffusers import relax, unrelax
+from steindiff.adapters.diffusers import SteinScheduler, relax, unrelax
 
 pytestmark = [pytest.mark.slow, pytest.mark.upstream]
 STEPS = 6
@@ -91,3 +91,34 @@ def test_a_guider_goes_beside_relaxation(guider: str) -> None:
     assert torch.equal(plain, one)
     assert bool(relaxed.isfinite().all())
     assert float((relaxed - plain).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["Qwen-Image", "Z-Image", "LTX", "Lumina 2", "Flux.2"])
+def test_one_line_picks_the_solver_too(name: str) -> None:
+    """On the levels of the pipeline, and back."""
+    pipe = unrelax(made(name)[0])
+    plain, own = latents(name, pipe), type(pipe.scheduler)
+    times = torch.as_tensor(pipe.scheduler.sigmas).double().tolist()
+    found = latents(name, relax(pipe, solver="auto", record=True))
+    assert isinstance(pipe.scheduler, SteinScheduler)
+    assert (pipe.scheduler.config.solver, pipe.scheduler.config.solver_options["order"]) == (
+        "unipc",
+        2,
+    )
+    assert torch.as_tensor(pipe.scheduler.sigmas).tolist() == pytest.approx(times, abs=1e-5)
+    assert bool(found.isfinite().all())
+    assert float((found - plain).abs().max()) > 1e-3
+    assert float(pipe.scheduler.stein_record.gamma.min()) <= 1
+    latents(name, relax(pipe))
+    assert type(pipe.scheduler).__name__ == f"Stein{own.__name__}"
+    assert torch.equal(latents(name, unrelax(pipe)), plain)
+    assert type(pipe.scheduler) is own
+
+
+def test_wan_s_unipc_is_kept() -> None:
+    pipe = relax(unrelax(made("Wan")[0]), solver="auto")
+    assert type(pipe.scheduler).__name__ == "SteinUniPCMultistepScheduler"
+    pipe = relax(pipe, solver="ipndm")
+    assert isinstance(pipe.scheduler, SteinScheduler)
+    assert bool(latents("Wan", pipe).isfinite().all())
+    unrelax(pipe)
