@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -138,7 +138,11 @@ class SteinFunction:
         return region.whole(samples, levels[-1])
 
     def _ours(
-        self, region: Everything, sigmas: Tensor, coordinates: str, journal: Journal | None
+        self,
+        region: Everything,
+        sigmas: Tensor,
+        coordinates: Literal["ve", "flow"],
+        journal: Journal | None,
     ) -> Callable[..., Tensor]:
         """The sampler of SteinDiff, with what it needs besides the model."""
         return partial(
@@ -152,7 +156,11 @@ class SteinFunction:
         )
 
     def _relaxed(
-        self, region: Everything, sigmas: Tensor, coordinates: str, journal: Journal | None
+        self,
+        region: Everything,
+        sigmas: Tensor,
+        coordinates: Literal["ve", "flow"],
+        journal: Journal | None,
     ) -> Callable[..., Tensor]:
         """ComfyUI's own sampler, relaxed through its calls of the model."""
 
@@ -163,6 +171,7 @@ class SteinFunction:
         if self.solver in OFFSET:
             sampling = comfy("k_diffusion.sampling")
             sigmas = sampling.offset_first_sigma_for_snr(sigmas, sampling_of(region))
+        assert self.theirs is not None
         sampler = k_diffusion.relax(
             self.theirs,
             self.rule.coefficient,
@@ -223,7 +232,7 @@ def sampling_of(model: Any) -> Any:
         ) from error
 
 
-def coordinates_of(sampling: Any) -> str:
+def coordinates_of(sampling: Any) -> Literal["ve", "flow"]:
     """ "flow" for x = (1 - sigma) x0 + sigma eps (ComfyUI's CONST), "ve" for x0 + sigma eps."""
     return "flow" if isinstance(sampling, comfy("model_sampling").CONST) else "ve"
 

@@ -390,7 +390,7 @@ def test_a_model_that_is_weakened_already_is_refused_by_the_node_s_name(
 
 @REAL
 def test_comfyui_s_own_nodes_put_these_functions_on_a_model(comfy: Any, nodes: Any) -> None:
-    import comfy_extras.nodes_eps as eps
+    eps = importlib.import_module("comfy_extras.nodes_eps")
 
     class Model:
         def clone(self) -> Any:

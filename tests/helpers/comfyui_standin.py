@@ -357,9 +357,10 @@ def ksampler(name: str, extra_options: Any = None, inpaint_options: Any = None) 
 
 def offset_first_sigma_for_snr(sigmas: Tensor, model_sampling: Any) -> Tensor:
     """A flow's levels, of which the first has a log-SNR."""
+    percent_to_sigma = model_sampling.percent_to_sigma
     if not isinstance(model_sampling, CONST) or sigmas[0] < 1:
         return sigmas
-    first = torch.as_tensor(model_sampling.percent_to_sigma(1e-4)).to(sigmas)
+    first = torch.as_tensor(percent_to_sigma(1e-4)).to(sigmas)
     return torch.cat([first.reshape(1), sigmas[1:]])
 
 

@@ -176,7 +176,8 @@ def _with_sigma_min(scheduler: Any, value: float) -> Any:
 def clean(batch: int = 2) -> tuple[Tensor, Tensor]:
     """The image that the network always sees, and the noise."""
     generator = torch.Generator().manual_seed(0)
-    return tuple(torch.randn(2, batch, 4, 8, 8, generator=generator, dtype=torch.float64))
+    x0, noise = torch.randn(2, batch, 4, 8, 8, generator=generator, dtype=torch.float64)
+    return x0, noise
 
 
 def levels_of(scheduler: Any) -> list[float]:

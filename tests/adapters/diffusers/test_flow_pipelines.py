@@ -101,10 +101,8 @@ def test_one_line_picks_the_solver_too(name: str) -> None:
     times = torch.as_tensor(pipe.scheduler.sigmas).double().tolist()
     found = latents(name, relax(pipe, solver="auto", record=True))
     assert isinstance(pipe.scheduler, SteinScheduler)
-    assert (pipe.scheduler.config.solver, pipe.scheduler.config.solver_options["order"]) == (
-        "unipc",
-        2,
-    )
+    config: Any = pipe.scheduler.config
+    assert (config["solver"], config["solver_options"]["order"]) == ("unipc", 2)
     assert torch.as_tensor(pipe.scheduler.sigmas).tolist() == pytest.approx(times, abs=1e-5)
     assert bool(found.isfinite().all())
     assert float((found - plain).abs().max()) > 1e-3

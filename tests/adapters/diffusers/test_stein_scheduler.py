@@ -874,8 +874,8 @@ def test_relax_puts_it_in_a_scheduler_s_place() -> None:
     )
     auto = relax(plain, "energy", solver="auto", trust=0.2)
     assert isinstance(auto, SteinScheduler)
-    assert (auto.config.solver, auto.config.schedule) == ("unipc", "log_snr")
-    assert auto.config.coefficient_options["trust"] == 0.2
+    assert (auto.config["solver"], auto.config["schedule"]) == ("unipc", "log_snr")
+    assert auto.config["coefficient_options"]["trust"] == 0.2
     assert type(unrelax(auto)) is diffusers.DDIMScheduler
     assert type(relax(auto)).__name__ == "SteinDDIMScheduler"
     assert relax(auto, solver="ipndm").config.solver == "ipndm"

@@ -203,8 +203,9 @@ def _relaxed(scheduler: Any, rule: Coefficient | None, end: str, record: bool) -
 def _solved(scheduler: Any, solver: str, rule: Coefficient | None, end: str, record: bool) -> Any:
     """A `SteinScheduler` for the scheduler's model, which remembers whose place it takes."""
     plain = _plain_copy(scheduler)
-    flow_unipc = isinstance(plain, UniPCMultistepScheduler) and plain.config.use_flow_sigmas
-    if solver == AUTO and flow_unipc and plain.config.solver_order <= 2:
+    config: Any = plain.config
+    flow_unipc = isinstance(plain, UniPCMultistepScheduler) and config["use_flow_sigmas"]
+    if solver == AUTO and flow_unipc and config["solver_order"] <= 2:
         return _relaxed(plain, rule, end, record)
     chosen: dict[str, Any] = {"solver": solver}
     if solver == AUTO:
