@@ -7,7 +7,18 @@ from typing import Any, ClassVar
 from .lazy import ours
 
 CATEGORY = "sampling/custom_sampling/samplers"
-SOLVERS = ["dpmpp_2m", "euler", "heun", "dpmpp_3m", "ipndm", "deis", "unipc"]
+SOLVERS = [
+    "dpmpp_2m",
+    "euler",
+    "heun",
+    "dpmpp_3m",
+    "ipndm",
+    "deis",
+    "unipc",
+    "res_multistep",
+    "res_2s",
+    "gradient_estimation",
+]
 COEFFICIENTS = ["auto", "energy", "constant", "none"]
 ENDS = ["auto", "steady", "stein", "linear", "mean", "none"]
 
@@ -85,7 +96,8 @@ class SteinSampler:
         """What the node asks for."""
         solver = {
             "default": SOLVERS[0],
-            "tooltip": "The solver. All make one model call a step but heun, which makes two.",
+            "tooltip": "The solver. All make one model call a step but heun and res_2s, which make "
+            "two.",
         }
         order = {
             "default": 0,
@@ -124,7 +136,8 @@ class SteinRelaxation:
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Replaces a sampler of ComfyUI by the same solver with relaxed steps: euler, ddim, heun, "
-        "dpmpp_2m, ipndm, deis, uni_pc, uni_pc_bh2. Others are refused with the reason."
+        "dpmpp_2m, res_multistep, gradient_estimation, ipndm, deis, lms, uni_pc, uni_pc_bh2, "
+        "er_sde as ODE. Others are refused with the reason."
     )
 
     @classmethod

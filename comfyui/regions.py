@@ -21,12 +21,14 @@ class Everything:
     """The whole latent. Also the model to sample with: every call first looks for an interrupt.
 
     Attributes:
+        inner_model: the guider, which samplers of ComfyUI ask for.
         start: (B, *shape), what the solver starts from.
         size: how many elements of a sample are sampled, a number or (B,).
     """
 
     def __init__(self, model: Any, x: Tensor) -> None:
         self.model, self.start = model, x
+        self.inner_model = getattr(model, "inner_model", None)
         self.size: int | Tensor = x[0].numel()
 
     def __call__(self, x: Tensor, sigma: Tensor, **extra_args: Any) -> Tensor:
@@ -74,11 +76,17 @@ def region_of(
     """The region that the mask in `extra_args` leaves free.
 
     Raises:
-        ValueError: the mask changes while sampling (Differential Diffusion) and steps are relaxed.
+        ValueError: a mask of another size; or it changes while sampling (Differential Diffusion)
+            and steps are relaxed.
     """
     mask = extra_args.get("denoise_mask")
     if mask is None:
         return Everything(model, x)
+    if not _covers(mask, x):
+        raise ValueError(
+            f"the noise mask has shape {tuple(mask.shape)} and the latent {tuple(x.shape)}; set "
+            "the mask with Set Latent Noise Mask, which ComfyUI brings to the latent's size"
+        )
     if "denoise_mask_function" not in extra_args.get("model_options", {}):
         return FreeRegion(model, x, sigma, mask)
     if relaxing:
@@ -88,3 +96,11 @@ def region_of(
             "set coefficient to none, and end to none or auto"
         )
     return Everything(model, x)
+
+
+def _covers(mask: Tensor, x: Tensor) -> bool:
+    """Whether the mask broadcasts to the shape of `x`."""
+    try:
+        return torch.broadcast_shapes(mask.shape, x.shape) == x.shape
+    except RuntimeError:
+        return False

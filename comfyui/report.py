@@ -21,18 +21,25 @@ _SHOWN = 16
 
 def draw(journal: Journal) -> Tensor:
     """An IMAGE (1, HEIGHT, WIDTH, 3), float32 in [0, 1]: gamma and kappa over the steps."""
-    figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    strength, health = figure.subplots(2, 1, sharex=True)
-    _lines(strength, table(journal.gamma), "strength γ (1: the plain solver)")
-    _lines(health, table(journal.kappa), "κ (1: exact, no guidance)")
-    steps = len(journal.gamma)
-    health.set_xticks(range(steps), _labels(journal.sigmas[:steps]))
-    health.set_xlabel("noise level σ that the step starts at")
-    figure.suptitle(f"{journal.title}; {steps} steps")
+    canvas = FigureCanvasAgg(plot(journal))
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]
     return torch.from_numpy(pixels.astype(np.float32) / 255)[None]
+
+
+def plot(journal: Journal) -> Figure:
+    """The figure: gamma above, kappa below."""
+    figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, layout="constrained")
+    strength, health = figure.subplots(2, 1, sharex=True)
+    kappa, steps = table(journal.kappa), len(journal.gamma)
+    _lines(strength, table(journal.gamma), "strength γ (1: the plain solver)")
+    _lines(health, kappa, "κ (1: exact, no guidance)")
+    if journal.guided:  # it spans orders of magnitude
+        health.set_yscale("log" if kappa.min() > 0 else "symlog")
+    health.set_xticks(range(steps), _labels(journal.sigmas[:steps]))
+    health.set_xlabel("noise level σ that the step starts at")
+    figure.suptitle(f"{journal.title}; {steps} steps")
+    return figure
 
 
 def table(entries: Sequence[Tensor]) -> np.ndarray:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -11,11 +12,15 @@ from steindiff._errors import unknown_name
 from steindiff.adapters import k_diffusion
 from steindiff.composition import AUTO, choose
 from steindiff.solvers import resolve_solver
-from steindiff.stein import Coefficient
+from steindiff.stein import Coefficient, Record
 
+from .checks import check_patches, check_sigmas, is_guided
 from .journal import Journal
 from .lazy import comfy
 from .regions import Everything, region_of
+
+OFFSET = ("er_sde",)
+"""Samplers of ComfyUI that begin a flow just below pure noise, in whose log-SNR they compute."""
 
 
 class Rule(NamedTuple):
@@ -60,7 +65,8 @@ class SteinFunction:
     """What KSAMPLER calls as its sampler_function, in k-diffusion's protocol.
 
     Args:
-        solver: a name of `steindiff.solvers.SOLVERS`.
+        solver: a name of `steindiff.solvers.SOLVERS`, or a sampler function of ComfyUI that calls
+            the model once a step.
         rule: the relaxation.
         options: of the solver.
 
@@ -71,10 +77,20 @@ class SteinFunction:
         ValueError: an unknown solver, or an option that it does not have or refuses.
     """
 
-    def __init__(self, solver: str, rule: Rule, options: Mapping[str, Any] | None = None) -> None:
-        self.solver, self.rule, self.options = solver, rule, dict(options or {})
-        resolve_solver(solver, **self.options)
-        self.__name__ = f"sample_stein_{solver}"  # ComfyUI and other nodes ask for it
+    def __init__(
+        self,
+        solver: str | Callable[..., Tensor],
+        rule: Rule,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.rule, self.options = rule, dict(options or {})
+        self.theirs = None if isinstance(solver, str) else solver
+        if isinstance(solver, str):
+            resolve_solver(solver, **self.options)
+            self.solver = solver
+        else:
+            self.solver = getattr(solver, "__name__", "").removeprefix("sample_")
+        self.__name__ = f"sample_stein_{self.solver}"  # ComfyUI and other nodes ask for it
         self.journal: Journal | None = None
 
     def __call__(
@@ -96,31 +112,75 @@ class SteinFunction:
             disable: whether the progress bar is hidden.
 
         Raises:
-            ValueError: levels that do not decrease, or a mask that changes while sampling.
+            ValueError: levels that rise or are another model's, a mask that does not fit or changes
+                while sampling, or a model that is weakened already.
             NonFiniteError: a NaN or an infinity, on the CPU.
         """
         self.journal = None
         if len(sigmas) < 2:
             return x
-        coordinates = coordinates_of(model)
+        extra_args = dict(extra_args or {})
+        sampling = sampling_of(model)
+        coordinates = coordinates_of(sampling)
         levels = sigmas.tolist()
-        region = region_of(model, x, levels[0], extra_args or {}, not self.rule.plain)
-        journal = Journal(self._title(), coordinates, levels) if self.rule.record else None
-        samples = getattr(k_diffusion, self.__name__)(
-            region,
-            region.start,
-            sigmas,
-            extra_args=extra_args,
-            callback=_reporter(callback, region, levels, journal),
-            disable=disable,
+        check_sigmas(levels, sampling, coordinates)
+        if not self.rule.plain:
+            check_patches(extra_args.get("model_options") or {})
+        region = region_of(model, x, levels[0], extra_args, not self.rule.plain)
+        journal = Journal(self._title(), coordinates, levels, is_guided(model.inner_model))
+        kept = journal if self.rule.record else None
+        run = self._relaxed if self.theirs is not None else self._ours
+        samples = run(region, sigmas, coordinates, kept)(
+            region, region.start, extra_args=extra_args, disable=disable,
+            callback=_reporter(callback, region, levels, None if self.theirs else kept),
+        )  # fmt: skip
+        self.journal = kept
+        return region.whole(samples, levels[-1])
+
+    def _ours(
+        self,
+        region: Everything,
+        sigmas: Tensor,
+        coordinates: Literal["ve", "flow"],
+        journal: Journal | None,
+    ) -> Callable[..., Tensor]:
+        """The sampler of SteinDiff, with what it needs besides the model."""
+        return partial(
+            getattr(k_diffusion, self.__name__),
+            sigmas=sigmas,
             coefficient=self.rule.coefficient,
             end=self.rule.end,
             coefficient_options=self.rule.options or None,
             coordinates=coordinates,
             **self.options,
         )
-        self.journal = journal
-        return region.whole(samples, levels[-1])
+
+    def _relaxed(
+        self,
+        region: Everything,
+        sigmas: Tensor,
+        coordinates: Literal["ve", "flow"],
+        journal: Journal | None,
+    ) -> Callable[..., Tensor]:
+        """ComfyUI's own sampler, relaxed through its calls of the model."""
+
+        def report(record: Record) -> None:
+            if journal is not None:
+                journal.take(record, region.size / region.start[0].numel())
+
+        if self.solver in OFFSET:
+            sampling = comfy("k_diffusion.sampling")
+            sigmas = sampling.offset_first_sigma_for_snr(sigmas, sampling_of(region))
+        assert self.theirs is not None
+        sampler = k_diffusion.relax(
+            self.theirs,
+            self.rule.coefficient,
+            self.rule.end,
+            coordinates,
+            report=report if journal is not None else None,
+            **self.rule.options,
+        )
+        return partial(sampler, sigmas=sigmas, **self.options)
 
     def _title(self) -> str:
         options = "".join(f", {name} {value}" for name, value in self.options.items())
@@ -157,19 +217,23 @@ def journal_of(sampler: Any) -> Journal:
     return function.journal
 
 
-def coordinates_of(model: Any) -> str:
-    """ "flow" for x = (1 - sigma) x0 + sigma eps (ComfyUI's CONST), "ve" for x0 + sigma eps.
+def sampling_of(model: Any) -> Any:
+    """The model_sampling of what KSAMPLER hands to a sampler function.
 
     Raises:
-        TypeError: no ComfyUI model that tells its model_sampling.
+        TypeError: no ComfyUI model that tells it.
     """
     try:
-        sampling = model.inner_model.inner_model.model_sampling
+        return model.inner_model.inner_model.model_sampling
     except AttributeError as error:
         raise TypeError(
             f"model is a {type(model).__name__} without inner_model.inner_model.model_sampling, "
             "which tells its coordinates; a model as KSAMPLER hands it on is needed"
         ) from error
+
+
+def coordinates_of(sampling: Any) -> Literal["ve", "flow"]:
+    """ "flow" for x = (1 - sigma) x0 + sigma eps (ComfyUI's CONST), "ve" for x0 + sigma eps."""
     return "flow" if isinstance(sampling, comfy("model_sampling").CONST) else "ve"
 
 

@@ -216,7 +216,9 @@ def test_a_flow_is_called_at_the_very_levels(sampler: Sampler) -> None:
     sampler(model, start(1.0), sigmas, disable=True, coordinates="flow")
     called = torch.stack(model.sigmas)[:, 0].tolist()
     assert called[0] == 1.0
-    assert set(called) == set(sigmas[:-1].tolist())
+    assert set(called) >= set(sigmas[:-1].tolist())
+    halfway = set(called) - set(sigmas[:-1].tolist())
+    assert len(halfway) == (38 if solver_of(sampler) == "res_2s" else 0)  # not in first and last
 
 
 @every_sampler
@@ -455,7 +457,7 @@ def test_an_interrupt_comes_through(sampler: Sampler) -> None:
     model = Counted()
     with pytest.raises(InterruptError, match="stop"):
         sampler(model, start(60.0), levels(), None, callback, True)
-    per_step = 2 if solver_of(sampler) == "heun" else 1
+    per_step = SOLVERS[solver_of(sampler)]().calls_per_step
     assert len(model.sigmas) == 3 * per_step
 
 

@@ -34,7 +34,7 @@ from steindiff.adapters.k_diffusion.relaxed import _RelaxingCalls
 from steindiff.adapters.relaxation import Relaxation
 from steindiff.levels import NoiseLevel
 from steindiff.solvers import DEIS, IPNDM, DPMpp2M, DPMpp3M, Euler, Heun, Solver, UniPC
-from steindiff.stein import ENDS, Constant, Energy
+from steindiff.stein import ENDS, Constant, Energy, Record
 
 Sample = Callable[..., Tensor]
 
@@ -535,3 +535,19 @@ def test_none_gives_the_sampler_back(word: str | None) -> None:
     assert relax(sampler, word) is sampler
     with pytest.raises(ValueError, match="relaxes its own steps"):
         relax(sample_stein_euler, word)
+
+
+def test_a_run_is_reported_as_the_core_records_it() -> None:
+    """Also a plain one; nothing is reported of a run that failed."""
+    told: list[Record] = []
+    x, sigmas = start(60.0), levels()
+    relax(theirs("euler"), report=told.append)(denoise, x, sigmas, disable=True)
+    expected = sd.sample(denoise, x, sigmas, "euler", record=True).record
+    assert expected is not None
+    close(told[0].gamma, expected.gamma)
+    close(told[0].kappa, expected.kappa)
+    relax(theirs("euler"), None, report=told.append)(denoise, x, sigmas, disable=True)
+    assert bool((told[1].gamma == 1).all())
+    with pytest.raises(ValueError, match="cannot be relaxed"):
+        relax(theirs("heun"), report=told.append)(denoise, x, sigmas, disable=True)
+    assert len(told) == 2

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +16,21 @@ from torch import Tensor
 import steindiff as sd
 from steindiff.adapters.coordinates import PURE_NOISE
 from steindiff.denoisers import GaussianMixture
-from steindiff.solvers import DEIS, IPNDM, SOLVERS, DPMpp2M, Euler, Heun, Solver, UniPC
+from steindiff.solvers import (
+    DEIS,
+    IPNDM,
+    SOLVERS,
+    DPMpp2M,
+    Euler,
+    GradientEstimation,
+    Heun,
+    Res2S,
+    ResMultistep,
+    Solver,
+    UniPC,
+    resolve_solver,
+)
+from steindiff.solvers.adams import EvenSteps
 from steindiff.stein import ENDS, Energy
 
 REAL = pytest.mark.skipif(
@@ -137,11 +153,13 @@ def test_eps_gives_the_core_s_samples(comfy: Any, nodes: Any, fashion: Denoise, 
     assert float((found - plain.x).abs().max()) > 1e-2  # relaxing did something
 
 
-@pytest.mark.parametrize("solver", [name for name in SOLVERS if name != "heun"])
+@pytest.mark.parametrize("solver", [n for n, c in SOLVERS.items() if c().calls_per_step == 1])
 def test_const_gives_the_core_s_samples(comfy: Any, nodes: Any, fashion: Denoise, solver: str):
     start, flow = noise(2, (1, 28, 28)), in_flow(fashion)
     found = run(stein(nodes, solver), guider(comfy, "CONST", flow), FLOW, start)
-    assert_close(found, in_core_flow(flow, start, FLOW, solver=solver).x)
+    even = {"variable": "flow"} if issubclass(SOLVERS[solver], EvenSteps) else {}
+    own = resolve_solver(solver, **even)
+    assert_close(found, in_core_flow(flow, start, FLOW, solver=own).x)
 
 
 def test_const_from_an_image(comfy: Any, nodes: Any) -> None:
@@ -296,8 +314,164 @@ def test_no_steps_return_the_latent(comfy: Any, nodes: Any) -> None:
 
 
 def test_levels_that_rise_are_refused(comfy: Any, nodes: Any) -> None:
-    with pytest.raises(ValueError, match="decrease"):
+    with pytest.raises(
+        ValueError, match=r"rise from 0\.3 to 1, as FlipSigmas.*ComfyUI's own euler"
+    ):
         run(stein(nodes, "euler"), guider(comfy, "EPS", mixture()), VE[:-1].flip(0), noise())
+
+
+@pytest.mark.parametrize(
+    ("kind", "sigmas", "message"),
+    [
+        ("CONST", VE, r"begin at 14\.6, but this flow model's go from 1 to 0"),
+        ("EPS", torch.tensor([80.0, 1.0, 0.0]), r"begin at 80, but this .* trained up to 14\.6"),
+    ],
+)
+def test_sigmas_of_another_model_are_refused(comfy: Any, nodes: Any, kind, sigmas, message) -> None:
+    guide = guider(comfy, kind, mixture())
+    with pytest.raises(ValueError, match=f"{message}.*BasicScheduler"):
+        run(stein(nodes, "euler"), guide, sigmas, noise())
+    assert not guide.levels
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("kind", ["EPS", "CONST"])
+def test_a_level_that_is_repeated_is_no_step(
+    comfy: Any, nodes: Any, kind: str, solver: str
+) -> None:
+    """As LaplaceScheduler gives the highest, and LTXV with a terminal of 0 the last."""
+    denoise, sigmas = (mixture(), VE) if kind == "EPS" else (in_flow(mixture()), FLOW)
+    repeated = torch.cat([sigmas[:1], sigmas[:3], sigmas[2:], sigmas[-1:]])
+    guide = guider(comfy, kind, denoise)
+    found = run(stein(nodes, solver), guide, repeated, noise())
+    assert torch.equal(found, run(stein(nodes, solver), guide, sigmas, noise()))
+
+
+def test_a_mask_of_another_size_is_refused(comfy: Any, nodes: Any) -> None:
+    guide, mask = guider(comfy, "EPS", mixture()), torch.ones(1, 1, 8, 8)
+    with pytest.raises(
+        ValueError, match=r"mask has shape \(1, 1, 8, 8\) and the latent \(3, 2, 4, 6\)"
+    ):
+        run(stein(nodes, "euler"), guide, VE, noise(), mask=mask)
+
+
+# --- what is on the model, and around the sampler
+
+
+def patch(name: str) -> Any:
+    """A function that a node of ComfyUI's nodes_eps puts on a model."""
+
+    def weaken(args: Any) -> Any: ...
+
+    weaken.__name__, weaken.__module__ = name, "comfy_extras.nodes_eps"
+    return weaken
+
+
+@pytest.mark.parametrize(
+    ("function", "node"),
+    [
+        ("epsilon_scaling_function", "Epsilon Scaling"),
+        ("temporal_score_rescaling", "TSR - Temporal Score Rescaling"),
+    ],
+)
+def test_a_model_that_is_weakened_already_is_refused_by_the_node_s_name(
+    comfy: Any, nodes: Any, function: str, node: str
+) -> None:
+    guide = guider(comfy, "EPS", mixture())
+    options = {"sampler_post_cfg_function": [patch("other"), patch(function)]}
+    with pytest.raises(ValueError, match=f"the node {node} on it"):
+        run(stein(nodes, "euler"), guide, VE, noise(), model_options=dict(options))
+    assert not guide.levels
+    plain = stein(nodes, "euler", coefficient="none")
+    run(plain, guide, VE, noise(), model_options=dict(options))
+    options["sampler_post_cfg_function"].pop()
+    run(stein(nodes, "euler"), guide, VE, noise(), model_options=dict(options))
+
+
+@REAL
+def test_comfyui_s_own_nodes_put_these_functions_on_a_model(comfy: Any, nodes: Any) -> None:
+    eps = importlib.import_module("comfy_extras.nodes_eps")
+
+    class Model:
+        def clone(self) -> Any:
+            return self
+
+        def set_model_sampler_post_cfg_function(self, function: Any) -> None:
+            self.function = function
+
+    for node, inputs in [(eps.EpsilonScaling, (1.005,)), (eps.TemporalScoreRescaling, (0.95, 1.0))]:
+        model = Model()
+        node.execute(model, *inputs)
+        options = {"sampler_post_cfg_function": [model.function]}
+        with pytest.raises(ValueError, match="makes every step weaker"):
+            run(
+                stein(nodes, "euler"),
+                guider(comfy, "EPS", mixture()),
+                VE,
+                noise(),
+                model_options=options,
+            )
+
+
+def detail_daemon(comfy: Any, inside: Any) -> Any:
+    """A sampler around another, as Detail Daemon makes it: the model hears of less noise."""
+
+    def detail_daemon_sampler(
+        model: Any, x: Tensor, sigmas: Tensor, *, wrapped: Any, amount: float, **kwargs: Any
+    ) -> Tensor:
+        def less(x: Tensor, sigma: Tensor, **extra_args: Any) -> Tensor:
+            return model(x, sigma * (1 - amount), **extra_args)
+
+        less.inner_model = model.inner_model
+        return wrapped.sampler_function(less, x, sigmas, **kwargs, **wrapped.extra_options)
+
+    detail_daemon_sampler.__module__ = "/ComfyUI/custom_nodes/ComfyUI-Detail-Daemon.detail_daemon"
+    return comfy.samplers.KSAMPLER(detail_daemon_sampler, {"wrapped": inside, "amount": 0.1}, {})
+
+
+def test_detail_daemon_goes_around_a_stein_sampler(comfy: Any, nodes: Any) -> None:
+    guide = guider(comfy, "EPS", mixture())
+    found = run(detail_daemon(comfy, stein(nodes, "dpmpp_2m")), guide, VE, noise())
+
+    def less(x: Tensor, sigma: Tensor) -> Tensor:
+        return mixture()(x, 0.9 * sigma)
+
+    assert_close(found, in_core(less, noise(), VE, solver="dpmpp_2m").x)
+    with pytest.raises(ValueError, match="put it around a Stein sampler"):
+        relaxed(nodes, detail_daemon(comfy, comfy.samplers.sampler_object("euler")))
+
+
+# --- parts of a sampling
+
+
+@pytest.mark.parametrize("kind", ["EPS", "CONST"])
+@pytest.mark.parametrize("solver", ["euler", "dpmpp_2m", "res_multistep"])
+def test_an_image_is_sampled_on_from_the_middle(
+    comfy: Any, nodes: Any, fashion: Denoise, kind: str, solver: str
+) -> None:
+    """Denoise below 1: from an image with the noise of a level that VE knows."""
+    start, latent = noise(2, (1, 28, 28)), noise(2, (1, 28, 28)).flip(-1) * 0.5
+    ve, sigmas = VE[2:], VE[2:]
+    denoise = fashion
+    if kind == "CONST":
+        denoise, sigmas = in_flow(fashion), ve / (1 + ve)
+    found = run(stein(nodes, solver), guider(comfy, kind, denoise), sigmas, start, latent=latent)
+    expected = sd.sample(fashion, latent + ve[0] * start, ve, solver=solver).x
+    assert_close(found, expected)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "CONST"])
+def test_split_sigmas_go_on_where_they_were(comfy: Any, nodes: Any, fashion: Denoise, kind: str):
+    """Base and refiner: SplitSigmas, the second sampler without noise of its own."""
+    start = noise(2, (1, 28, 28))
+    denoise, sigmas = (fashion, VE) if kind == "EPS" else (in_flow(fashion), FLOW)
+    guide, sampler = guider(comfy, kind, denoise), stein(nodes, "euler", end="none")
+    middle = run(sampler, guide, sigmas[:4], start)
+    found = run(sampler, guide, sigmas[3:], torch.zeros_like(start), latent=middle)
+    first = in_core if kind == "EPS" else in_core_flow
+    above = first(denoise, start, sigmas[:4], solver="euler", end="none").x
+    ve = sigmas[3:] if kind == "EPS" else sigmas[3:] / (1 - sigmas[3:])
+    assert_close(found, sd.sample(fashion, above, ve, solver="euler", end="none").x, 1e-4)
 
 
 def test_a_model_that_hides_its_sampling_is_refused(nodes: Any) -> None:
@@ -309,7 +483,18 @@ def test_a_model_that_hides_its_sampling_is_refused(nodes: Any) -> None:
 # --- Stein Relaxation
 
 
-@pytest.mark.parametrize("name", ["euler", "heun", "dpmpp_2m", "ipndm"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "euler",
+        "heun",
+        "dpmpp_2m",
+        "ipndm",
+        "lms",
+        "res_multistep",
+        "gradient_estimation",
+    ],
+)
 @pytest.mark.parametrize("sigmas", [VE, VE[:-1]], ids=["to zero", "above zero"])
 def test_without_relaxing_it_is_comfyui_s_sampler(
     comfy: Any, nodes: Any, name: str, sigmas: Tensor
@@ -322,8 +507,9 @@ def test_without_relaxing_it_is_comfyui_s_sampler(
     assert_close(found, expected)
 
 
-def test_euler_of_a_flow_is_comfyui_s(comfy: Any, nodes: Any) -> None:
-    theirs = comfy.samplers.sampler_object("euler")
+@pytest.mark.parametrize("name", ["euler", "ipndm", "gradient_estimation"])
+def test_solvers_in_a_flow_s_own_time_are_comfyui_s(comfy: Any, nodes: Any, name: str) -> None:
+    theirs = comfy.samplers.sampler_object(name)
     ours = relaxed(nodes, theirs, coefficient="none")
     guide = guider(comfy, "CONST", in_flow(mixture()))
     assert_close(run(ours, guide, FLOW, noise()), run(theirs, guide, FLOW, noise()))
@@ -360,6 +546,9 @@ def test_deis_is_comfyui_s_with_exact_polynomials(comfy: Any, nodes: Any) -> Non
         ("dpmpp_2m", DPMpp2M(lower_order_final=False)),
         ("ipndm", IPNDM(order=4)),
         ("deis", DEIS(order=3)),
+        ("lms", DEIS(order=4)),
+        ("res_multistep", ResMultistep()),
+        ("gradient_estimation", GradientEstimation(2.0)),
         ("uni_pc", UniPC(order=3, variant="bh1")),
         ("uni_pc_bh2", UniPC(order=3, variant="bh2")),
     ],
@@ -376,7 +565,7 @@ def test_every_sampler_of_comfyui_is_relaxed_or_refused_with_its_reason(
     comfy: Any, nodes: Any
 ) -> None:
     done, refused = [], {}
-    for name in standin.SAMPLER_NAMES:
+    for name in comfy.samplers.SAMPLER_NAMES:
         try:
             relaxed(nodes, comfy.samplers.sampler_object(name))
             done.append(name)
@@ -384,7 +573,10 @@ def test_every_sampler_of_comfyui_is_relaxed_or_refused_with_its_reason(
             refused[name] = str(refusal)
     assert [name for name, why in refused.items() if "relaxed: it" not in why] == []
     assert [name for name, why in refused.items() if "Use " not in why] == []
-    assert done == ["euler", "heun", "dpmpp_2m", "ipndm", "deis", "ddim", "uni_pc", "uni_pc_bh2"]
+    assert " ".join(done) == (
+        "euler heun lms dpmpp_2m ipndm deis res_multistep gradient_estimation ddim uni_pc "
+        "uni_pc_bh2"
+    )
 
 
 @pytest.mark.parametrize(
@@ -394,13 +586,110 @@ def test_every_sampler_of_comfyui_is_relaxed_or_refused_with_its_reason(
         ("dpmpp_3m_sde", "Stein Sampler with dpmpp_3m"),
         ("euler_cfg_pp", "unconditional"),
         ("euler_ancestral_cfg_pp", "unconditional"),
+        ("dpmpp_2m_cfg_pp", "unconditional"),
+        ("res_multistep_cfg_pp", "unconditional"),
+        ("gradient_estimation_cfg_pp", "unconditional"),
+        ("dpmpp_2s_ancestral_cfg_pp", "unconditional"),
+        ("res_multistep_ancestral_cfg_pp", "unconditional"),
+        ("res_multistep_ancestral", "adds noise"),
+        ("er_sde", "unless its solver_type is ODE.*SamplerER_SDE with ODE"),
+        ("seeds_2", "adds noise"),
+        ("sa_solver", "adds noise"),
+        ("lcm", "distilled models"),
+        ("exp_heun_2_x0", "Stein Sampler with res_2s"),
+        ("dpm_2", "Stein Sampler with res_2s"),
         ("dpm_adaptive", "its own steps"),
-        ("lms", "deis, order 4"),
+        ("ipndm_v", "do not add up to 1 .* Use deis"),
+        ("heunpp2", "changes its formula"),
     ],
 )
 def test_refusals_say_why(comfy: Any, nodes: Any, name: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         relaxed(nodes, comfy.samplers.sampler_object(name))
+
+
+def test_the_newest_cfgpp_is_refused_with_its_reason(comfy: Any, nodes: Any) -> None:
+    def sample_cfgpp_ud10_ab() -> None: ...
+
+    sample_cfgpp_ud10_ab.__module__ = "comfy.k_diffusion.sampling"  # of 0.35, newer than some
+    with pytest.raises(ValueError, match="unconditional"):
+        relaxed(nodes, comfy.samplers.KSAMPLER(sample_cfgpp_ud10_ab, {}, {}))
+
+
+def er_sde_ode(comfy: Any, max_stage: int = 3) -> Any:
+    """What SamplerER_SDE gives for solver_type ODE."""
+    options = {"s_noise": 0, "noise_scaler": lambda x: x ** (0 + 1), "max_stage": max_stage}
+    return comfy.samplers.ksampler("er_sde", options)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "CONST"])
+def test_er_sde_is_relaxed_at_its_deterministic_end(comfy: Any, nodes: Any, kind: str) -> None:
+    """Of one stage it is Euler; of three, unrelaxed, ComfyUI's own."""
+    denoise, sigmas = (mixture(), VE) if kind == "EPS" else (in_flow(mixture()), FLOW)
+    guide, x = guider(comfy, kind, denoise), noise()
+    found = run(relaxed(nodes, er_sde_ode(comfy, 1)), guide, sigmas, x)
+    expected = run(stein(nodes, "euler"), guide, sigmas, x)
+    assert_close(found, expected, 1e-5 if kind == "EPS" else 1e-3)  # it begins just below t = 1
+    plain = run(relaxed(nodes, er_sde_ode(comfy), coefficient="none"), guide, sigmas, x)
+    assert_close(plain, run(er_sde_ode(comfy), guide, sigmas, x))
+    three = run(relaxed(nodes, er_sde_ode(comfy)), guide, sigmas, x)
+    assert float((three - plain).abs().max()) > 1e-2
+    sde = {"s_noise": 1.0, "noise_scaler": lambda x: x**2, "max_stage": 3}
+    with pytest.raises(ValueError, match="solver_type is ODE"):
+        relaxed(nodes, comfy.samplers.ksampler("er_sde", sde))
+
+
+def test_what_is_relaxed_as_it_is_records_masks_and_shows(comfy: Any, nodes: Any) -> None:
+    """ER-SDE of one stage is Euler."""
+    theirs = relaxed(nodes, er_sde_ode(comfy, 1), record=True)
+    twin = stein(nodes, "euler", record=True)
+    seen: list[list[Any]] = [[], []]
+    guide, latent = guider(comfy, "EPS", halves(mixture(LEFT))), 2 * noise(3)
+    pair = theirs, twin
+    found, expected = (
+        run(
+            one, guide, VE[1:], noise(), latent=latent, mask=left_mask(),
+            callback=lambda i, clean, x, steps, told=told: told.append((clean, x)),
+        )
+        for one, told in zip(pair, seen, strict=True)
+    )  # fmt: skip
+    assert_close(found, expected)
+    shown = [torch.stack([clean for clean, _ in told]) for told in seen]
+    assert_close(shown[0], shown[1])
+    for clean, _ in seen[0]:
+        assert_close(clean[..., 3:], latent[..., 3:])
+    journals = [one.sampler_function.journal for one in pair]
+    for name in ("gamma", "kappa"):
+        found, expected = (torch.stack(getattr(journal, name)).double() for journal in journals)
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def res4lyf(comfy: Any, name: str) -> Any:
+    """A sampler that the package RES4LYF registers."""
+
+    def sample() -> None: ...
+
+    sample.__name__ = f"sample_{name}"
+    sample.__module__ = "/home/me/ComfyUI/custom_nodes/RES4LYF.beta"
+    return comfy.samplers.KSAMPLER(sample, {}, {})
+
+
+def test_res_2s_of_res4lyf_is_relaxed_without_its_noise(comfy: Any, nodes: Any) -> None:
+    found = run(
+        relaxed(nodes, res4lyf(comfy, "res_2s_ode")), guider(comfy, "EPS", mixture()), VE, noise()
+    )
+    assert_close(found, in_core(mixture(), noise(), VE, solver=Res2S()).x)
+    for name, reason in {
+        "res_2s": "its eta is 0.5",
+        "res_2m": "its eta is 0.5",
+        "res_6s": "its eta is 0.5",
+        "deis_3m": "its eta is 0.5",
+        "res_2m_ode": "several model calls",
+        "res_5s_ode": "several model calls",
+        "rk_beta": "one of many methods",
+    }.items():
+        with pytest.raises(ValueError, match=f"sample_{name} cannot be relaxed: it .*{reason}"):
+            relaxed(nodes, res4lyf(comfy, name))
 
 
 def with_options(comfy: Any, name: str, **options: Any) -> Any:
@@ -420,6 +709,14 @@ def test_options_that_have_a_twin_are_taken_over(comfy: Any, nodes: Any) -> None
     sampler = relaxed(nodes, with_options(comfy, "ipndm", max_order=2))
     found = run(sampler, guider(comfy, "EPS", mixture()), VE, noise())
     assert_close(found, in_core(mixture(), noise(), VE, solver=IPNDM(order=2)).x)
+    for name, option, solver in [
+        ("lms", {"order": 2}, DEIS(order=2)),
+        ("gradient_estimation", {"ge_gamma": 1.5}, GradientEstimation(1.5)),
+        ("res_multistep", {"s_noise": 1.0}, ResMultistep()),
+    ]:
+        other = relaxed(nodes, with_options(comfy, name, **option))
+        found = run(other, guider(comfy, "EPS", mixture()), VE, noise())
+        assert_close(found, in_core(mixture(), noise(), VE, solver=solver).x)
     variant = relaxed(nodes, with_options(comfy, "uni_pc", variant="bh2"))
     assert variant.sampler_function.options["variant"] == "bh2"
 
@@ -703,6 +1000,19 @@ def test_there_is_no_report_without_a_record(comfy: Any, nodes: Any) -> None:
     ]:
         with pytest.raises(ValueError, match=reason):
             nodes["SteinReport"]().report(sampler, {})
+
+
+@pytest.mark.parametrize("scales", [{"cfg": 7.0}, {"cfg1": 3.0, "cfg2": 1.0}, {"cfg": 1.0}])
+def test_kappa_s_axis_is_logarithmic_where_the_model_is_guided(
+    comfy: Any, nodes: Any, scales: dict[str, float]
+) -> None:
+    guide, sampler = guider(comfy, "EPS", mixture()), stein(nodes, "euler", record=True)
+    vars(guide).update(scales)
+    run(sampler, guide, VE, noise())
+    function = sampler.sampler_function
+    package = sys.modules[type(function).__module__.rpartition(".")[0]]
+    health = importlib.import_module(".report", package.__name__).plot(function.journal).axes[1]
+    assert health.get_yscale() == ("linear" if scales == {"cfg": 1.0} else "log")
 
 
 def test_many_steps_and_a_large_batch_are_drawn(comfy: Any, nodes: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import re
@@ -142,15 +143,18 @@ def known(widgets: str, links: str = "", outputs: str = "") -> Known:
 
 LATENT_SIZE = "width height batch_size"
 COMFYUI = {
+    "CFGGuider": known("cfg", "model:MODEL positive:CONDITIONING negative:CONDITIONING", "GUIDER"),
     "BasicGuider": known("", "model:MODEL conditioning:CONDITIONING", "GUIDER"),
     "BasicScheduler": known("scheduler steps denoise", "model:MODEL", "SIGMAS"),
     "CLIPTextEncode": known("text", "clip:CLIP", "CONDITIONING"),
+    "CLIPLoader": known("clip_name type", "", "CLIP"),
     "CheckpointLoaderSimple": known("ckpt_name", "", "MODEL CLIP VAE"),
     "DualCLIPLoader": known("clip_name1 clip_name2 type device", "", "CLIP"),
     "EmptyLatentImage": known(LATENT_SIZE, "", "LATENT"),
     "EmptySD3LatentImage": known(LATENT_SIZE, "", "LATENT"),
     "FluxGuidance": known("guidance", "conditioning:CONDITIONING", "CONDITIONING"),
     "KSamplerSelect": known("sampler_name", "", "SAMPLER"),
+    "ModelSamplingAuraFlow": known("shift", "model:MODEL", "MODEL"),
     "ModelSamplingFlux": known("max_shift base_shift width height", "model:MODEL", "MODEL"),
     "PreviewImage": known("", "images:IMAGE"),
     "RandomNoise": known("noise_seed", "", "NOISE"),
@@ -166,11 +170,30 @@ COMFYUI = {
         "LATENT LATENT",
     ),
     "SaveImage": known("filename_prefix", "images:IMAGE"),
+    "SplitSigmas": known("step", "sigmas:SIGMAS", "SIGMAS SIGMAS"),
     "UNETLoader": known("unet_name weight_dtype", "", "MODEL"),
     "VAEDecode": known("", "samples:LATENT vae:VAE", "IMAGE"),
     "VAELoader": known("vae_name", "", "VAE"),
 }
-"""The nodes of ComfyUI 0.3.64 that the workflows use."""
+"""The nodes of ComfyUI 0.29.0 that the workflows use."""
+SCHEDULERS = """
+    simple sgm_uniform karras exponential ddim_uniform beta normal linear_quadratic kl_optimal
+"""
+RANGES: dict[str, tuple[float, float]] = {
+    "steps": (1, 10000),
+    "denoise": (0, 1),
+    "cfg": (0, 100),
+    "noise_seed": (0, 2**64 - 1),
+    "width": (16, 16384),
+    "height": (16, 16384),
+    "batch_size": (1, 4096),
+    "guidance": (0, 100),
+    "shift": (0, 100),
+    "max_shift": (0, 100),
+    "base_shift": (0, 100),
+    "step": (0, 10000),
+}
+"""Of ComfyUI's widgets."""
 WIDGETS = {"INT", "FLOAT", "BOOLEAN", "STRING"}
 
 
@@ -188,7 +211,7 @@ def read(name: str) -> Any:
 
 
 def test_there_are_workflows_in_both_formats() -> None:
-    assert len(WORKFLOWS) == 3
+    assert len(WORKFLOWS) == 6
     assert sorted([*WORKFLOWS, *(f"{name}.api" for name in WORKFLOWS)]) == FILES
 
 
@@ -250,17 +273,56 @@ def test_our_nodes_in_a_workflow_run(name: str) -> None:
             if node["class_type"] == "SteinReport":
                 assert graph[inputs["sampler"][0]]["inputs"]["record"] is True
                 continue
+            if node["class_type"] == "SteinRecipe":
+                sampling = standin.model_sampling(comfy, "EPS", 14.6)
+                inputs["model"] = standin.Patcher(standin.Model(sampling, lambda x, sigma: x))
+                _, sigmas = cls().choose(**inputs)
+                assert len(sigmas) == inputs["steps"] + 1
+                continue
             if "sampler" in inputs:
                 chosen = graph[inputs["sampler"][0]]["inputs"]["sampler_name"]
                 inputs["sampler"] = comfy.samplers.sampler_object(chosen)
             (sampler,) = getattr(cls(), cls.FUNCTION)(**inputs)
             assert sampler.sampler_function.rule.coefficient == "energy"
-    sampling = next(n for n in graph.values() if n["class_type"].startswith("SamplerCustom"))
-    assert sampling["inputs"]["sampler"][0] in ours
+    samplings = [n for n in graph.values() if n["class_type"].startswith("SamplerCustom")]
+    assert samplings
+    for sampling in samplings:
+        assert sampling["inputs"]["sampler"][0] in ours
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_the_values_of_a_workflow_are_in_range(name: str) -> None:
+    """Of our nodes by their own inputs, of ComfyUI's by its (0.29.0)."""
+    samplers, schedulers = set(standin.SAMPLER_NAMES), set(SCHEDULERS.split())
+    for node in read(f"{name}.api").values():
+        asked = {}
+        if node["class_type"] in NODES:
+            inputs = NODES[node["class_type"]].INPUT_TYPES()
+            asked = {**inputs["required"], **inputs.get("optional", {})}
+        for key, value in node["inputs"].items():
+            if isinstance(value, list):
+                continue
+            kind, options = asked.get(key, (None, {}))
+            if isinstance(kind, list):
+                assert value in kind
+            elif kind in ("INT", "FLOAT"):
+                assert options["min"] <= value <= options["max"]
+            elif key in RANGES:
+                low, high = RANGES[key]
+                assert low <= value <= high, key
+            elif key in ("sampler_name", "scheduler"):
+                assert value in (samplers if key == "sampler_name" else schedulers)
 
 
 def test_the_page_names_every_sampler_that_is_relaxed() -> None:
     page = (ROOT / "docs/use/comfyui.md").read_text()
-    rows = re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE)
-    assert rows == ["euler", "ddim", "heun", "dpmpp_2m", "ipndm", "deis", "uni_pc", "uni_pc_bh2"]
+    relaxing = page.partition("Refused, each")[0]
+    rows = re.findall(r"^\| `(\w+)` \|", relaxing, flags=re.MULTILINE)
+    assert rows[1] == "ddim"  # euler's function
+    names = {"unipc": "uni_pc", "unipc_bh2": "uni_pc_bh2"}
+    with standin.installed():
+        translation = importlib.import_module(".translation", standin.load_package().__name__)
+    known = [twin.removeprefix("sample_") for twin in translation.TWINS]
+    relaxed = {names.get(name, name) for name in known} - {"dpmpp_3m"}  # ComfyUI has none
+    assert set(rows) == {*relaxed, "ddim"}
     assert "stand-in" in page

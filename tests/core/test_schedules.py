@@ -1,4 +1,5 @@
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -15,14 +16,22 @@ from hypothesis import strategies as st
 from steindiff.schedules import (
     FINALS,
     SCHEDULES,
+    beta,
     check_sigmas,
     flow_shift,
     from_alphas_cumprod,
     karras,
+    kl_optimal,
     linear,
+    linear_quadratic,
     log_snr,
+    sgm_uniform,
+    simple,
     vp_time,
 )
+
+TO_THE_LOWEST = ("karras", "log_snr", "linear", "kl_optimal", "vp_time", "flow_shift")
+"""Schedules whose `steps` levels above 0 end at sigma_min."""
 
 
 def alphas(count=1000):
@@ -44,7 +53,7 @@ def test_every_schedule_has_exact_ends(name, final, steps, low, factor):
     assert levels.shape == (steps + 1,)
     assert levels[0] == low * factor
     assert levels[-1] == (0 if final == "zero" else low)
-    if final == "zero" and steps > 1:
+    if final == "zero" and steps > 1 and name in TO_THE_LOWEST:
         assert levels[-2] == low
     assert check_sigmas(levels) == tuple(levels.tolist())
 
@@ -118,7 +127,7 @@ def test_ending_on_sigma_min_agrees_with_dpm_solver(spacing, steps):
     torch.testing.assert_close(levels.float(), scheduler.sigmas, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("spacing", ["trailing", "linspace", "leading"])
+@pytest.mark.parametrize("spacing", ["trailing", "linspace", "leading", "simple", "sgm_uniform"])
 @pytest.mark.parametrize("final", FINALS)
 def test_any_possible_number_of_steps(spacing, final):
     most = 12 - (final == "sigma_min")
@@ -218,3 +227,109 @@ def test_other_errors():
         from_alphas_cumprod(torch.tensor([0.9, 0.5, 0.6]), 2)
     with pytest.raises(ValueError, match="one dimension"):
         from_alphas_cumprod(torch.rand(3, 3), 2)
+
+
+# --- the schedules of ComfyUI and RES4LYF
+#
+# Their own code (ComfyUI 0.29.0, comfy/samplers.py; RES4LYF 1.1.0, sigmas.py) was run once for the
+# values below: SD is ModelSamplingDiscrete(), FLOW is ModelSamplingDiscreteFlow() of shift 3.
+
+SD = {
+    "simple": [14.6146412, 5.0877633, 2.2764630, 1.1605784, 0.5692849],
+    "sgm_uniform": [14.6146402, 5.0924082, 2.2797306, 1.1628646, 0.5711889],
+    "beta": [14.6146412, 7.3718443, 2.6152358, 1.0273293, 0.3955097],
+}
+FLOW = {
+    ("simple", 5): [1.0, 0.923076928, 0.818181813, 0.666666687, 0.428571433, 0.0],
+    ("sgm_uniform", 6): [
+        1.0, 0.937710524, 0.857692361, 0.751121104, 0.602150559, 0.379194617, 0.0,
+    ],
+    ("linear_quadratic", 6): [
+        1.0, 0.991666675, 0.983333349, 0.975, 0.861111104, 0.536111116, 0.0,
+    ],
+    ("bong_tangent", 6): [
+        1.0, 0.928970098, 0.797685921, 0.5, 0.185600728, 0.056802183, 0.0,
+    ],
+}  # fmt: skip
+BETA_INDICES = [999, 876, 637, 362, 123]
+"""Of "beta" in 5 steps, in a table of 1000 levels."""
+
+
+@pytest.mark.parametrize("spacing", SD)
+def test_spacings_are_comfyuis(spacing):
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    levels = from_alphas_cumprod((1 - betas).cumprod(0), 5, spacing, final="zero")
+    torch.testing.assert_close(levels, torch.tensor([*SD[spacing], 0]).double(), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize(("name", "steps"), FLOW)
+def test_flow_schedules_are_comfyuis(name, steps):
+    """A flow from t = 1 to 0, in VE coordinates and back."""
+    lowest = 3 / 1002  # of its table, shifted; sgm_uniform shifts it again
+    shift = {"shift": 3.0} if name in ("simple", "sgm_uniform") else {}
+    ve = SCHEDULES[name](steps, 3 * lowest / (1 - lowest), 1e12, final="zero", **shift)
+    theirs = torch.tensor(FLOW[name, steps], dtype=torch.float64)
+    torch.testing.assert_close(ve / (1 + ve), theirs, rtol=0, atol=1e-6)
+
+
+def test_beta_is_comfyuis_before_it_is_rounded():
+    ve = beta(5, 0.01, 1e12, shift=3.0, final="zero")
+    before = ve / (3 + ve)
+    assert (before[:-1] * 999).round().tolist() == BETA_INDICES
+
+
+def test_kl_optimal_is_comfyuis():
+    """Its formula in float32 for the levels of SD in 5 steps."""
+    levels = kl_optimal(5, 0.0291671582, 14.6146411896, final="zero")
+    theirs = torch.tensor([14.6146326, 2.1427414, 0.9615880, 0.4198362, 0.0291672, 0]).double()
+    torch.testing.assert_close(levels, theirs, rtol=1e-5, atol=0)
+    twice = kl_optimal(5, 2 * 0.0291671582, 2 * 14.6146411896, sigma_data=2.0, final="zero")
+    torch.testing.assert_close(twice, 2 * levels)
+
+
+def test_beta_quantiles_are_those_of_the_distribution():
+    """The distribution function, by the trapezoidal rule after x = sin(v)^2, at the quantiles."""
+    v = torch.linspace(0, math.pi / 2, 2_000_001, dtype=torch.float64)
+    density = 2 * v.sin() ** (2 * 0.5 - 1) * v.cos() ** (2 * 0.7 - 1)
+    mass = torch.cat([v.new_zeros(1), torch.cumulative_trapezoid(density, v)])
+    ve = beta(8, 0.01, 1e12, alpha=0.5, beta=0.7, final="zero")
+    x = (ve / (1 + ve))[1:-1]
+    found = np.interp(x.sqrt().asin().numpy(), v.numpy(), (mass / mass[-1]).numpy())
+    np.testing.assert_allclose(found, [7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8], atol=1e-5)
+
+
+def test_the_end_is_one_of_simples_levels():
+    assert torch.equal(simple(7, final="sigma_min"), simple(7))
+    torch.testing.assert_close(simple(7, shift=3.0), flow_shift(7, shift=3.0))
+    times = simple(4, 0.002, 1e12, final="zero")
+    torch.testing.assert_close(times / (1 + times), torch.tensor([1, 0.75, 0.5, 0.25, 0]).double())
+
+
+def test_without_scipy_the_beta_schedule_says_what_it_needs(monkeypatch):
+    for module in ("scipy", "scipy.special"):
+        monkeypatch.setitem(sys.modules, module, None)
+    for call in (lambda: beta(5), lambda: from_alphas_cumprod(alphas(), 5, "beta")):
+        with pytest.raises(ImportError, match="beta schedule needs scipy: pip install scipy"):
+            call()
+
+
+def test_too_dense_spacings_are_refused():
+    with pytest.raises(ValueError, match="beta spacing of 100 time steps is then so dense"):
+        from_alphas_cumprod(alphas(100), 60, "beta", "zero")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: linear_quadratic(5, threshold=0.9), r"threshold is 0\.9"),
+        (lambda: linear_quadratic(5, threshold=0.0), r"threshold is 0\.0"),
+        (lambda: beta(5, alpha=0.0), r"alpha is 0\.0"),
+        (lambda: beta(5, beta=-1.0), r"beta is -1\.0"),
+        (lambda: simple(5, shift=0.0), r"shift is 0\.0"),
+        (lambda: sgm_uniform(5, shift=math.inf), r"shift is inf"),
+        (lambda: kl_optimal(5, sigma_data=0.0), r"sigma_data is 0\.0"),
+    ],
+)
+def test_options_out_of_range_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,9 +1,10 @@
 """A stand-in for the parts of ComfyUI that the nodes touch, and a way to put the real one in.
 
 Written from ComfyUI's interface (comfy/samplers.py, model_sampling.py, model_management.py and
-k_diffusion/sampling.py of version 0.3.64), none of it copied: same names, arguments and meaning,
-nothing else. Samplers that the nodes know by name only do not sample here. `Model` and `Guider`
-are the tests' own and take the place of BaseModel and CFGGuider, whichever `comfy` is in use.
+k_diffusion/sampling.py of version 0.29.0, and cfgpp_ud10_ab of 0.35), none of it copied: same
+names, arguments and meaning, nothing else. Samplers that the nodes know by name only do not sample
+here. `Model` and `Guider` are the tests' own and take the place of BaseModel and CFGGuider,
+whichever `comfy` is in use.
 
 With STEINDIFF_COMFYUI=/path/to/ComfyUI in the environment, and what ComfyUI needs installed, the
 same tests run against that ComfyUI.
@@ -18,6 +19,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,16 +30,17 @@ from torch import Tensor
 PACKAGE = Path(__file__).parents[2] / "comfyui"
 
 _NAMES = """
-    euler euler_cfg_pp euler_ancestral euler_ancestral_cfg_pp heun heunpp2 dpm_2
-    dpm_2_ancestral lms dpm_fast dpm_adaptive dpmpp_2s_ancestral dpmpp_2s_ancestral_cfg_pp
-    dpmpp_sde dpmpp_sde_gpu dpmpp_2m dpmpp_2m_cfg_pp dpmpp_2m_sde dpmpp_2m_sde_gpu
-    dpmpp_2m_sde_heun dpmpp_2m_sde_heun_gpu dpmpp_3m_sde dpmpp_3m_sde_gpu ddpm lcm ipndm
-    ipndm_v deis res_multistep res_multistep_cfg_pp res_multistep_ancestral
-    res_multistep_ancestral_cfg_pp gradient_estimation gradient_estimation_cfg_pp er_sde
-    seeds_2 seeds_3 sa_solver sa_solver_pece ddim uni_pc uni_pc_bh2
+    euler euler_cfg_pp euler_ancestral euler_ancestral_cfg_pp heun heunpp2 exp_heun_2_x0
+    exp_heun_2_x0_sde dpm_2 dpm_2_ancestral lms dpm_fast dpm_adaptive dpmpp_2s_ancestral
+    dpmpp_2s_ancestral_cfg_pp dpmpp_sde dpmpp_sde_gpu dpmpp_2m dpmpp_2m_cfg_pp dpmpp_2m_sde
+    dpmpp_2m_sde_gpu dpmpp_2m_sde_heun dpmpp_2m_sde_heun_gpu dpmpp_3m_sde dpmpp_3m_sde_gpu ddpm
+    lcm ipndm ipndm_v deis cfgpp_ud10_ab res_multistep res_multistep_cfg_pp
+    res_multistep_ancestral res_multistep_ancestral_cfg_pp gradient_estimation
+    gradient_estimation_cfg_pp er_sde seeds_2 seeds_3 sa_solver sa_solver_pece ddim uni_pc
+    uni_pc_bh2
 """
 SAMPLER_NAMES = _NAMES.split()
-"""Those of KSamplerSelect in 0.3.64."""
+"""Those of KSamplerSelect in 0.35; 0.29 has no cfgpp_ud10_ab."""
 
 
 @contextlib.contextmanager
@@ -132,6 +135,9 @@ def model_sampling(comfy: Any, kind: str, sigma_max: float) -> Any:
             self.register_buffer("sigma_max", torch.tensor(sigma_max))
             self.register_buffer("sigma_min", torch.tensor(0.03))
 
+        def percent_to_sigma(self, percent: float) -> float:
+            return sigma_max * (1 - percent)
+
     return type("ModelSampling", (getattr(comfy.model_sampling, kind), Levels), {})()
 
 
@@ -165,7 +171,11 @@ def _modules() -> dict[str, ModuleType]:
             "KSAMPLER": KSAMPLER,
             "KSamplerX0Inpaint": KSamplerX0Inpaint,
             "sampler_object": sampler_object,
+            "ksampler": ksampler,
+            "SAMPLER_NAMES": SAMPLER_NAMES,
         },
+        "comfy.k_diffusion": {},
+        "comfy.k_diffusion.sampling": {"offset_first_sigma_for_snr": offset_first_sigma_for_snr},
         "comfy.model_sampling": {"EPS": EPS, "V_PREDICTION": V_PREDICTION, "CONST": CONST},
         "comfy.model_management": _interrupts(),
     }
@@ -340,6 +350,20 @@ def sampler_object(name: str) -> KSAMPLER:
     return KSAMPLER(_function(*other.get(name, (f"sample_{name}",))))
 
 
+def ksampler(name: str, extra_options: Any = None, inpaint_options: Any = None) -> KSAMPLER:
+    """The SAMPLER of a name, with options of its function."""
+    return KSAMPLER(_function(f"sample_{name}"), extra_options, inpaint_options)
+
+
+def offset_first_sigma_for_snr(sigmas: Tensor, model_sampling: Any) -> Tensor:
+    """A flow's levels, of which the first has a log-SNR."""
+    percent_to_sigma = model_sampling.percent_to_sigma
+    if not isinstance(model_sampling, CONST) or sigmas[0] < 1:
+        return sigmas
+    first = torch.as_tensor(percent_to_sigma(1e-4)).to(sigmas)
+    return torch.cat([first.reshape(1), sigmas[1:]])
+
+
 def _function(name: str, module: str = "comfy.k_diffusion.sampling") -> Any:
     """A sampler function under its name and its module's."""
     rule = _RULES.get(name)
@@ -351,10 +375,13 @@ def _function(name: str, module: str = "comfy.k_diffusion.sampling") -> Any:
         extra_args: Any = None,
         callback: Any = None,
         disable: Any = None,
+        **options: Any,
     ) -> Tensor:
+        if name == "sample_er_sde":
+            return _er_sde(model, x, sigmas, extra_args or {}, callback, **options)
         if rule is None:
             raise NotImplementedError(f"{name} is a name only in this stand-in")
-        return _run(rule, model, x, sigmas, extra_args or {}, callback)
+        return _run(partial(rule, **options), model, x, sigmas, extra_args or {}, callback)
 
     sample.__name__, sample.__module__ = name, module
     return sample
@@ -371,9 +398,49 @@ def _run(
             return model(z, level * ones, **extra_args)
 
         denoised = denoise(x, sigma)
-        callback({"x": x, "i": i, "denoised": denoised, "sigma": sigma, "sigma_hat": sigma})
+        if callback is not None:
+            callback({"x": x, "i": i, "denoised": denoised, "sigma": sigma, "sigma_hat": sigma})
         past.insert(0, (sigma, denoised, (x - denoised) / sigma))
         x = denoised if after == 0 else rule(denoise, x, past, after)
+    return x
+
+
+def _er_sde(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: Any,
+    callback: Any,
+    s_noise: float,
+    noise_scaler: Any,
+    max_stage: int,
+) -> Tensor:
+    """ER-SDE with the noise scaler of its ODE, in sigma/alpha, whose noise is of no strength."""
+    sampling = model.inner_model.model_patcher.get_model_object("model_sampling")
+    sigmas = offset_first_sigma_for_snr(sigmas, sampling)
+    flow = isinstance(sampling, CONST)
+    ve = (sigmas / (1 - sigmas) if flow else sigmas).tolist()
+    past: list[Tensor] = []
+    slopes: list[Tensor] = []
+    for i, sigma in enumerate(sigmas[:-1]):
+        denoised = model(x, sigma * x.new_ones(len(x)), **extra_args)
+        if callback is not None:
+            callback({"x": x, "i": i, "denoised": denoised, "sigma": sigma, "sigma_hat": sigma})
+        past.insert(0, denoised)
+        if sigmas[i + 1] == 0:
+            return denoised
+        here, there, alpha = ve[i], ve[i + 1], float(sigmas[i + 1]) / ve[i + 1]
+        r = noise_scaler(there) / noise_scaler(here)
+        x = alpha * ve[i] / float(sigma) * r * x + alpha * (1 - r) * denoised
+        points = there + (here - there) / 200 * torch.arange(200.0)
+        weights = noise_scaler(there) * (here - there) / 200 / noise_scaler(points)
+        if min(max_stage, i + 1) >= 2:
+            slopes.insert(0, (past[0] - past[1]) / (here - ve[i - 1]))
+            x = x + alpha * (there - here + float(weights.sum())) * slopes[0]
+        if min(max_stage, i + 1) >= 3:
+            bend = (slopes[0] - slopes[1]) / ((here - ve[i - 2]) / 2)
+            moved = float((weights * (points - here)).sum())
+            x = x + alpha * ((there - here) ** 2 / 2 + moved) * bend
     return x
 
 
@@ -396,10 +463,41 @@ def _dpmpp_2m(denoise: Any, x: Tensor, past: Any, after: float) -> Tensor:
     return target + after / sigma * (x - target)
 
 
-def _ipndm(denoise: Any, x: Tensor, past: Any, after: float) -> Tensor:
-    weights = ((1,), (3, -1), (23, -16, 5), (55, -59, 37, -9))[min(len(past), 4) - 1]
+def _ipndm(denoise: Any, x: Tensor, past: Any, after: float, max_order: int = 4) -> Tensor:
+    order = min(len(past), max_order)
+    weights = ((1,), (3, -1), (23, -16, 5), (55, -59, 37, -9))[order - 1]
     slope = sum(weight * entry[2] for weight, entry in zip(weights, past, strict=False))
     return x + (after - past[0][0]) * slope / sum(weights)
+
+
+def _res_multistep(denoise: Any, x: Tensor, past: Any, after: float) -> Tensor:
+    sigma, denoised, _ = past[0]
+    if len(past) == 1:
+        return _euler(denoise, x, past, after)
+    h = math.log(sigma / after)
+    phi_1 = -math.expm1(-h) / h
+    weight = (phi_1 - 1) / -h / (-math.log(past[1][0] / sigma) / h)
+    mixed = (phi_1 - weight) * denoised + weight * past[1][1]
+    return math.exp(-h) * x + h * mixed
+
+
+def _gradient_estimation(
+    denoise: Any, x: Tensor, past: Any, after: float, ge_gamma: float = 2.0
+) -> Tensor:
+    sigma, _, slope = past[0]
+    if len(past) > 1:
+        slope = slope + (ge_gamma - 1) * (slope - past[1][2])
+    return x + (after - sigma) * slope
+
+
+def _lms(denoise: Any, x: Tensor, past: Any, after: float, order: int = 4) -> Tensor:
+    """The polynomial through the last slopes, integrated exactly."""
+    known = past[:order]
+    powers = torch.arange(len(known), dtype=torch.float64)
+    levels = torch.tensor([entry[0] for entry in known], dtype=torch.float64)
+    rises = (after ** (powers + 1) - levels[0] ** (powers + 1)) / (powers + 1)
+    weights = torch.linalg.solve(levels[None] ** powers[:, None], rises).tolist()
+    return x + sum(weight * entry[2] for weight, entry in zip(weights, known, strict=True))
 
 
 _RULES: dict[str, Any] = {
@@ -407,6 +505,9 @@ _RULES: dict[str, Any] = {
     "sample_heun": _heun,
     "sample_dpmpp_2m": _dpmpp_2m,
     "sample_ipndm": _ipndm,
+    "sample_lms": _lms,
+    "sample_res_multistep": _res_multistep,
+    "sample_gradient_estimation": _gradient_estimation,
 }
 
 

@@ -33,7 +33,7 @@ SD_OFFSET = {**SD_SCHEDULE, "steps_offset": 1}
 
 def stable_diffusion(scheduler: Any = None) -> Any:
     """Stable Diffusion 1.x, with PNDM unless told otherwise."""
-    with _seeded(1):
+    with seeded(1):
         unet = _unet()
     return diffusers.StableDiffusionPipeline(
         unet=unet,
@@ -48,7 +48,7 @@ def stable_diffusion(scheduler: Any = None) -> Any:
 
 def stable_diffusion_xl(scheduler: Any = None) -> Any:
     """Stable Diffusion XL, with Euler unless told otherwise."""
-    with _seeded(2):
+    with seeded(2):
         unet = _unet(
             addition_embed_type="text_time",
             addition_time_embed_dim=4,
@@ -65,7 +65,7 @@ def stable_diffusion_xl(scheduler: Any = None) -> Any:
 
 def stable_diffusion_3(scheduler: Any = None) -> Any:
     """Stable Diffusion 3, a flow model, with its shift of 3."""
-    with _seeded(3):
+    with seeded(3):
         transformer = diffusers.SD3Transformer2DModel(
             sample_size=SIZE // 2,
             patch_size=2,
@@ -87,7 +87,7 @@ def stable_diffusion_3(scheduler: Any = None) -> Any:
 
 def flux(scheduler: Any = None) -> Any:
     """Flux, a flow model whose shift `mu` depends on the size of the image."""
-    with _seeded(4):
+    with seeded(4):
         transformer = diffusers.FluxTransformer2DModel(
             patch_size=1,
             in_channels=16,
@@ -110,7 +110,7 @@ def flux(scheduler: Any = None) -> Any:
 
 def unconditional_unet() -> Any:
     """The network of pipelines in pixels, such as DDIM's: 3 x 8 x 8."""
-    with _seeded(5):
+    with seeded(5):
         return diffusers.UNet2DModel(
             sample_size=8,
             in_channels=3,
@@ -184,7 +184,7 @@ def _unet(**extra: Any) -> Any:
 
 
 def _vae() -> Any:
-    with _seeded(6):
+    with seeded(6):
         return diffusers.AutoencoderKL(
             sample_size=SIZE,
             latent_channels=4,
@@ -202,7 +202,7 @@ def _embeddings(batch: int, seed: int, *shape: int) -> Tensor:
 
 
 @contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Seeds the weights that are drawn inside, and leaves the global generator as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

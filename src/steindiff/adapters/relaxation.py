@@ -126,6 +126,8 @@ class Relaxation:
             NonFiniteError: a NaN or an infinity, on the CPU only: elsewhere looking would wait for
                 the device, and `record` reports it.
         """
+        if move.level.sigma == 0:
+            return move.step.x  # no noise to remove: a step of nothing
         sigma, sigma_next = finite_ve(move.level), finite_ve(move.level_next)
         step = _in_ve(move, sigma)
         memory = self._recall(move.step.start, step, sigma)

@@ -20,6 +20,7 @@ from steindiff.denoisers import GaussianMixture
 
 diffusers = pytest.importorskip("diffusers")
 
+from steindiff.adapters.diffusers import relax, unrelax  # noqa: E402
 from steindiff.adapters.diffusers.stein_scheduler import SteinScheduler  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # numpy's, in diffusers
@@ -864,3 +865,20 @@ def test_levels_decrease_everywhere() -> None:
             scheduler = SteinScheduler(model=kind, schedule=schedule)
             scheduler.set_timesteps(8)
             assert all(a > b for a, b in pairwise(scheduler.timesteps.tolist()))
+
+
+def test_relax_puts_it_in_a_scheduler_s_place() -> None:
+    """By name or "auto"; relax and unrelax go on from the scheduler that was there."""
+    plain = diffusers.DDIMScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012
+    )
+    auto = relax(plain, "energy", solver="auto", trust=0.2)
+    assert isinstance(auto, SteinScheduler)
+    assert (auto.config["solver"], auto.config["schedule"]) == ("unipc", "log_snr")
+    assert auto.config["coefficient_options"]["trust"] == 0.2
+    assert type(unrelax(auto)) is diffusers.DDIMScheduler
+    assert type(relax(auto)).__name__ == "SteinDDIMScheduler"
+    assert relax(auto, solver="ipndm").config.solver == "ipndm"
+    assert relax(plain, None, solver="deis").config.coefficient is None
+    with pytest.raises(ValueError, match="Did you mean 'unipc'"):
+        relax(plain, solver="unipk")

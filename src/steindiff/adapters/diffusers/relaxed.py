@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any, ClassVar
 
 from diffusers.configuration_utils import FrozenDict
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import Tensor
 
@@ -19,12 +20,16 @@ from ...solvers.base import Step
 from ...stein import COEFFICIENTS, Coefficient, Constant, Record
 from ..relaxation import Relaxation, WholeStep
 from .readers import Reader, StepCall
+from .stein_scheduler import SteinScheduler
 from .support import reader_for
 
 PREFIX = "Stein"
 PACKAGE = __name__.rpartition(".")[0]
 KEY = "_stein"
 """Where the config holds coefficient and end: diffusers hands on keys with an underscore."""
+
+_REPLACED = "replaced_scheduler"
+"""Where a `SteinScheduler` that was put in another's place keeps that one."""
 
 _GENERATED: dict[str, type] = {}
 
@@ -110,12 +115,13 @@ def relax(
     coefficient: str | Coefficient | None = AUTO,
     end: str = AUTO,
     *,
+    solver: str | None = None,
     record: bool = False,
     **options: Any,
 ) -> Any:
     """A pipeline of diffusers, or a scheduler, with relaxed steps: `relax(pipe)`.
 
-    Its levels stay the scheduler's own.
+    Its steps and levels stay the scheduler's own, unless a `solver` is chosen.
 
     The relaxed scheduler's class is a generated subclass of the scheduler's own, so that pipelines
     take it for what it was; saved with a pipeline it is loaded again as it is. It makes no model
@@ -130,6 +136,10 @@ def relax(
         end: the step into sigma = 0, one of `steindiff.stein.ENDS`; "auto" is
             `steindiff.recipes.END`, and "none" where there is no coefficient. It acts where the
             scheduler ends at 0 by a step of first order.
+        solver: None for the scheduler's own steps. A name of `steindiff.solvers.SOLVERS` puts a
+            `SteinScheduler` in the scheduler's place, with its levels; "auto" does so with UniPC of
+            order 2, for a VP model on levels that are uniform in log-SNR; a UniPC on flow levels
+            (Wan's) is kept.
         record: whether to measure every step, for `stein_record`.
         **options: of a coefficient that is named, or to replace some of "auto", such as trust=0.2.
 
@@ -147,6 +157,8 @@ def relax(
         rule = Constant(1.0)  # the plain steps, measured or ended
     if rule is not None:
         Relaxation(rule, end, record)  # refuses what cannot be used here, before anything is made
+    if solver is not None:
+        return _exchange(thing, lambda scheduler: _solved(scheduler, solver, rule, end, record))
     return _exchange(thing, lambda scheduler: _relaxed(scheduler, rule, end, record))
 
 
@@ -180,12 +192,37 @@ def _relaxed(scheduler: Any, rule: Coefficient | None, end: str, record: bool) -
     copied = _plain_copy(scheduler)
     if rule is None:
         return copied
-    cls = relaxed_class(_plain_class(scheduler))
-    cls._stein_reader.check_config(scheduler.config)
+    cls = relaxed_class(type(copied))
+    cls._stein_reader.check_config(copied.config)
     copied.__class__ = cls
     copied.register_to_config(**{KEY: _described(rule, end, record)})
     copied._stein_coefficient = rule
     return copied
+
+
+def _solved(scheduler: Any, solver: str, rule: Coefficient | None, end: str, record: bool) -> Any:
+    """A `SteinScheduler` for the scheduler's model, which remembers whose place it takes."""
+    plain = _plain_copy(scheduler)
+    config: Any = plain.config
+    flow_unipc = isinstance(plain, UniPCMultistepScheduler) and config["use_flow_sigmas"]
+    if solver == AUTO and flow_unipc and config["solver_order"] <= 2:
+        return _relaxed(plain, rule, end, record)
+    chosen: dict[str, Any] = {"solver": solver}
+    if solver == AUTO:
+        chosen = {"solver": "unipc", "solver_options": {"order": 2}}
+        if SteinScheduler.from_scheduler(plain).config["model"] == "vp":
+            chosen["schedule"] = "log_snr"
+    told = {"coefficient": None, "options": {}} if rule is None else _described(rule, end, record)
+    found = SteinScheduler.from_scheduler(
+        plain,
+        coefficient=told["coefficient"],
+        coefficient_options=told["options"],
+        end=end,
+        record=record,
+        **chosen,
+    )
+    setattr(found, _REPLACED, plain)
+    return found
 
 
 @functools.cache
@@ -280,6 +317,7 @@ def _plain_class(scheduler: Any) -> type:
 
 
 def _plain_copy(scheduler: Any) -> Any:
+    scheduler = getattr(scheduler, _REPLACED, scheduler)
     copied = copy.deepcopy(scheduler)
     copied.__class__ = _plain_class(scheduler)
     for name in [name for name in copied.__dict__ if name.startswith(KEY)]:

@@ -15,8 +15,11 @@ from .samplers import (
     sample_stein_dpmpp_2m,
     sample_stein_dpmpp_3m,
     sample_stein_euler,
+    sample_stein_gradient_estimation,
     sample_stein_heun,
     sample_stein_ipndm,
+    sample_stein_res_2s,
+    sample_stein_res_multistep,
     sample_stein_unipc,
 )
 
@@ -28,7 +31,10 @@ __all__ = [
     "sample_stein_dpmpp_2m",
     "sample_stein_dpmpp_3m",
     "sample_stein_euler",
+    "sample_stein_gradient_estimation",
     "sample_stein_heun",
     "sample_stein_ipndm",
+    "sample_stein_res_2s",
+    "sample_stein_res_multistep",
     "sample_stein_unipc",
 ]

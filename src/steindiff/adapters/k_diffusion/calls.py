@@ -20,6 +20,10 @@ _OURS = {
     "lms": "sample_stein_deis",
     "unipc": "sample_stein_unipc",
     "uni_pc": "sample_stein_unipc",
+    "res_multistep": "sample_stein_res_multistep",
+    "res_2m": "sample_stein_res_multistep",
+    "res_2s": "sample_stein_res_2s",
+    "gradient_estimation": "sample_stein_gradient_estimation",
 }
 """What is in a sampler's name -> what to use instead; the first that fits."""
 

@@ -13,7 +13,7 @@ from ..._errors import unknown_name
 from ...composition import compose
 from ...levels import NoiseLevel
 from ...schedules import check_sigmas
-from ...solvers import Euler, Heun, Solver, Step
+from ...solvers import Euler, Solver, Step
 from ...solvers.base import BoundDenoiser
 from ...stein import Coefficient, Decision, Proposal, Relaxed
 from ...stein.relax import RelaxedState, working
@@ -66,14 +66,14 @@ class FlowRelaxed(Relaxed):
 
     Of pure noise (sigma = 1) no VE state exists. There its place is taken by D + S x at a large
     level S, from which x' = sigma' x + (1 - sigma') D, the exact step of a constant D, follows for
-    every solver, whatever S is. That step is not relaxed, and Heun's is Euler's: the trapezium
-    has no meaning on an infinite step.
+    every solver, whatever S is. That step is not relaxed, and Heun's and RES 2S's is Euler's: a
+    second evaluation has no place in an infinite step.
     """
 
     @classmethod
     def of(cls, solver: Solver, coefficient: Coefficient, end: str) -> FlowRelaxed:
         """With what has to be different from pure noise."""
-        steady = _HeunAfterNoise() if isinstance(solver, Heun) else solver
+        steady = _EulerFromNoise(solver) if solver.calls_per_step > 1 else solver
         return cls(compose(steady, None, end), _AfterNoise(coefficient))
 
     def init(self, x: Tensor, sigmas: Sequence[float]) -> RelaxedState:
@@ -125,15 +125,24 @@ class _InVE:
 
 
 @dataclass(frozen=True)
-class _HeunAfterNoise(Heun):
-    """Heun, but Euler from pure noise."""
+class _EulerFromNoise(Solver):
+    """A solver of several calls a step, but Euler from pure noise."""
+
+    solver: Solver
+
+    @property
+    def calls_per_step(self) -> int:
+        return self.solver.calls_per_step
+
+    def init(self, x: Tensor, sigmas: Sequence[float]) -> Any:
+        return self.solver.init(x, sigmas)
 
     def step(
-        self, denoiser: BoundDenoiser, x: Tensor, sigma: float, sigma_next: float, state: None
+        self, denoiser: BoundDenoiser, x: Tensor, sigma: float, sigma_next: float, state: Any
     ) -> Step:
-        if sigma >= PURE_NOISE:
-            return Euler().step(denoiser, x, sigma, sigma_next, state)
-        return super().step(denoiser, x, sigma, sigma_next, state)
+        if sigma < PURE_NOISE:
+            return self.solver.step(denoiser, x, sigma, sigma_next, state)
+        return Euler().step(denoiser, x, sigma, sigma_next, state)._replace(state=state)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ..._errors import check_batch
 from ...composition import AUTO, choose
 from ...levels import NoiseLevel
 from ...solvers import Step
-from ...stein import Coefficient, Constant
+from ...stein import Coefficient, Constant, Record
 from ..coordinates import finite_ve
 from ..relaxation import Relaxation, WholeStep
 from .calls import ModelCalls, refusal
@@ -29,6 +29,7 @@ def relax(
     coefficient: str | Coefficient | None = AUTO,
     end: str = AUTO,
     coordinates: Literal["ve", "flow"] = "ve",
+    report: Callable[[Record], object] | None = None,
     **options: Any,
 ) -> Callable[..., Tensor]:
     """`sampler` with its steps relaxed: a k-diffusion sampler that takes what `sampler` takes.
@@ -51,6 +52,7 @@ def relax(
         end: the step into 0, one of `steindiff.stein.ENDS`; "auto" is `steindiff.recipes.END`, and
             "none" where there is no coefficient.
         coordinates: those of the state, "ve" or "flow", as for `sample_stein_euler`.
+        report: called after each run with what was measured of its steps.
         **options: of a coefficient that is named, or to replace some of "auto", such as trust=0.2.
 
     Returns:
@@ -67,7 +69,7 @@ def relax(
     rule, end = choose(coefficient, end, **options)
     check_levels((1.0, 0.0), coordinates)
     name = _check_protocol(sampler)
-    if rule is None and end == "none":
+    if rule is None and end == "none" and report is None:
         return sampler
     rule = rule or Constant(1.0)
     Relaxation(rule, end)  # refuses what cannot be used here
@@ -94,10 +96,13 @@ def relax(
             check_sampler(*run)
             plainly = end != "none" and levels[-1] == 0 and ends_in_denoised(*run)
             places = [level_of(sigma, coordinates) for sigma in levels]
-            relaxation = Relaxation(rule, end)
+            relaxation = Relaxation(rule, end, record=report is not None)
             calls = _RelaxingCalls(name, model, x, levels, places, relaxation, plainly)
             final = sampler(calls, x.clone(), sigmas, callback=callback, disable=disable, **kwargs)
-            return calls.close(final)
+            result = calls.close(final)
+        if report is not None:
+            report(relaxation.record())
+        return result
 
     vars(sample)["relaxes_itself"] = True
     return sample

@@ -1,4 +1,4 @@
-"""The solvers as k-diffusion's samplers: seven functions of one protocol."""
+"""The solvers as k-diffusion's samplers: ten functions of one protocol."""
 
 from __future__ import annotations
 
@@ -212,6 +212,12 @@ sample_stein_deis = _sampler("deis")
 """The solver `DEIS`, relaxed; called as a `Sampler`."""
 sample_stein_unipc = _sampler("unipc")
 """The solver `UniPC`, relaxed; called as a `Sampler`."""
+sample_stein_res_multistep = _sampler("res_multistep")
+"""The solver `ResMultistep`, relaxed; called as a `Sampler`."""
+sample_stein_res_2s = _sampler("res_2s")
+"""The solver `Res2S`, relaxed; called as a `Sampler`."""
+sample_stein_gradient_estimation = _sampler("gradient_estimation")
+"""The solver `GradientEstimation`, relaxed; called as a `Sampler`."""
 
 SAMPLERS: dict[str, Sampler] = {
     sampler.__name__: sampler
@@ -223,6 +229,9 @@ SAMPLERS: dict[str, Sampler] = {
         sample_stein_ipndm,
         sample_stein_deis,
         sample_stein_unipc,
+        sample_stein_res_multistep,
+        sample_stein_res_2s,
+        sample_stein_gradient_estimation,
     )
 }
 """The samplers by their names."""

@@ -24,6 +24,12 @@ SCHEDULES = {
     "linear": "linear",
     "vp_time": "VP time",
     "flow_shift": "flow",
+    "kl_optimal": "KL-optimal",
+    "simple": "simple (flow)",
+    "sgm_uniform": "sgm_uniform (flow)",
+    "beta": "Beta (flow)",
+    "linear_quadratic": "linear-quadratic (flow)",
+    "bong_tangent": "bong_tangent (flow)",
 }
 COEFFICIENTS = {
     BASE: "base",

@@ -113,9 +113,11 @@ class IndexedReader(Reader):
     def place(self, scheduler: Any, call: StepCall) -> Place:
         index = scheduler._step_index - 1
         sigmas = numbers(scheduler, "sigmas")
-        level, level_next = (self.level(scheduler, sigma) for sigma in sigmas[index : index + 2])
-        end = self.end(scheduler)
-        return Place(True, True, level, level_next, len(scheduler.timesteps) - index, end=end)
+        levels = [self.level(scheduler, sigma) for sigma in sigmas]
+        # Steps that begin at 0 are none: pipelines with sigma_min = 0 (Z-Image) end on it twice.
+        steps = sum(level.sigma > 0 for level in levels[: len(scheduler.timesteps)])
+        level, level_next = levels[index : index + 2]
+        return Place(True, True, level, level_next, steps - index, end=self.end(scheduler))
 
     def end(self, scheduler: Any) -> float:
         """`Place.end`."""
