@@ -14,6 +14,7 @@ SOLVERS = {
     "ipndm": "iPNDM",
     "deis": "DEIS",
     "unipc": "UniPC",
+    "recipe": "Recipe of steindiff.sample",
 }
 SCHEDULES = {
     "karras": "EDM (ρ=7)",
@@ -21,6 +22,7 @@ SCHEDULES = {
     "linear": "linear",
     "vp_time": "VP time",
     "flow_shift": "flow",
+    "recipe": "the recipe's",
 }
 COEFFICIENTS = {
     BASE: "base",
