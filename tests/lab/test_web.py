@@ -137,3 +137,21 @@ def test_in_a_browser(address: str, tmp_path: Path, width: int) -> None:
         browser.until(f"document.querySelector('img').src !== '{source}'")
         assert "?steps=3&solver=euler&first_seed=3&seeds=4" in browser.until(LINKS)
         assert browser.errors == []
+
+
+def test_a_pipeline_is_asked_by_its_prompt(tmp_path: Path) -> None:
+    pytest.importorskip("diffusers")
+    pytest.importorskip("transformers")
+    from tiny_prompted import stable_diffusion
+
+    from steindiff.lab.cli.lab import maker_of
+    from steindiff.lab.cli.options import AnyModel
+
+    stable_diffusion().save_pretrained(tmp_path)
+    asked = AnyModel(diffusers=tmp_path)
+    make, prompted, guided = maker_of(asked, make_subject("mixture:dim=4", 1.0), "cpu")
+    assert (prompted, guided) == (True, True)
+    shown = Scene(make).show(Settings(prompt="a b", guidance=3, steps=2, seeds=1))
+    assert shown.sheet.size == (74 + 116, 20 + 3 * 116)
+    assert make("a b", 3.0).guidance == 3
+    assert make("a b", 1.0).column(0) == "a b"

@@ -22,13 +22,13 @@ def lab(place: Place, network: AnyModel, device: Device) -> None:
     if network.prompts is not None or network.prompt or network.guidance != 1:
         raise ValueError("--prompt, --prompts and --guidance are set on the page; leave them out")
     first = model_of(network, where)
-    make, prompted, guided = _maker(network, first, where)
+    make, prompted, guided = maker_of(network, first, where)
     page = build(Scene(make), f"{first.name}. {first.note}", prompted, guided)
     typer.echo(f"http://{place.host}:{place.port} (Ctrl-C ends it)")
     serve(page, place.host, place.port)
 
 
-def _maker(network: AnyModel, first: Subject, device: str) -> tuple[MakeSubject, bool, bool]:
+def maker_of(network: AnyModel, first: Subject, device: str) -> tuple[MakeSubject, bool, bool]:
     """The model of a prompt and a guidance; whether it takes either."""
     if network.diffusers is not None:
         from ...adapters.diffusers.folder import open_pipeline, takes_prompt
