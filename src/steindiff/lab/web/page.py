@@ -30,7 +30,7 @@ def build(scene: Scene, title: str, prompted: bool, guided: bool) -> Any:
         ValueError: Gradio is not installed.
     """
     try:
-        import gradio as gr
+        import gradio as gr  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
         raise ValueError(
             f"{error.name} is missing, which the page needs: pip install 'steindiff[web]'"
@@ -108,7 +108,7 @@ def serve(page: Any, host: str, port: int, wait: bool = True) -> Any:
         ValueError: an address or a port that cannot be listened on.
     """
     check_place(host, port)
-    import gradio as gr
+    import gradio as gr  # pyright: ignore[reportMissingImports]
 
     return page.launch(
         server_name=host, server_port=port, share=False, quiet=True, ssr_mode=False,
