@@ -43,3 +43,11 @@ def test_says_what_it_takes(
 def test_the_shipped_pipeline(run: Callable[..., None], tmp_path: Path) -> None:
     run(ROOT / "examples/diffusers_shipped.py")
     assert (tmp_path / "out/diffusers_shipped.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", ["time_series", "posterior"])
+def test_scientific_samplers(name: str, tmp_path: Path) -> None:
+    """Trained in seconds; both errors are printed, and relaxing made the one smaller."""
+    out = run(ROOT / f"examples/{name}.py", cwd=tmp_path).stdout
+    plain, relaxed = (float(line.rpartition(" ")[2]) for line in out.splitlines())
+    assert 0 < relaxed < plain < 1

@@ -24,18 +24,17 @@ pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
 import tiny_pipelines as tiny
+from tiny_prompted import BETAS, ddim, stable_diffusion, stable_diffusion_3, stable_diffusion_xl
 
 from shipped_pipeline import FashionMNISTPipeline
 from steindiff.adapters.diffusers import SteinScheduler, relax
 from steindiff.adapters.diffusers.folder import FolderModel, denoiser_of, load_folder
 
 diffusers: Any = importlib.import_module("diffusers")
-transformers: Any = importlib.import_module("transformers")
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 PROMPT = "a b"
-BETAS: dict[str, Any] = {"beta_start": 1e-4, "beta_end": 0.02}
 PIXELS = {"sample_size": 8, "layers_per_block": 1, "norm_num_groups": 4}
 BLOCKS: dict[str, Any] = {
     "block_out_channels": (8, 16),
@@ -70,61 +69,6 @@ def dit(**options: Any) -> Any:
         )
         vae = tiny.stable_diffusion().vae
     return diffusers.DiTPipeline(transformer, vae, ddim())
-
-
-def ddim(**options: Any) -> Any:
-    return diffusers.DDIMScheduler(**{**BETAS, "clip_sample": False, **options})
-
-
-# Text encoders, as small as can be: a letter is a word
-
-
-def clip(width: int, seed: int, projected: int | None = None) -> tuple[Any, Any]:
-    """An encoder and its tokenizer; a prompt is 5 tokens of `width`, pooled to `projected`."""
-    words = ["<|startoftext|>", "<|endoftext|>", *"abc", *(f"{letter}</w>" for letter in "abc")]
-    vocabulary = {word: number for number, word in enumerate(words)}
-    tokenizer = transformers.CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=5)
-    config = transformers.CLIPTextConfig(
-        vocab_size=len(words),
-        hidden_size=width,
-        intermediate_size=width,
-        projection_dim=projected or width,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=5,
-        bos_token_id=0,
-        eos_token_id=1,
-    )
-    cls = "CLIPTextModelWithProjection" if projected else "CLIPTextModel"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return getattr(transformers, cls)(config).eval(), tokenizer
-
-
-def stable_diffusion() -> Any:
-    pipe = tiny.stable_diffusion(ddim(**tiny.SD_SCHEDULE))
-    encoder, tokenizer = clip(tiny.WIDTH, 10)
-    pipe.register_modules(text_encoder=encoder, tokenizer=tokenizer)
-    return pipe
-
-
-def stable_diffusion_xl() -> Any:
-    pipe = tiny.stable_diffusion_xl(ddim(**tiny.SD_SCHEDULE))
-    (one, words), (two, words_2) = clip(8, 11), clip(8, 12, tiny.WIDTH)
-    pipe.register_modules(
-        text_encoder=one, tokenizer=words, text_encoder_2=two, tokenizer_2=words_2
-    )
-    return pipe
-
-
-def stable_diffusion_3() -> Any:
-    pipe = tiny.stable_diffusion_3()
-    (one, words), (two, words_2) = clip(8, 13, 8), clip(8, 14, 8)
-    pipe.register_modules(
-        text_encoder=one, tokenizer=words, text_encoder_2=two, tokenizer_2=words_2
-    )
-    pipe.tokenizer_max_length = 5
-    return pipe
 
 
 # What diffusers says
@@ -472,6 +416,44 @@ def test_stable_diffusion_3() -> None:
     assert model.kind == "StableDiffusion3Pipeline: SD3Transformer2DModel, flow, flow_prediction"
 
 
+@pytest.mark.parametrize("name", ["stable_diffusion", "stable_diffusion_xl", "stable_diffusion_3"])
+def test_prompts_are_classes(name: str) -> None:
+    """Label k is prompt k to the last bit, and the last label is what the pipeline guides from."""
+    pipe = globals()[name]()
+    model, single = denoiser_of(pipe, prompts=[PROMPT, "b"]), denoiser_of(pipe, prompt="b")
+    assert (model.classes, model.null_label, model.prompts) == (2, 2, (PROMPT, "b"))
+    sigmas = torch.tensor([0.05, 1.0, 8.0])
+    x, labels = states(model, sigmas), torch.tensor([1, 1, 1])
+    found = model.denoiser(x, sigmas, class_labels=labels)
+    assert torch.equal(found, single.denoiser(x, sigmas))
+    mixed = model.denoiser(x, sigmas, class_labels=torch.tensor([1, 0, 2]))
+    torch.testing.assert_close(mixed[:1], found[:1])
+    assert not torch.allclose(mixed[1:], found[1:], atol=1e-4)
+    assert model.null_label is not None
+    guided = sd.ClassifierFreeGuidance(model.denoiser, 3.0, {"class_labels": model.null_label})
+    none = model.denoiser(x, sigmas, class_labels=torch.tensor([2, 2, 2]))
+    expected = none + 3 * (found - none)
+    torch.testing.assert_close(guided(x, sigmas, class_labels=labels), expected)
+
+
+@pytest.mark.parametrize("name", ["stable_diffusion", "stable_diffusion_xl", "stable_diffusion_3"])
+def test_latents_are_decoded_as_the_pipeline_does(name: str) -> None:
+    pipe = globals()[name]()
+    if name == "stable_diffusion_3":
+        pipe.vae.register_to_config(shift_factor=0.3)
+    pipe.set_progress_bar_config(disable=True)
+    options: dict[str, Any] = {"num_inference_steps": 2, "guidance_scale": 1.0}
+    latents, pictures = (
+        pipe(PROMPT, generator=tiny.generator(), output_type=kind, **options).images
+        for kind in ("latent", "pt")
+    )
+    decode = denoiser_of(pipe, prompt=PROMPT).decode
+    assert decode is not None
+    found = ((decode(latents) + 1) / 2).clamp(0, 1)
+    torch.testing.assert_close(found, pictures, rtol=0, atol=1e-5)
+    assert denoiser_of(ddpm()).decode is None
+
+
 # From folders
 
 
@@ -653,6 +635,19 @@ def test_prompt_where_none_is_taken(tmp_path: Path) -> None:
         denoiser_of(ddpm(), prompt=PROMPT)
     with pytest.raises(TypeError, match="prompt is a list"):
         denoiser_of(stable_diffusion(), prompt=["a"])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="prompts is 'a'; a list"):
+        denoiser_of(stable_diffusion(), prompts="a")
+    with pytest.raises(ValueError, match="prompt is 'a' and prompts has 1; one is needed"):
+        denoiser_of(stable_diffusion(), prompt="a", prompts=["a"])
+    with pytest.raises(ValueError, match=r"prompts is \['a'\]; a DDPMPipeline takes none"):
+        denoiser_of(ddpm(), prompts=["a"])
+
+
+def distilled() -> Any:
+    """As LCM makes it of Stable Diffusion."""
+    pipe = stable_diffusion()
+    pipe.unet.register_to_config(time_cond_proj_dim=8)
+    return pipe
 
 
 @pytest.mark.parametrize(
@@ -664,7 +659,8 @@ def test_prompt_where_none_is_taken(tmp_path: Path) -> None:
         (lambda: ddpm(class_embed_type="identity"), "class_embed_type .* 'identity'; None or"),
         (lambda: ddpm(class_embed_type="timestep"), "num_class_embeds of unet is None"),
         (lambda: ddpm(time_embedding_type="fourier"), "time_embedding_type .* 'fourier'"),
-        (lambda: ddpm(diffusers.LCMScheduler()), "LCMScheduler"),
+        (lambda: ddpm(diffusers.LCMScheduler()), "LCMScheduler: the model is distilled"),
+        (distilled, "takes the guidance scale as an input .* it is distilled"),
         (lambda: diffusers.DDPMPipeline(tiny.stable_diffusion().unet, ddim()), "a UNet2DModel is"),
         (
             lambda: diffusers.StableDiffusionPipeline(

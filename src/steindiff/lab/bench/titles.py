@@ -17,6 +17,7 @@ SOLVERS = {
     "res_multistep": "RES multistep",
     "res_2s": "RES 2S",
     "gradient_estimation": "gradient est.",
+    "recipe": "Recipe of steindiff.sample",
 }
 SCHEDULES = {
     "karras": "EDM (ρ=7)",
@@ -30,6 +31,7 @@ SCHEDULES = {
     "beta": "Beta (flow)",
     "linear_quadratic": "linear-quadratic (flow)",
     "bong_tangent": "bong_tangent (flow)",
+    "recipe": "the recipe's",
 }
 COEFFICIENTS = {
     BASE: "base",
