@@ -97,7 +97,7 @@ class SteinFunction:
 
         Raises:
             ValueError: levels that do not decrease, or a mask that changes while sampling.
-            NonFiniteError: a NaN or an infinity, on the CPU.
+            NonFiniteError: a NaN or an infinity in all images; one alone is a warning.
         """
         self.journal = None
         if len(sigmas) < 2:

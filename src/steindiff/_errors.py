@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable
 from dataclasses import fields
 
@@ -76,3 +77,46 @@ def require_finite(what: str, bad: Tensor, step: int, sigma: float) -> None:
     """Raises NonFiniteError where `bad` (B,) of `non_finite_samples` says so. Waits for it."""
     if bool(bad.any()):
         raise NonFiniteError(what, step, sigma, bad.nonzero().flatten().tolist())
+
+
+class Watch:
+    """Looks for non-finite values: at once on the CPU, at the end where looking would wait.
+
+    Args:
+        strict: whether one bad sample is an error. Else it is a warning that names it, and only a
+            batch of which nothing is left is an error.
+    """
+
+    def __init__(self, strict: bool = True) -> None:
+        self.strict = strict
+        self._pending: list[tuple[str, Tensor, int, float]] = []
+        self._lost: set[int] = set()
+
+    def look(self, what: str, x: Tensor, step: int, sigma: float) -> None:
+        """Notes which samples of `x` (B, *shape) are not finite; raises as `report` on the CPU."""
+        self._pending.append((what, non_finite_samples(x), step, sigma))
+        if x.device.type == "cpu":
+            self.report()
+
+    def report(self) -> None:
+        """Says what was noted. Waits for the device.
+
+        Raises:
+            NonFiniteError: of one sample if strict, else of all.
+        """
+        for what, bad, step, sigma in self._pending:
+            if self.strict:
+                require_finite(what, bad, step, sigma)
+            else:
+                self._warn(what, bad, step, sigma)
+        self._pending.clear()
+
+    def _warn(self, what: str, bad: Tensor, step: int, sigma: float) -> None:
+        new = {*bad.nonzero().flatten().tolist()} - self._lost
+        if not new:
+            return
+        self._lost |= new
+        error = NonFiniteError(what, step, sigma, sorted(new))
+        if len(self._lost) == len(bad):
+            raise error
+        warnings.warn(f"{error}; the others go on", RuntimeWarning, stacklevel=2)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ._errors import check_batch, non_finite_samples, require_finite
+from ._errors import Watch, check_batch
 from .composition import AUTO, choose, compose
 from .denoisers import ClassifierFreeGuidance, Denoiser
 from .recipes import Recipe, recipe
@@ -134,6 +134,7 @@ def sample(
     callback: Callable[[Progress], object] | None = None,
     progress: bool = False,
     grad: bool = False,
+    strict: bool = True,
 ) -> SampleResult:
     """Integrates the probability-flow ODE from `sigmas[0]` to `sigmas[-1]`, relaxed or not.
 
@@ -160,6 +161,8 @@ def sample(
         callback: called after every step with a `Progress`.
         progress: whether to show a progress bar on standard error.
         grad: whether to record gradients.
+        strict: whether a NaN or an infinity in one sample ends them all. Else a warning names the
+            sample and the others go on, as no sample depends on another.
 
     Returns:
         A `SampleResult`.
@@ -168,8 +171,9 @@ def sample(
         ValueError: bad sigmas, names, shapes or conditioning, both or neither of `sigmas` and
             `steps`; each names the argument and value.
         TypeError: an argument, or the denoiser's output, of the wrong type or dtype.
-        NonFiniteError: a NaN or an infinity, with the step where it appeared. On an accelerator it
-            is raised at the end, so that no step waits for the device.
+        NonFiniteError: a NaN or an infinity, with the step where it appeared; unless `strict`, in
+            all samples. On an accelerator it is raised at the end, so that no step waits for the
+            device.
     """
     if not callable(denoiser):
         raise TypeError(f"denoiser is a {type(denoiser).__name__}; a callable is needed")
@@ -177,7 +181,7 @@ def sample(
     levels, plan = _levels(denoiser, x, sigmas, steps, guidance, sigma_max)
     method = _method(solver, coefficient, end, record, plan, levels)
     bound = Bound(denoiser, x, dict(conditioning or {}))
-    watch = _Watch(x.device)
+    watch = Watch(strict)
     watch.look("x", x, 0, levels[0])
     count = len(levels) - 1
     trajectory, records = [x], []
@@ -298,24 +302,6 @@ class Bound:
                     f"{getattr(denoised, what)}; {getattr(x, what)}, that of x, is needed"
                 )
         return denoised
-
-
-class _Watch:
-    """Looks for non-finite values: at once on the CPU, at the end where looking would wait."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.immediate = device.type == "cpu"
-        self.pending: list[tuple[str, Tensor, int, float]] = []
-
-    def look(self, what: str, x: Tensor, step: int, sigma: float) -> None:
-        self.pending.append((what, non_finite_samples(x), step, sigma))
-        if self.immediate:
-            self.report()
-
-    def report(self) -> None:
-        for what, bad, step, sigma in self.pending:
-            require_finite(what, bad, step, sigma)
-        self.pending.clear()
 
 
 @contextlib.contextmanager

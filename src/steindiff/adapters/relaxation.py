@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .._errors import non_finite_samples, require_finite
+from .._errors import Watch, non_finite_samples, require_finite
 from ..levels import NoiseLevel
 from ..solvers.base import Step
 from ..stein import Coefficient, Decision, Record, StepRecord, check_end, stack_records
@@ -103,19 +103,28 @@ class Relaxation:
         coefficient: the rule.
         end: one of `steindiff.stein.ENDS`; "none" leaves the step into sigma = 0 as it is.
         record: whether every step is measured.
+        strict: whether one sample that is not finite is an error, or a warning as long as there
+            are others (`_errors.Watch`).
 
     Raises:
         ValueError: an unknown end, or a coefficient that calls the model: who relaxes finished
             steps cannot.
     """
 
-    def __init__(self, coefficient: Coefficient, end: str = "steady", record: bool = False) -> None:
+    def __init__(
+        self,
+        coefficient: Coefficient,
+        end: str = "steady",
+        record: bool = False,
+        strict: bool = True,
+    ) -> None:
         if coefficient.extra_calls:
             raise ValueError(
                 f"coefficient is {coefficient!r}, which calls the model {coefficient.extra_calls} "
                 "times a step; here the model belongs to the pipeline: use 'energy' or 'constant'"
             )
         self.coefficient, self.end, self.recording = coefficient, check_end(end), record
+        self._watch = Watch(strict)
         self._memories: list[_Memory] = []  # the newest last
 
     def __call__(self, move: WholeStep) -> Tensor:
@@ -237,7 +246,7 @@ class Relaxation:
     ) -> _Memory:
         """The memory with what is measured of the step."""
         if relaxed.device.type == "cpu":
-            require_finite(_AFTER, non_finite_samples(relaxed), memory.count, sigma)
+            self._watch.look(_AFTER, relaxed, memory.count, sigma)
         memory = replace(memory, count=memory.count + 1)
         if not self.recording:
             return memory
