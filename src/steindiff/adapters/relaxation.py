@@ -43,7 +43,7 @@ class WholeStep(NamedTuple):
     first_order: bool = True
 
 
-class _Seen:
+class Seen:
     """A tensor that is known again, and not kept alive. A copy knows none."""
 
     def __init__(self, tensor: Tensor | None = None) -> None:
@@ -53,7 +53,7 @@ class _Seen:
         return self._reference is not None and self._reference() is tensor
 
     def __reduce__(self) -> Any:
-        return _Seen, ()
+        return Seen, ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +78,8 @@ class _Memory:
     shape: torch.Size
     state: Any
     sigma: float = math.inf
-    start: _Seen = field(default_factory=_Seen)
-    result: _Seen = field(default_factory=_Seen)
+    start: Seen = field(default_factory=Seen)
+    result: Seen = field(default_factory=Seen)
     before: _Memory | None = None
     denoised: tuple[Remembered, ...] = ()
     levels: tuple[float, ...] = ()
@@ -149,7 +149,7 @@ class Relaxation:
         following = self._noted(memory, step, relaxed, decision, move, sigma, sigma_next)
         if sigma_next < sigma:
             before = replace(memory, before=None)
-            start = _Seen(move.step.start)
+            start = Seen(move.step.start)
             following = replace(
                 following,
                 sigma=sigma,
@@ -157,7 +157,7 @@ class Relaxation:
                 before=before,
                 denoised=self._remembered(move, step, memory, sigma),
             )
-        self._memories.append(replace(following, state=decision.state, result=_Seen(relaxed)))
+        self._memories.append(replace(following, state=decision.state, result=Seen(relaxed)))
         return relaxed
 
     def record(self) -> Record:
