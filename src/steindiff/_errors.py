@@ -44,10 +44,12 @@ def check_options(kind: str, name: str, cls: type, options: Iterable[str]) -> No
             raise ValueError(f"option {option!r} does not exist for {kind} {name!r}; {has}")
 
 
-def check_count(name: str, value: object, low: int) -> None:
-    """Raises ValueError when `value` is no int of `low` or more."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"{name} is {value!r}; an int >= {low} is needed")
+def check_count(name: str, value: object, low: int, high: int | None = None) -> None:
+    """Raises ValueError when `value` is no int from `low` to `high`."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):
+        wanted = f">= {low}" if high is None else f"from {low} to {high}"
+        raise ValueError(f"{name} is {value!r}; an int {wanted} is needed")
 
 
 def check_batch(x: object, name: str = "x") -> Tensor:
