@@ -46,8 +46,9 @@ def check_options(kind: str, name: str, cls: type, options: Iterable[str]) -> No
 
 def check_count(name: str, value: object, low: int, high: int | None = None) -> None:
     """Raises ValueError when `value` is no int from `low` to `high`."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
+    fits = isinstance(value, int) and not isinstance(value, bool)
+    fits = fits and low <= value and (high is None or value <= high)  # type: ignore[operator]
+    if not fits:
         wanted = f">= {low}" if high is None else f"from {low} to {high}"
         raise ValueError(f"{name} is {value!r}; an int {wanted} is needed")
 

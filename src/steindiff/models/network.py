@@ -72,8 +72,9 @@ class NetworkConfig:
 
 
 def _is_width(value: object) -> bool:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return whole and 0 < value <= _WIDEST and value % _HEAD_CHANNELS == 0
+    if isinstance(value, bool) or not isinstance(value, int):
+        return False
+    return 0 < value <= _WIDEST and value % _HEAD_CHANNELS == 0
 
 
 class _Block(nn.Module):

@@ -6,7 +6,7 @@ import copy
 import importlib
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,7 +22,7 @@ diffusers: Any = importlib.import_module("diffusers")
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
-MAKERS: dict[str, Callable[[], Any]] = {
+MAKERS: Mapping[str, Callable[[], Any]] = {
     name: (lambda name=name: relax(getattr(diffusers, name)()))
     for name in (
         "EulerDiscreteScheduler", "HeunDiscreteScheduler", "DDIMScheduler", "PNDMScheduler",

@@ -71,7 +71,9 @@ def test_images_are_those_of_the_library(undisturbed: Path, weights: Path) -> No
 
 def test_layout(undisturbed: Path, weights: Path) -> None:
     names = {path.name for path in undisturbed.iterdir()}
-    assert names == {f"{k:06d}" for k in range(4)} | {"generate.json", "shards", ".locks"}
+    assert names == {f"{k:06d}" for k in range(4)} | {
+        "generate.json", "shards", ".locks", ".steindiff",
+    }  # fmt: skip
     found = sorted(path.name for path in undisturbed.glob("0*/*"))
     assert found == [f"img{k:09d}.png" for k in range(COUNT)]
     assert len(list((undisturbed / "000003").iterdir())) == COUNT - 3 * SHARD
