@@ -30,9 +30,9 @@ class NonFiniteError(ValueError):
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
     """The error for a name that is not in a registry, with the nearest known one."""
     known = sorted(known)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(shown(name).strip("'"), known, n=1, cutoff=0.4)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return ValueError(f"{kind} {name!r} is unknown.{hint} Known: {', '.join(known)}.")
+    return ValueError(f"{kind} {shown(name)} is unknown.{hint} Known: {', '.join(known)}.")
 
 
 def check_options(kind: str, name: str, cls: type, options: Iterable[str]) -> None:
@@ -44,13 +44,68 @@ def check_options(kind: str, name: str, cls: type, options: Iterable[str]) -> No
             raise ValueError(f"option {option!r} does not exist for {kind} {name!r}; {has}")
 
 
+SHOWN = 200
+"""Characters of a wrong value that are shown."""
+
+
+def shown(value: object) -> str:
+    """The value as Python writes it, cut: it may be a whole file, or an integer without end."""
+    try:
+        text = repr(value)
+    except ValueError:  # more digits than Python will write
+        return "an integer without end"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def check_number(name: str, value: object) -> float:
+    """`value` as a float, which may be NaN or infinite.
+
+    Raises:
+        TypeError: no number, or a flag.
+        ValueError: too large for a float.
+    """
+    try:
+        if isinstance(value, (bool, str, bytes)):
+            raise TypeError
+        return float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        raise ValueError(f"{name} is {shown(value)}; a number of 64 bits is needed") from None
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} is {shown(value)}; a number is needed") from None
+
+
+def check_callable(name: str, value: object) -> None:
+    """Raises TypeError where `value` cannot be called."""
+    if not callable(value):
+        raise TypeError(f"{name} is a {type(value).__name__}; a callable is needed")
+
+
+def check_shape(name: str, value: object) -> tuple[int, ...]:
+    """`value` as the shape of one sample.
+
+    Raises:
+        TypeError: no sequence.
+        ValueError: a size that is no int >= 1.
+    """
+    try:
+        sizes = tuple(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} is {shown(value)}; a sequence of sizes is needed") from None
+    for i, size in enumerate(sizes):
+        check_count(f"{name}[{i}]", size, 1, LARGEST)
+    return sizes
+
+
+LARGEST = 2**31
+"""Of any one size."""
+
+
 def check_count(name: str, value: object, low: int, high: int | None = None) -> None:
     """Raises ValueError when `value` is no int from `low` to `high`."""
-    fits = isinstance(value, int) and not isinstance(value, bool)
-    fits = fits and low <= value and (high is None or value <= high)  # type: ignore[operator]
-    if not fits:
-        wanted = f">= {low}" if high is None else f"from {low} to {high}"
-        raise ValueError(f"{name} is {value!r}; an int {wanted} is needed")
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"{name} is {shown(value)}; an int >= {low} is needed")
+    if high is not None and value > high:
+        raise ValueError(f"{name} is {shown(value)}; an int <= {high} is needed")
 
 
 def check_batch(x: object, name: str = "x") -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ._errors import Watch, check_batch
+from ._errors import Watch, check_batch, check_callable, check_number, check_shape, shown
 from .composition import AUTO, choose, compose
 from .denoisers import ClassifierFreeGuidance, Denoiser
 from .recipes import Recipe, recipe
@@ -98,11 +98,16 @@ def noise(
             finite.
         TypeError: `dtype` is not a floating-point one.
     """
-    if not dtype.is_floating_point:
-        raise TypeError(f"dtype is {dtype}; a real floating-point dtype is needed")
-    if not 0 < sigma < float("inf"):
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise TypeError(f"dtype is {shown(dtype)}; a real floating-point dtype is needed")
+    if not 0 < check_number("sigma", sigma) < float("inf"):
         raise ValueError(f"sigma is {sigma!r}; a positive number is needed")
-    draws = [torch.randn(tuple(shape), generator=_generator(seed)) for seed in seeds]
+    sizes = check_shape("shape", shape)
+    try:
+        each = iter(seeds)
+    except TypeError:
+        raise TypeError(f"seeds is {shown(seeds)}; one integer a sample is needed") from None
+    draws = [torch.randn(sizes, generator=_generator(seed)) for seed in each]
     if not draws:
         raise ValueError("seeds is empty; one seed a sample is needed")
     return (torch.stack(draws) * sigma).to(device=device, dtype=dtype)
@@ -175,8 +180,11 @@ def sample(
             all samples. On an accelerator it is raised at the end, so that no step waits for the
             device.
     """
-    if not callable(denoiser):
-        raise TypeError(f"denoiser is a {type(denoiser).__name__}; a callable is needed")
+    check_callable("denoiser", denoiser)
+    if callback is not None:
+        check_callable("callback", callback)
+    if not isinstance(conditioning, Mapping | None):
+        raise TypeError(f"conditioning is a {type(conditioning).__name__}; a mapping is needed")
     check_batch(x, "x")
     levels, plan = _levels(denoiser, x, sigmas, steps, guidance, sigma_max)
     method = _method(solver, coefficient, end, record, plan, levels)
@@ -272,6 +280,8 @@ def _method(
 class Bound:
     """The denoiser with its conditioning; counts its calls and checks what it returns.
 
+    Nothing that a solver remembers may be written over: neither the state nor an earlier output.
+
     Attributes:
         calls: how often it was called.
         step: index of the step that errors name.
@@ -280,6 +290,8 @@ class Bound:
     def __init__(self, denoiser: Denoiser, x: Tensor, conditioning: dict[str, Any]) -> None:
         self.denoiser, self.conditioning = denoiser, conditioning
         self.calls = self.step = 0
+        self._last: Tensor | None = None
+        self._written = 0
         check = getattr(denoiser, "check", None)
         if check is not None:
             check(x, **conditioning)
@@ -288,7 +300,17 @@ class Bound:
         self.calls += 1
         dtype = torch.promote_types(x.dtype, torch.float32)
         level = torch.full((len(x),), sigma, dtype=dtype, device=x.device)
+        before = _version(x)
         denoised = self.denoiser(x, level, **self.conditioning)
+        if _version(x) != before:
+            raise ValueError(
+                f"the denoiser changed its input at step {self.step}; a copy is needed"
+            )
+        if self._last is not None and _version(self._last) != self._written:
+            raise ValueError(
+                f"the denoiser wrote over what it had returned before step {self.step}; a new "
+                "tensor is needed"
+            )
         if not isinstance(denoised, Tensor):
             raise TypeError(
                 f"the denoiser returned a {type(denoised).__name__} at step {self.step}; "
@@ -301,7 +323,13 @@ class Bound:
                     f"the denoiser's output at step {self.step} has {what} "
                     f"{getattr(denoised, what)}; {getattr(x, what)}, that of x, is needed"
                 )
+        self._last, self._written = denoised, _version(denoised)
         return denoised
+
+
+def _version(x: Tensor) -> int:
+    """Counts what was written into `x`; not told of tensors made under `inference_mode`."""
+    return 0 if x.is_inference() else x._version
 
 
 @contextlib.contextmanager

@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ._errors import unknown_name
+from ._errors import check_count, check_number, shown, unknown_name
 
 FINALS = ("sigma_min", "zero")
+MOST_STEPS = 1_000_000
 SPACINGS = ("trailing", "linspace", "leading")
 
 
@@ -223,7 +224,7 @@ def check_sigmas(sigmas: Tensor | Sequence[float]) -> tuple[float, ...]:
         values = sigmas.tolist() if isinstance(sigmas, Tensor) else sigmas
         levels = tuple(float(value) for value in values)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"sigmas is {sigmas!r}; a sequence of numbers is needed") from error
+        raise ValueError(f"sigmas is {shown(sigmas)}; a sequence of numbers is needed") from error
     if len(levels) < 2:
         raise ValueError(f"sigmas has {len(levels)} level(s); a step needs two")
     for index, level in enumerate(levels):
@@ -288,7 +289,12 @@ def _time_steps(total: int, steps: int, spacing: str, to_lowest: bool) -> list[i
 
 
 def _check_alphas(alphas_cumprod: Tensor) -> Tensor:
-    alphas = torch.as_tensor(alphas_cumprod).detach().to("cpu", torch.float64)
+    try:
+        alphas = torch.as_tensor(alphas_cumprod).detach().to("cpu", torch.float64)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise TypeError(
+            f"alphas_cumprod is {shown(alphas_cumprod)}; a tensor of numbers is needed"
+        ) from error
     if alphas.ndim != 1 or len(alphas) == 0:
         raise ValueError(f"alphas_cumprod has shape {tuple(alphas.shape)}; one dimension is needed")
     if not bool(((alphas > 0) & (alphas < 1)).all()):
@@ -310,6 +316,7 @@ def _check_steps(steps: int) -> None:
         raise TypeError(f"steps is {steps!r}; an int is needed")
     if steps < 1:
         raise ValueError(f"steps is {steps}; at least 1 is needed")
+    check_count("steps", steps, 1, MOST_STEPS)
 
 
 def _check_final(final: str) -> None:
@@ -318,5 +325,6 @@ def _check_final(final: str) -> None:
 
 
 def _check_positive(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
+    number = check_number(name, value)
+    if not (math.isfinite(number) and number > 0):
         raise ValueError(f"{name} is {value}; a finite number > 0 is needed")

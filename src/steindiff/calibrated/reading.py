@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .._errors import shown
 from .solver import Scalars
 
 LARGEST = 2**26
 """Bytes of a file; those that we write have some ten thousand."""
 MOST = 2**63
 """What integers are below, and above the negative of."""
-_SHOWN = 60  # characters of a wrong value
 
 
 def read_json(path: Path, form: str, version: int, what: str) -> dict[str, Any]:
@@ -37,12 +37,10 @@ def read_json(path: Path, form: str, version: int, what: str) -> dict[str, Any]:
         raise ValueError(f"{path} is truncated or no JSON: {error}") from error
     found = content.get("format") if isinstance(content, dict) else None
     if found != form:
-        raise ValueError(
-            f"{path} is not a {what} file: its format is {_shown(found)}, not {form!r}"
-        )
+        raise ValueError(f"{path} is not a {what} file: its format is {shown(found)}, not {form!r}")
     found = content.get("version")
     if isinstance(found, bool) or found != version:
-        raise ValueError(f"{path} is of version {_shown(found)}; version {version} is needed")
+        raise ValueError(f"{path} is of version {shown(found)}; version {version} is needed")
     return content
 
 
@@ -117,14 +115,5 @@ def rows(value: Any, name: str) -> Scalars:
 
 def _of(value: Any, name: str, fits: bool, wanted: str) -> Any:
     if not fits:
-        raise ValueError(f"{name} is {_shown(value)}; {wanted} is needed")
+        raise ValueError(f"{name} is {shown(value)}; {wanted} is needed")
     return value
-
-
-def _shown(value: Any) -> str:
-    """The value as Python writes it, cut: it may be a whole file, or an integer without end."""
-    try:
-        shown = repr(value)
-    except ValueError:  # more digits than Python will write
-        return "an integer without end"
-    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
