@@ -100,6 +100,8 @@ def _load(path: Path) -> Prior:
     content = read_json(path, FORMAT, VERSION, "prior")
     with naming(path):
         found = tables(field(content, "", "entries"), "entries")
+        if not found:
+            raise ValueError("entries is empty; a prior has one at least")
         entries = tuple(_entry(one, f"entries[{i}]") for i, one in enumerate(found))
         return Prior(entries, table(field(content, "", "provenance"), "provenance"))
 
