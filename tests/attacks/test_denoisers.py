@@ -20,6 +20,7 @@ from steindiff.adapters.k_diffusion import SAMPLERS
 from steindiff.adapters.k_diffusion import relax as relax_sampler
 from steindiff.solvers import SOLVERS
 from steindiff.stein import COEFFICIENTS
+from steindiff.stein.names import relax
 
 pytestmark = pytest.mark.slow
 
@@ -262,7 +263,7 @@ def test_a_layout_in_a_relaxed_sampler(layout: str) -> None:
 @every_solver
 @pytest.mark.parametrize("coefficient", COEFFICIENTS)
 def test_threads_that_share_a_solver(solver: str, coefficient: str) -> None:
-    relaxed = sd.relax(solver, coefficient)
+    relaxed = relax(solver, coefficient)
 
     def run(seed: int) -> Tensor:
         return sd.sample(denoise, sd.noise((2, 3), SIGMAS[0], [seed]), SIGMAS, relaxed).x

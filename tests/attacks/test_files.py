@@ -126,19 +126,20 @@ def test_a_field_that_is_missing(
     load = KINDS[kind][1]
     for k, way in enumerate(places(made[kind])):
         loose = way[0] in ("versions", "provenance") and len(way) > 1
-        if loose or isinstance(way[-1], int):
+        *above, last = way
+        if loose or isinstance(last, int):
             continue
         content = copy.deepcopy(made[kind])
         place = content
-        for key in way[:-1]:
+        for key in above:
             place = place[key]
-        del place[way[-1]]
+        del place[last]
         path = tmp_path / f"{k}.json"
         path.write_text(json.dumps(content))
         with pytest.raises(ValueError) as caught:
             load(path)
         assert str(path) in str(caught.value)
-        assert str(way[-1]) in str(caught.value)
+        assert str(last) in str(caught.value)
 
 
 BYTES: dict[str, Callable[[bytes], bytes]] = {
