@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,18 +61,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     return {kind: json.loads(make(folder).read_text()) for kind, (make, _) in KINDS.items()}
 
 
-def places(content: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def places(content: Any, way: Sequence[Any] = ()) -> Iterator[list[Any]]:
     """Ways to every field and every first element."""
     if isinstance(content, dict):
         for key, value in content.items():
-            yield (*way, key)
-            yield from places(value, (*way, key))
+            yield [*way, key]
+            yield from places(value, [*way, key])
     elif isinstance(content, list) and content:
-        yield (*way, 0)
-        yield from places(content[0], (*way, 0))
+        yield [*way, 0]
+        yield from places(content[0], [*way, 0])
 
 
-def named(way: tuple[Any, ...]) -> str:
+def named(way: Sequence[Any]) -> str:
     """As messages write it: about.model, scalars[0][0]."""
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in way)[1:]
 
@@ -85,7 +85,7 @@ RIGHT = {
 """Fields for which that wrong value is a right one."""
 
 
-def fits(way: tuple[Any, ...], wrong: str) -> bool:
+def fits(way: Sequence[Any], wrong: str) -> bool:
     """Whether the wrong value is a right one there; in a provenance anything may stand."""
     inside = way[0] == "provenance" and len(way) > 1
     return inside or bool(re.fullmatch(RIGHT.get(wrong, "$."), named(way)))
