@@ -49,6 +49,12 @@ import recipe_tables  # noqa: E402
 RESULTS = DOCS / "results"
 RESEARCH = DOCS.parent / "research" / "results"
 RULES = ["energy"]
+MOVED = {
+    r"steindiff bench diffusers (.*)": r"python benchmarks/diffusers_schedulers.py \1",
+    r"steindiff bench overhead (.*)": r"python benchmarks/overhead.py \1",
+    r"steindiff diagnose --model \S+ (.*) --only plane --out (\S+)":
+        r"python docs/figures/plane.py \2 \1",
+}  # fmt: skip
 
 
 def markdown(headings: Sequence[str], rows: Sequence[Sequence[str | Entry]]) -> str:
@@ -61,6 +67,13 @@ def paper(**where: Any) -> list[CellResult]:
     return [
         cell for cell in cells if all(getattr(cell, key) == value for key, value in where.items())
     ]
+
+
+def today(command: str) -> str:
+    """The command that made a result file, as it is called now: some of them have moved."""
+    for before, now in MOVED.items():
+        command = re.sub(f"^{before}$", now, command)
+    return command
 
 
 def images(guidance: float | None = None) -> list[CellResult]:
@@ -99,9 +112,6 @@ def choose() -> str:
     """The recommended settings where they were measured."""
     found = read_json(RESULTS / "diffusers.json", SchedulerResults).cells
     places = {
-        "iPNDM-3 on VP time, no guidance": paper(
-            model="fashion-mnist", guidance=1.0, solver="ipndm:3", schedule="vp_time"
-        ),
         "UniPC-2 on log-SNR, guidance 2": paper(
             model="fashion-mnist", guidance=2.0, solver="unipc:2", schedule="log_snr"
         ),
@@ -109,10 +119,11 @@ def choose() -> str:
             cell for cell in found if cell.solver == "flow UniPC-2, shift 3"
         ],
     }
-    rows = [
+    rows: list[Sequence[str | Entry]] = [*recipe_tables.changes("fashion-mnist")]
+    rows += [
         [label, str(cell.nfe), *_pair(cell)] for label, cells in places.items() for cell in cells
     ]
-    return f"{markdown(['setting', 'NFE', 'alone → relaxed', 'change [95%]'], rows)}\n\n{MARKED}"
+    return f"{markdown(['setting', 'NFE', 'alone → with SteinDiff', 'change'], rows)}\n\n{MARKED}"
 
 
 def verdicts() -> str:
@@ -379,7 +390,9 @@ def source() -> str:
 def overhead() -> str:
     found = json.loads((RESULTS / "overhead.json").read_text())
     shown = solvers_table(found)
-    return f"{render(shown, 'markdown')}\n\n{shown.title}. Command:\n\n    {found['command']}"
+    return (
+        f"{render(shown, 'markdown')}\n\n{shown.title}. Command:\n\n    {today(found['command'])}"
+    )
 
 
 def alternatives() -> str:
@@ -410,7 +423,7 @@ def peers(name: str, *nfes: int) -> str:
         f"n = {setting.samples}, seeds {setting.seeds}, guidance {setting.guidance:g}; "
         f"reference: {found.reference}; intervals: {found.interval}; diffusers "
         f"{found.versions['diffusers']}. In parentheses: evaluations where the steps of the "
-        f"scheduler do not make exactly as many. Command:\n\n    {found.command}"
+        f"scheduler do not make exactly as many. Command:\n\n    {today(found.command)}"
     )
     return f"{markdown(headings, rows)}\n\n{note}"
 
@@ -562,7 +575,7 @@ def theory_commands() -> str:
     for folder in sorted(path for path in THEORY.iterdir() if path.is_dir()):
         found = diagnosis(folder)
         seconds = sum(part["seconds"] for part in found["chapters"].values())
-        lines.append(f"    {found['command']}  # {seconds:.0f} s")
+        lines.append(f"    {today(found['command'])}  # {seconds:.0f} s")
     machine = found["machine"]
     place = f"{machine['cpu']}, {machine['threads']} threads, torch {found['versions']['torch']}"
     return "\n".join([f"{place}:", "", *lines])

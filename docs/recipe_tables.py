@@ -64,8 +64,7 @@ def networks(guidance: float = 1.0) -> str:
     rows = []
     for network, steps, cells in sorted(_places(guidance), key=lambda one: one[1]):
         first = _sets(cells)[0]
-        plain = [name for name in cells if " on " in name]
-        best = min(plain, key=lambda name: cells[name][first])
+        best = _best(cells, first)
         row = [f"{TITLES[network]}, {steps}", _words(best), f"{cells[best][first]:.3g}"]
         row.append(f"{cells['recipe'][first]:.3g}")
         row.append(" / ".join(f"{value:.2f}" for value in ratios(cells, "recipe")))
@@ -97,6 +96,26 @@ def parts(guidance: float = 1.0) -> str:
     return render(plain_table(headings, rows), "markdown")
 
 
+def _best(cells: Cells, key: str) -> str:
+    """The plain choice with the least distance in the feature set `key`."""
+    return min((name for name in cells if " on " in name), key=lambda name: cells[name][key])
+
+
+def _change(cells: Cells) -> str:
+    return " / ".join(f"{100 * (value - 1):+.0f}%" for value in ratios(cells, "recipe"))
+
+
+def changes(network: str) -> list[list[str]]:
+    """For the page on choosing: one network without guidance, by number of steps."""
+    rows = []
+    for steps, cells in sorted((n, c) for name, n, c in _places(1.0) if name == network):
+        first = _sets(cells)[0]
+        before, after = (cells[name][first] for name in (_best(cells, first), "recipe"))
+        label = f"`steps={steps}`, no guidance"
+        rows.append([label, str(steps), f"{before:.3g} → {after:.3g}", _change(cells)])
+    return rows
+
+
 def short() -> str:
     """For the README: 5 calls without guidance."""
     rows = []
@@ -104,12 +123,10 @@ def short() -> str:
         if steps != 5:
             continue
         first = _sets(cells)[0]
-        plain = {name: one for name, one in cells.items() if " on " in name}
-        best = min(plain, key=lambda name: plain[name][first])
-        change = " / ".join(f"{100 * (value - 1):+.0f}%" for value in ratios(cells, "recipe"))
+        best = _best(cells, first)
         rows.append([
-            TITLES[network], f"{plain[best][first]:.3g} ({_words(best)})",
-            f"{cells['recipe'][first]:.3g}", change,
+            TITLES[network], f"{cells[best][first]:.3g} ({_words(best)})",
+            f"{cells['recipe'][first]:.3g}", _change(cells),
         ])  # fmt: skip
     headings = ["5 calls", "best plain choice, with hindsight", "`steps=5`", "change"]
     return render(plain_table(headings, rows), "markdown")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The measurements behind docs/theory.md: under an hour on two cores. A run that stopped goes on.
+# The measurements behind docs/theory/measured.md: under an hour on two cores. A run that stopped goes on.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export PATH="$PWD/.venv/bin:$PATH"
@@ -26,7 +26,7 @@ for mixture in dim=2,modes=2 dim=16,modes=8 dim=64,modes=10 dim=512,modes=30 dim
       --only modes --out "$out/modes-$solver-$mixture"
   done
 done
-# The picture at the head of the README: where the method shows in two dimensions.
+# The animation of docs/theory/measured.md: where the method shows in two dimensions.
 python docs/figures/plane.py "$out/plane" --solver euler --steps 8 --schedule vp_time
 
 for run in "$out"/*/; do

@@ -24,7 +24,19 @@ if TYPE_CHECKING:
     from .pilots import Pilot, load_pilot, pilot, save_pilot
     from .recipes import Recipe, recipe
     from .sampling import Progress, SampleResult, noise, sample
-    from .solvers import DEIS, IPNDM, DPMpp2M, DPMpp3M, Euler, Heun, Solver, UniPC
+    from .solvers import (
+        DEIS,
+        IPNDM,
+        DPMpp2M,
+        DPMpp3M,
+        Euler,
+        GradientEstimation,
+        Heun,
+        Res2S,
+        ResMultistep,
+        Solver,
+        UniPC,
+    )
     from .stein import Coefficient, Constant, Coupled, Energy, Published, Record, Relaxed, relax
 
     __version__: str
@@ -41,6 +53,7 @@ __all__ = [
     "DPMpp3M",
     "Energy",
     "Euler",
+    "GradientEstimation",
     "Heun",
     "NonFiniteError",
     "Pilot",
@@ -49,6 +62,8 @@ __all__ = [
     "Recipe",
     "Record",
     "Relaxed",
+    "Res2S",
+    "ResMultistep",
     "SampleResult",
     "Solver",
     "UniPC",
@@ -84,7 +99,10 @@ _HOMES = {
     "pilots": ("Pilot", "load_pilot", "pilot", "save_pilot"),
     "recipes": ("Recipe", "recipe"),
     "sampling": ("Progress", "SampleResult", "noise", "sample"),
-    "solvers": ("DEIS", "IPNDM", "DPMpp2M", "DPMpp3M", "Euler", "Heun", "Solver", "UniPC"),
+    "solvers": (
+        "DEIS", "IPNDM", "DPMpp2M", "DPMpp3M", "Euler", "GradientEstimation", "Heun", "Res2S",
+        "ResMultistep", "Solver", "UniPC",
+    ),
     "stein": (
         "Coefficient", "Constant", "Coupled", "Energy", "Published", "Record", "Relaxed", "relax",
     ),

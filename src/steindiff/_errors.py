@@ -100,12 +100,13 @@ LARGEST = 2**31
 """Of any one size."""
 
 
-def check_count(name: str, value: object, low: int, high: int | None = None) -> None:
-    """Raises ValueError when `value` is no int from `low` to `high`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"{name} is {shown(value)}; an int >= {low} is needed")
-    if high is not None and value > high:
-        raise ValueError(f"{name} is {shown(value)}; an int <= {high} is needed")
+def check_count(name: str, value: object, least: int = 1, most: int | None = None) -> int:
+    """`value` if it is an int from `least` to `most`; raises ValueError where it is not."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} is {shown(value)}; an int >= {least} is needed")
+    if most is not None and value > most:
+        raise ValueError(f"{name} is {shown(value)}; an int <= {most} is needed")
+    return value
 
 
 def check_batch(x: object, name: str = "x") -> Tensor:

@@ -18,6 +18,14 @@ def accumulator_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def root_of(square: Tensor) -> Tensor:
+    """The square root, 0 where there is none, with a derivative everywhere.
+
+    Not clamped at 0, where a root has no derivative; as small as its second one can be taken.
+    """
+    return square.clamp_min(torch.finfo(square.dtype).tiny ** (1 / 3)).sqrt()
+
+
 def pairwise_sum(v: Tensor) -> Tensor:
     """Sum over the last dimension by repeatedly adding one half to the other.
 

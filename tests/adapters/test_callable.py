@@ -149,7 +149,13 @@ MISTAKES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
+RARE = ("input not scaled", "sigma given as timestep", "time reversed")
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in RARE)) for name in MISTAKES],
+)
 def test_a_mistake_is_named(shipped: Any, mistake: str) -> None:
     truth, declared, expected = MISTAKES[mistake]
     report = probed(shipped, truth, declared)

@@ -26,7 +26,7 @@ def test_every_supported_scheduler_is_measured() -> None:
 
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.title)
-@pytest.mark.parametrize("nfe", [5, 8, 12])
+@pytest.mark.parametrize("nfe", [5, 8, pytest.param(12, marks=pytest.mark.slow)])
 def test_evaluations_are_as_many_as_fit(peer: Peer, nfe: int) -> None:
     steps = bench._steps(peer, nfe)
     assert steps > 0
@@ -34,13 +34,13 @@ def test_evaluations_are_as_many_as_fit(peer: Peer, nfe: int) -> None:
 
 
 def test_cells_are_what_the_core_gives(tmp_path: Path) -> None:
-    found = measure_peers(tmp_path / "out.json", nfes=[6], count=24, peers=[EULER])
+    found = measure_peers(tmp_path / "out.json", nfes=[6], count=12, peers=[EULER])
     cell: Any
     (cell,) = found.cells
     scheduler = diffusers.EDMEulerScheduler(sigma_data=0.7)
     scheduler.set_timesteps(6)
-    net, labels = sd.load_model("fashion-mnist"), {"class_labels": torch.arange(24) % 10}
-    x = sd.noise((1, 28, 28), 80.0, range(24))
+    net, labels = sd.load_model("fashion-mnist"), {"class_labels": torch.arange(12) % 10}
+    x = sd.noise((1, 28, 28), 80.0, range(12))
     fine = sd.sample(
         net, x, sd.schedules.karras(20, final="zero"), "heun", None, conditioning=labels
     ).x
@@ -56,7 +56,7 @@ def test_cells_are_what_the_core_gives(tmp_path: Path) -> None:
 
 def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     out, told = tmp_path / "out.json", []
-    options: dict[str, Any] = {"nfes": [4], "count": 20, "tell": told.append}
+    options: dict[str, Any] = {"nfes": [4], "count": 12, "tell": told.append}
     first = measure_peers(out, peers=[EULER], **options).cells
     both = measure_peers(out, peers=[EULER, HEUN], **options)
     assert told == ["Euler of EDM, 4 NFE", "Heun, 4 NFE"]
@@ -64,7 +64,7 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert both.cells[1].calls == 3
     assert json.loads(out.read_text()) == json.loads(msgspec.json.encode(both))
     with pytest.raises(ValueError, match="holds results of"):
-        measure_peers(out, nfes=[4], count=21, peers=[EULER])
+        measure_peers(out, nfes=[4], count=13, peers=[EULER])
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def test_the_coefficient_is_the_one_of_the_inputs(
 
 
 @pytest.mark.parametrize("end", ["auto", *ENDS])
-@pytest.mark.parametrize("coefficient", ["auto", "none"])
+@pytest.mark.parametrize("coefficient", ["auto", pytest.param("none", marks=pytest.mark.slow)])
 def test_the_end_is_the_one_of_the_input(
     comfy: Any, nodes: Any, fashion: Denoise, coefficient: str, end: str
 ) -> None:

@@ -129,6 +129,7 @@ def test_generate_takes_it(steindiff: Command, weights: Path, tmp_path: Path) ->
     assert steindiff("generate", "--out", tmp_path / "a", *use).code == 2
 
 
+@pytest.mark.slow
 def test_a_bench_takes_it(steindiff: Command, tiny: str, tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     calibrate(steindiff, path, tiny)

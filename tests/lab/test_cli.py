@@ -530,6 +530,7 @@ def test_results_of_another_setting_are_kept(
     assert contents(finished) == before
 
 
+@pytest.mark.slow
 def test_results_of_another_setting_are_replaced_when_asked(
     steindiff: Command, tiny: str, finished: Path, measured: list[str]
 ) -> None:
@@ -585,6 +586,7 @@ def test_the_picture_shows_what_was_sampled(
         assert np.abs(row.images - grey).max() <= 1
 
 
+@pytest.mark.slow
 def test_columns_are_named_by_the_classes_of_their_seeds(
     steindiff: Command, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -595,6 +597,7 @@ def test_columns_are_named_by_the_classes_of_their_seeds(
     assert columns == [f"class {k}" for k in (3, 4, 5, 6, 7, 8, 9, 0, 1, 2)]
 
 
+@pytest.mark.slow
 def test_the_picture_of_a_diverged_rule(
     steindiff: Command, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -616,6 +619,7 @@ def test_the_picture_of_a_diverged_rule(
         shown.load()
 
 
+@pytest.mark.slow
 def test_the_picture_where_everything_diverged(
     steindiff: Command, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

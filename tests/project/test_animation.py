@@ -120,6 +120,7 @@ def test_the_animation() -> None:
         assert (np.abs(before - after).max(axis=2) > 30).sum() > 50
 
 
+@pytest.mark.slow
 def test_a_gif_of_its_own_defaults_is_small() -> None:
     """Of 48 frames with 200 samples each."""
     paths = trace_paths(ring(), Euler(), Energy(), STEPS)

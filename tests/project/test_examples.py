@@ -1,7 +1,8 @@
 """The examples: short, and they run."""
 
-import subprocess
+import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,16 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
-def run(path: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(path), *arguments], cwd=cwd, capture_output=True, text=True, check=True
-    )
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Runs a script as `python` does, in this process, which has diffusers already."""
+    monkeypatch.chdir(tmp_path)
+
+    def script(path: Path, *arguments: str) -> None:
+        monkeypatch.setattr(sys, "argv", [str(path), *arguments])
+        runpy.run_path(str(path), run_name="__main__")
+
+    return script
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
@@ -24,10 +31,15 @@ def test_short(path: Path) -> None:
 @pytest.mark.parametrize(
     "path", [path for path in EXAMPLES if "add_argument" in path.read_text()], ids=lambda p: p.name
 )
-def test_says_what_it_takes(path: Path, tmp_path: Path) -> None:
-    assert "--steps" in run(path, "--help", cwd=tmp_path).stdout
+def test_says_what_it_takes(
+    run: Callable[..., None], path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(path, "--help")
+    assert not ended.value.code
+    assert "--steps" in capsys.readouterr().out
 
 
-def test_the_shipped_pipeline(tmp_path: Path) -> None:
-    run(ROOT / "examples/diffusers_shipped.py", cwd=tmp_path)
+def test_the_shipped_pipeline(run: Callable[..., None], tmp_path: Path) -> None:
+    run(ROOT / "examples/diffusers_shipped.py")
     assert (tmp_path / "out/diffusers_shipped.png").stat().st_size > 1000

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from forked import Forked
 
 ROOT = Path(__file__).parents[2]
 LABORATORY = (
@@ -21,16 +20,21 @@ ADAPTERS = {"callable": (), "edm": (), "k_diffusion": ("tqdm",), "relaxation": (
 POSIX = ("fcntl", "resource", "pwd", "grp")
 
 
-def run(code: str, *blocked: str, path: Path = ROOT / "src", cwd: Path = ROOT) -> str:
-    """What the code prints in a new process in which these modules cannot be imported."""
-    block = f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"
-    environment = {**os.environ, "PYTHONPATH": str(path), "COLUMNS": "200"}
-    done = subprocess.run(
-        [sys.executable, "-c", block + code],
-        env=environment, cwd=cwd, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+Run = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    """What code prints in a new process in which these modules cannot be imported."""
+    forked = Forked()
+
+    def code(text: str, *blocked: str, path: Path = ROOT / "src", cwd: Path = ROOT) -> str:
+        done = forked.run(text, path=path, cwd=cwd, blocked=blocked, COLUMNS="200")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    yield code
+    forked.close()
 
 
 SAMPLE = """
@@ -41,18 +45,18 @@ print(tuple(x.shape))
 """
 
 
-def test_the_core_samples_without_the_laboratorys_packages() -> None:
+def test_the_core_samples_without_the_laboratorys_packages(run: Run) -> None:
     assert run(SAMPLE, *LABORATORY, *OTHERS, "steindiff.lab") == "(3, 4)\n"
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_an_adapter_needs_its_own_library_only(name: str) -> None:
+def test_an_adapter_needs_its_own_library_only(run: Run, name: str) -> None:
     blocked = {*LABORATORY, *OTHERS, "steindiff.lab"} - {*ADAPTERS[name]}
     assert run(f"import steindiff.adapters.{name}; print('there')", *blocked) == "there\n"
 
 
 @pytest.mark.upstream
-def test_the_diffusers_adapter_needs_diffusers_only() -> None:
+def test_the_diffusers_adapter_needs_diffusers_only(run: Run) -> None:
     """diffusers itself wants pillow, and reports with tqdm."""
     pytest.importorskip("diffusers")
     blocked = {*LABORATORY, "steindiff.lab"} - {"PIL", "tqdm", "filelock", "scipy"}
@@ -70,7 +74,7 @@ importlib.metadata.version = missing
 
 
 @pytest.mark.parametrize("kind", ["copy", "archive"])
-def test_it_works_where_it_is_only_on_the_path(tmp_path: Path, kind: str) -> None:
+def test_it_works_where_it_is_only_on_the_path(run: Run, tmp_path: Path, kind: str) -> None:
     """No metadata: a copied folder, and a zip file."""
     copied = tmp_path / "there" / "steindiff"
     shutil.copytree(ROOT / "src/steindiff", copied, ignore=shutil.ignore_patterns("__pycache__"))
@@ -114,13 +118,15 @@ main()
     ],
     ids=["info", "sample", "generate"],
 )
-def test_commands_without_posix(tmp_path: Path, arguments: list[str], made: str | None) -> None:
+def test_commands_without_posix(
+    run: Run, tmp_path: Path, arguments: list[str], made: str | None
+) -> None:
     run(COMMAND.format(argv=["steindiff", *arguments]), *POSIX, cwd=tmp_path)
     assert made is None or (tmp_path / made).stat().st_size > 0
 
 
 @pytest.mark.slow
-def test_a_bench_without_posix(tmp_path: Path) -> None:
+def test_a_bench_without_posix(run: Run, tmp_path: Path) -> None:
     argv = ["steindiff", "bench", "--preset", "smoke", "--out", "out"]
     run(COMMAND.format(argv=argv), *POSIX, cwd=tmp_path)
     assert (tmp_path / "out/results.json").exists()

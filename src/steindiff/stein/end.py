@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from .._errors import shown, unknown_name
-from .._reductions import inners
+from .._reductions import inners, root_of
 from ..solvers.base import BoundDenoiser, Solver, Step
 from .relax import working
 
@@ -110,9 +110,7 @@ def stein_weight(x: Tensor, denoised: Tensor, before: Tensor) -> Tensor:
     move = denoised - before
     lack, along, square = inners((x - denoised, denoised), (denoised, move), (move, move))
     lacks = (lack > 0) & (square > 0)
-    # Not clamped at 0, where a root has no derivative; as small as its second one can be taken.
-    least = torch.finfo(lack.dtype).tiny ** (1 / 3)
-    root = (along.square() + square * lack).clamp_min(least).sqrt()
+    root = root_of(along.square() + square * lack)
     # Of the two forms of the positive root, the one that does not cancel.
     forward = lack / torch.where(lacks & (along > 0), along + root, 1.0)
     backward = (root - along) / torch.where(lacks, square, 1.0)

@@ -10,12 +10,17 @@ import torch
 from torch import Tensor
 
 from .._errors import check_number
-from .._reductions import accumulator_dtype, inners
+from .._reductions import accumulator_dtype, inners, root_of
 from . import law
 from .base import Coefficient, Decision, Proposal
 
 _HARDLY = 0.1
 """Noise that is at most this share of the state before the last step counts as none left."""
+
+
+_TRUSTED, _FAILED = 0.4, 0.7
+"""What a corrector changes, in units of the noise at the next level, up to which it is trusted and
+from which on it is not: a step that large is off by as much as the next one could take out."""
 
 
 class EnergyState(NamedTuple):
@@ -77,7 +82,8 @@ class Energy(Coefficient):
       S' = (1 + r^2)/2 max(0, |T|^2 - A), the decay j + r^2 (1 - j) of the directions that a
       solver gets wrong, those between noise and signal (j = 1/2).
     - Corrector rule: where a predictor-corrector step (Heun) overshoots A, its candidate becomes
-      T1 + c(T - T1), c in [0, 1] the root of |.|^2 = A, with T1 its Euler predictor.
+      T1 + c(T - T1), c in [0, 1] the root of |.|^2 = A, with T1 its Euler predictor; but only as
+      far as the corrector has failed, which |T - T1| beside the noise at the next level tells.
 
     Assumes nothing of the data. Costs no model call. Everything is per sample.
 
@@ -125,7 +131,7 @@ class Energy(Coefficient):
         found = self._energies(proposal, state, products)
         correction = None
         if proposal.predictor is not None and self.corrector:
-            correction, after = _keep_of_corrector(proposal, found.candidate, found.target)
+            correction, after = _keep_of_corrector(proposal, found, products.nn)
             found = found._replace(candidate=after)
         if self.two_levels and state.sigma == math.inf:  # too little is known to relax
             return Decision(torch.ones_like(q), EnergyState(state.surplus, sigma, q), correction)
@@ -187,29 +193,33 @@ def _share(signal: Tensor, doubt: Tensor) -> Tensor:
 
 def _smaller_root(xu: Tensor, uu: Tensor, loss: Tensor) -> Tensor:
     """Smaller root of uu g^2 - 2 xu g + loss = 0, its vertex where there is none; 1 at u = 0."""
-    root = _root(xu**2 - uu * loss)
+    root = root_of(xu**2 - uu * loss)
     moves = uu > 0
     return torch.where(moves, (xu - root) / torch.where(moves, uu, 1.0), 1.0)
 
 
-def _keep_of_corrector(proposal: Proposal, energy: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Corrector rule: c, 1 where it does not act, and the energy of the resulting candidate."""
+def _keep_of_corrector(
+    proposal: Proposal, found: _Energies, noise: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Corrector rule: c, 1 where it does not act, and the energy of the resulting candidate.
+
+    `noise` is |x - D|^2; r^2 of it is left at the next level.
+    """
     assert proposal.predictor is not None
     t1, v = proposal.predictor, proposal.candidate - proposal.predictor
     t1v, vv, t1t1 = inners((t1, v), (v, v), (t1, t1))
-    room = target - t1t1
-    root = _root(t1v**2 + vv * room.clamp_min(0))
+    room = found.target - t1t1
+    root = root_of(t1v**2 + vv * room.clamp_min(0))
     moves = vv > 0
     keep = torch.where(moves, (root - t1v) / torch.where(moves, vv, 1.0), 1.0)
     # No room even for the predictor: keep nothing of a corrector that adds to it.
     keep = torch.where(room > 0, keep, 0.0).clamp(0, 1)
-    keep = torch.where(energy > target, keep, 1.0)
-    return keep, energy + (keep - 1) * (2 * t1v + (keep + 1) * vv)
+    keep = torch.where(found.candidate > found.target, keep, 1.0)
+    keep = 1 - _distrust(vv, proposal.ratio**2 * noise) * (1 - keep)
+    return keep, found.candidate + (keep - 1) * (2 * t1v + (keep + 1) * vv)
 
 
-def _root(square: Tensor) -> Tensor:
-    """The square root, 0 where there is none, with a derivative everywhere.
-
-    Not clamped at 0, where a root has no derivative; as small as its second one can be taken.
-    """
-    return square.clamp_min(torch.finfo(square.dtype).tiny ** (1 / 3)).sqrt()
+def _distrust(move: Tensor, noise: Tensor) -> Tensor:
+    """From 0, a corrector that is right, to 1, one that has failed: by |T - T1| over the noise."""
+    size = root_of(move) / root_of(noise)
+    return ((size - _TRUSTED) / (_FAILED - _TRUSTED)).clamp(0, 1)

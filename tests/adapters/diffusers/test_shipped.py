@@ -250,7 +250,13 @@ FINE: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", FINE)
+CORE = ("DDIM", "DPM++ 2M Karras", "EDM Euler", "flow Euler", "Stein vp")  # one of each kind
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in CORE else pytest.param(name, marks=pytest.mark.slow) for name in FINE],
+)
 def test_fine_schedules_meet(denoiser: FashionMNISTDenoiser, solution: Tensor, name: str) -> None:
     """Images of other noise are 0.8 apart, an even grey is 0.6 away."""
     scheduler, schedule = FINE[name]

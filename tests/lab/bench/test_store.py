@@ -609,6 +609,7 @@ def grid_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_killed_benches_go_on_where_they_were(tmp_path: Path, grid_file: Path) -> None:
     """kill -9 at random moments and in the middle of writes: nothing lost, nothing half."""
     ended = python(grid_file, tmp_path, code=CHILDREN)
@@ -644,7 +645,14 @@ main()
 """
 
 
-@pytest.mark.parametrize("limit", [100, 1500, 20000], ids=["nothing", "samples", "results"])
+@pytest.mark.parametrize(
+    "limit",
+    [
+        pytest.param(100, id="nothing", marks=pytest.mark.slow),
+        pytest.param(1500, id="samples", marks=pytest.mark.slow),
+        pytest.param(20000, id="results"),
+    ],
+)
 def test_a_full_disk(tmp_path: Path, grid_file: Path, limit: int) -> None:
     """A limit on the size of files, met by one kind of file after the other."""
     out = tmp_path / "out"

@@ -44,7 +44,7 @@ def wait_for(condition: Callable[[], bool], ranks: Any) -> None:
 
 @pytest.mark.parametrize("moment", ["begin", "work"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"])
-@pytest.mark.parametrize("victim", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("victim", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 2))])
 def test_the_others_end(
     start: Callable[..., Any],
     weights: Path,

@@ -172,6 +172,7 @@ def test_number_of_processes(
     assert json.loads((tmp_path / "1.json").read_text())["neighbours_among"] == [50, 50]
 
 
+@pytest.mark.slow
 def test_under_torchrun(steindiff: Callable[..., Any], tmp_path: Path) -> None:
     path = as_tars(tmp_path / "t", pictures(0, 60))
     assert steindiff("fid-stats", path, "--out", tmp_path / "1.npz").code == 0

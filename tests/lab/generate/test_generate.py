@@ -140,7 +140,11 @@ def test_number_of_processes(
     assert contents(out) == contents(undisturbed)
 
 
-@pytest.mark.parametrize("launcher", [(*TORCHRUN, "2", "-m"), ACCELERATE], ids=["torch", "hf"])
+@pytest.mark.parametrize(
+    "launcher",
+    [(*TORCHRUN, "2", "-m"), pytest.param(ACCELERATE, marks=pytest.mark.slow)],
+    ids=["torch", "hf"],
+)
 def test_launchers(
     undisturbed: Path, weights: Path, tmp_path: Path, launcher: tuple[str, ...]
 ) -> None:
@@ -176,6 +180,7 @@ def test_batches_of_the_shipped_model(
     assert others == [first, first]
 
 
+@pytest.mark.slow
 def test_small_rests_of_a_shard(
     steindiff: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,7 +127,7 @@ def test_killed_at_ten_moments(
     assert contents(out) == large
 
 
-@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize("killed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_one_process_killed(
     start: Callable[..., Any], weights: Path, large: dict[str, bytes], tmp_path: Path, killed: int
 ) -> None:
@@ -148,6 +148,7 @@ def test_one_process_killed(
     assert contents(out) == large
 
 
+@pytest.mark.slow
 def test_a_killed_launcher(
     steindiff: Callable[..., Any], weights: Path, large: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -173,6 +174,7 @@ def test_a_killed_launcher(
     assert contents(out) == large
 
 
+@pytest.mark.slow
 def test_what_is_left_of_a_killed_run_keeps_others_out(
     start: Callable[..., Any],
     steindiff: Callable[..., Any],

@@ -69,7 +69,7 @@ def test_bad_input_is_named(draw: Draw) -> None:
         kernel_distance(a, a, block_size=1)
     with pytest.raises(ValueError, match="blocks is 0;"):
         kernel_distance(a, a, block_size=5, blocks=0)
-    with pytest.raises(TypeError, match=r"blocks is 2\.5"):
+    with pytest.raises(ValueError, match=r"blocks is 2\.5"):
         kernel_distance(a, a, block_size=5, blocks=2.5)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="a has 3 features and b 4"):
         kernel_distance(a, draw(20, 4), block_size=5)

@@ -142,6 +142,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_get_the_bits_of_one(draw: Draw, tmp_path: Path) -> None:
     x = draw(101, 6, shift=2.0)
     torch.save(x, tmp_path / "rows.pt")

@@ -110,15 +110,15 @@ LONG = "unipc:order=2,variant=bh1"
 @pytest.mark.parametrize(
     ("chapter", "solver", "count"),
     [
-        ("coefficient", "dpmpp_2m", 4),
+        pytest.param("coefficient", "dpmpp_2m", 4, marks=pytest.mark.slow),
         ("coefficient", LONG, 4),
-        ("energy", "dpmpp_2m", 6),
+        pytest.param("energy", "dpmpp_2m", 6, marks=pytest.mark.slow),
         ("energy", LONG, 6),
-        ("contractivity", LONG, 2),
+        pytest.param("contractivity", LONG, 2, marks=pytest.mark.slow),
         ("identity", LONG, 3),
-        ("decay", LONG, 2),
-        ("preconditioning", LONG, 3),
-        ("modes", LONG, 2),
+        pytest.param("decay", LONG, 2, marks=pytest.mark.slow),
+        pytest.param("preconditioning", LONG, 3, marks=pytest.mark.slow),
+        pytest.param("modes", LONG, 2, marks=pytest.mark.slow),
     ],
 )
 def test_titles_have_room(make: Make, chapter: str, solver: str, count: int) -> None:

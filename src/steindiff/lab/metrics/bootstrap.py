@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..._errors import unknown_name
-from .checks import check_count, check_pair
+from ..._errors import check_count, unknown_name
+from .checks import check_pair
 from .frechet import root_distance, root_of
 
 _ZERO = 1e-9

@@ -35,12 +35,3 @@ def check_pair(
             "the same are needed"
         )
     return first, second
-
-
-def check_count(name: str, value: object, least: int = 1) -> int:
-    """`value` if it is an integer >= least."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} is {value!r}; an integer is needed")
-    if value < least:
-        raise ValueError(f"{name} is {value}; an integer >= {least} is needed")
-    return value

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import check_count, check_pair
+from ..._errors import check_count
+from .checks import check_pair
 
 
 class KernelDistance(NamedTuple):

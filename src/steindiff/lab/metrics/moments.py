@@ -26,7 +26,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .checks import check_count
+from ..._errors import check_count
 
 BITS = 16
 DIGITS = 3

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .checks import check_count, check_pair
+from ..._errors import check_count
+from .checks import check_pair
 
 _PAIRS = 1 << 24  # distances held at a time
 
