@@ -114,7 +114,7 @@ class SteinFunction:
         Raises:
             ValueError: levels that rise or are another model's, a mask that does not fit or changes
                 while sampling, or a model that is weakened already.
-            NonFiniteError: a NaN or an infinity, on the CPU.
+            NonFiniteError: a NaN or an infinity in all images; one alone is a warning.
         """
         self.journal = None
         if len(sigmas) < 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable
 from dataclasses import fields
 
@@ -29,9 +30,9 @@ class NonFiniteError(ValueError):
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
     """The error for a name that is not in a registry, with the nearest known one."""
     known = sorted(known)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(shown(name).strip("'"), known, n=1, cutoff=0.4)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return ValueError(f"{kind} {name!r} is unknown.{hint} Known: {', '.join(known)}.")
+    return ValueError(f"{kind} {shown(name)} is unknown.{hint} Known: {', '.join(known)}.")
 
 
 def check_options(kind: str, name: str, cls: type, options: Iterable[str]) -> None:
@@ -43,10 +44,68 @@ def check_options(kind: str, name: str, cls: type, options: Iterable[str]) -> No
             raise ValueError(f"option {option!r} does not exist for {kind} {name!r}; {has}")
 
 
-def check_count(name: str, value: object, least: int = 1) -> int:
-    """`value` if it is an int of `least` or more; raises ValueError where it is not."""
+SHOWN = 200
+"""Characters of a wrong value that are shown."""
+
+
+def shown(value: object) -> str:
+    """The value as Python writes it, cut: it may be a whole file, or an integer without end."""
+    try:
+        text = repr(value)
+    except ValueError:  # more digits than Python will write
+        return "an integer without end"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def check_number(name: str, value: object) -> float:
+    """`value` as a float, which may be NaN or infinite.
+
+    Raises:
+        TypeError: no number, or a flag.
+        ValueError: too large for a float.
+    """
+    try:
+        if isinstance(value, (bool, str, bytes)):
+            raise TypeError
+        return float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        raise ValueError(f"{name} is {shown(value)}; a number of 64 bits is needed") from None
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} is {shown(value)}; a number is needed") from None
+
+
+def check_callable(name: str, value: object) -> None:
+    """Raises TypeError where `value` cannot be called."""
+    if not callable(value):
+        raise TypeError(f"{name} is a {type(value).__name__}; a callable is needed")
+
+
+def check_shape(name: str, value: object) -> tuple[int, ...]:
+    """`value` as the shape of one sample.
+
+    Raises:
+        TypeError: no sequence.
+        ValueError: a size that is no int >= 1.
+    """
+    try:
+        sizes = tuple(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} is {shown(value)}; a sequence of sizes is needed") from None
+    for i, size in enumerate(sizes):
+        check_count(f"{name}[{i}]", size, 1, LARGEST)
+    return sizes
+
+
+LARGEST = 2**31
+"""Of any one size."""
+
+
+def check_count(name: str, value: object, least: int = 1, most: int | None = None) -> int:
+    """`value` if it is an int from `least` to `most`; raises ValueError where it is not."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} is {value!r}; an int >= {least} is needed")
+        raise ValueError(f"{name} is {shown(value)}; an int >= {least} is needed")
+    if most is not None and value > most:
+        raise ValueError(f"{name} is {shown(value)}; an int <= {most} is needed")
     return value
 
 
@@ -77,3 +136,46 @@ def require_finite(what: str, bad: Tensor, step: int, sigma: float) -> None:
     """Raises NonFiniteError where `bad` (B,) of `non_finite_samples` says so. Waits for it."""
     if bool(bad.any()):
         raise NonFiniteError(what, step, sigma, bad.nonzero().flatten().tolist())
+
+
+class Watch:
+    """Looks for non-finite values: at once on the CPU, at the end where looking would wait.
+
+    Args:
+        strict: whether one bad sample is an error. Else it is a warning that names it, and only a
+            batch of which nothing is left is an error.
+    """
+
+    def __init__(self, strict: bool = True) -> None:
+        self.strict = strict
+        self._pending: list[tuple[str, Tensor, int, float]] = []
+        self._lost: set[int] = set()
+
+    def look(self, what: str, x: Tensor, step: int, sigma: float) -> None:
+        """Notes which samples of `x` (B, *shape) are not finite; raises as `report` on the CPU."""
+        self._pending.append((what, non_finite_samples(x), step, sigma))
+        if x.device.type == "cpu":
+            self.report()
+
+    def report(self) -> None:
+        """Says what was noted. Waits for the device.
+
+        Raises:
+            NonFiniteError: of one sample if strict, else of all.
+        """
+        for what, bad, step, sigma in self._pending:
+            if self.strict:
+                require_finite(what, bad, step, sigma)
+            else:
+                self._warn(what, bad, step, sigma)
+        self._pending.clear()
+
+    def _warn(self, what: str, bad: Tensor, step: int, sigma: float) -> None:
+        new = {*bad.nonzero().flatten().tolist()} - self._lost
+        if not new:
+            return
+        self._lost |= new
+        error = NonFiniteError(what, step, sigma, sorted(new))
+        if len(self._lost) == len(bad):
+            raise error
+        warnings.warn(f"{error}; the others go on", RuntimeWarning, stacklevel=2)

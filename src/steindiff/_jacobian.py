@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ._errors import check_batch
+from ._errors import check_batch, check_callable
 
 Map = Callable[[Tensor], Tensor]
 """f: (B, *shape) -> (B, *shape), each sample by itself."""
@@ -34,6 +34,7 @@ class Jacobian:
     """
 
     def __init__(self, f: Map, x: Tensor) -> None:
+        check_callable("f", f)
         check_batch(x)
         self._forward: tuple[Tensor, Tensor] | None = None
         # Fused attention has no second derivative, which `times` needs; the plain one has.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ._errors import unknown_name
+from ._errors import check_number, unknown_name
 
 PREDICTIONS = ("epsilon", "v", "sample", "flow")
 """Kinds of network output: eps, alpha * eps - sigma * x0, x0, eps - x0."""
@@ -187,6 +187,8 @@ def prediction_from(denoised: Tensor, x: Tensor, level: NoiseLevel, kind: str) -
 def _check_kind(kind: str, output: Tensor, x: Tensor) -> None:
     if kind not in PREDICTIONS:
         raise unknown_name("prediction kind", kind, PREDICTIONS)
+    if not isinstance(output, Tensor):
+        raise TypeError(f"the network's output is a {type(output).__name__}; a tensor is needed")
     if output.shape != x.shape:
         raise ValueError(
             f"the network's output has shape {tuple(output.shape)} and x {tuple(x.shape)}; "
@@ -223,7 +225,10 @@ def _any_zero(value: Scalar) -> bool:
 
 
 def _check_range(name: str, value: Scalar, low: float, high: float) -> None:
-    finite = torch.isfinite(value) if isinstance(value, Tensor) else math.isfinite(value)
+    if isinstance(value, Tensor):
+        finite: bool | Tensor = torch.isfinite(value)
+    else:
+        finite = math.isfinite(check_number(name, value))
     if not (_holds(finite) and _holds(value >= low) and _holds(value <= high)):
         bounds = f"from {low:g} to {high:g}" if math.isfinite(high) else f">= {low:g}"
         raise ValueError(f"{name} is {value}; finite values {bounds} are needed")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ._errors import check_count
+from ._errors import check_count, check_number
+from .schedules import MOST_STEPS
 from .solvers import IPNDM, Solver, UniPC
 from .stein import Coefficient, Energy
 
@@ -58,10 +59,11 @@ def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe
         ValueError: `steps` is no int >= 1, a guidance that is not finite, or a sigma_max that is
             not above the last level.
     """
-    check_count("steps", steps, 1)
-    if not math.isfinite(guidance):
+    check_count("steps", steps, 1, MOST_STEPS)
+    if not math.isfinite(check_number("guidance", guidance)):
         raise ValueError(f"guidance is {guidance}; a finite number is needed")
     low = lowest_level(steps)
+    check_number("sigma_max", sigma_max)
     if not (math.isfinite(sigma_max) and (steps == 1 or sigma_max > 2 * low) and sigma_max > 0):
         raise ValueError(
             f"sigma_max is {sigma_max}; a finite level well above the last one, {low:g}, is needed"

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ._errors import check_batch, non_finite_samples, require_finite
+from ._errors import Watch, check_batch, check_callable, check_number, check_shape, shown
 from .composition import AUTO, choose, compose
 from .denoisers import ClassifierFreeGuidance, Denoiser
 from .recipes import Recipe, recipe
@@ -106,11 +106,16 @@ def noise(
             finite.
         TypeError: `dtype` is not a floating-point one.
     """
-    if not dtype.is_floating_point:
-        raise TypeError(f"dtype is {dtype}; a real floating-point dtype is needed")
-    if not 0 < sigma < float("inf"):
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise TypeError(f"dtype is {shown(dtype)}; a real floating-point dtype is needed")
+    if not 0 < check_number("sigma", sigma) < float("inf"):
         raise ValueError(f"sigma is {sigma!r}; a positive number is needed")
-    draws = [torch.randn(tuple(shape), generator=_generator(seed)) for seed in seeds]
+    sizes = check_shape("shape", shape)
+    try:
+        each = iter(seeds)
+    except TypeError:
+        raise TypeError(f"seeds is {shown(seeds)}; one integer a sample is needed") from None
+    draws = [torch.randn(sizes, generator=_generator(seed)) for seed in each]
     if not draws:
         raise ValueError("seeds is empty; one seed a sample is needed")
     return (torch.stack(draws) * sigma).to(device=device, dtype=dtype)
@@ -142,6 +147,7 @@ def sample(
     callback: Callable[[Progress], object] | None = None,
     progress: bool = False,
     grad: bool = False,
+    strict: bool = True,
 ) -> SampleResult:
     """Integrates the probability-flow ODE from `sigmas[0]` to `sigmas[-1]`, relaxed or not.
 
@@ -168,6 +174,8 @@ def sample(
         callback: called after every step with a `Progress`.
         progress: whether to show a progress bar on standard error.
         grad: whether to record gradients.
+        strict: whether a NaN or an infinity in one sample ends them all. Else a warning names the
+            sample and the others go on, as no sample depends on another.
 
     Returns:
         A `SampleResult`.
@@ -176,16 +184,20 @@ def sample(
         ValueError: bad sigmas, names, shapes or conditioning, both or neither of `sigmas` and
             `steps`; each names the argument and value.
         TypeError: an argument, or the denoiser's output, of the wrong type or dtype.
-        NonFiniteError: a NaN or an infinity, with the step where it appeared. On an accelerator it
-            is raised at the end, so that no step waits for the device.
+        NonFiniteError: a NaN or an infinity, with the step where it appeared; unless `strict`, in
+            all samples. On an accelerator it is raised at the end, so that no step waits for the
+            device.
     """
-    if not callable(denoiser):
-        raise TypeError(f"denoiser is a {type(denoiser).__name__}; a callable is needed")
+    check_callable("denoiser", denoiser)
+    if callback is not None:
+        check_callable("callback", callback)
+    if not isinstance(conditioning, Mapping | None):
+        raise TypeError(f"conditioning is a {type(conditioning).__name__}; a mapping is needed")
     check_batch(x, "x")
     levels, plan = _levels(denoiser, x, sigmas, steps, guidance, sigma_max)
     method = _method(solver, coefficient, end, record, plan, levels)
     bound = Bound(denoiser, x, dict(conditioning or {}))
-    watch = _Watch(x.device)
+    watch = Watch(strict)
     watch.look("x", x, 0, levels[0])
     count = len(levels) - 1
     trajectory, records = [x], []
@@ -276,6 +288,8 @@ def _method(
 class Bound:
     """The denoiser with its conditioning; counts its calls and checks what it returns.
 
+    Nothing that a solver remembers may be written over: neither the state nor an earlier output.
+
     Attributes:
         calls: how often it was called.
         step: index of the step that errors name.
@@ -284,6 +298,8 @@ class Bound:
     def __init__(self, denoiser: Denoiser, x: Tensor, conditioning: dict[str, Any]) -> None:
         self.denoiser, self.conditioning = denoiser, conditioning
         self.calls = self.step = 0
+        self._last: Tensor | None = None
+        self._written = 0
         check = getattr(denoiser, "check", None)
         if check is not None:
             check(x, **conditioning)
@@ -292,7 +308,17 @@ class Bound:
         self.calls += 1
         dtype = torch.promote_types(x.dtype, torch.float32)
         level = torch.full((len(x),), sigma, dtype=dtype, device=x.device)
+        before = _version(x)
         denoised = self.denoiser(x, level, **self.conditioning)
+        if _version(x) != before:
+            raise ValueError(
+                f"the denoiser changed its input at step {self.step}; a copy is needed"
+            )
+        if self._last is not None and _version(self._last) != self._written:
+            raise ValueError(
+                f"the denoiser wrote over what it had returned before step {self.step}; a new "
+                "tensor is needed"
+            )
         if not isinstance(denoised, Tensor):
             raise TypeError(
                 f"the denoiser returned a {type(denoised).__name__} at step {self.step}; "
@@ -305,25 +331,13 @@ class Bound:
                     f"the denoiser's output at step {self.step} has {what} "
                     f"{getattr(denoised, what)}; {getattr(x, what)}, that of x, is needed"
                 )
+        self._last, self._written = denoised, _version(denoised)
         return denoised
 
 
-class _Watch:
-    """Looks for non-finite values: at once on the CPU, at the end where looking would wait."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.immediate = device.type == "cpu"
-        self.pending: list[tuple[str, Tensor, int, float]] = []
-
-    def look(self, what: str, x: Tensor, step: int, sigma: float) -> None:
-        self.pending.append((what, non_finite_samples(x), step, sigma))
-        if self.immediate:
-            self.report()
-
-    def report(self) -> None:
-        for what, bad, step, sigma in self.pending:
-            require_finite(what, bad, step, sigma)
-        self.pending.clear()
+def _version(x: Tensor) -> int:
+    """Counts what was written into `x`; not told of tensors made under `inference_mode`."""
+    return 0 if x.is_inference() else x._version
 
 
 @contextlib.contextmanager

@@ -463,23 +463,39 @@ def test_an_interrupt_comes_through(sampler: Sampler) -> None:
 
 @every_sampler
 @pytest.mark.parametrize("coordinates", ["ve", "flow"])
-def test_a_nan_is_named_with_its_step(sampler: Sampler, coordinates: Any) -> None:
+@pytest.mark.parametrize("lost", [[1], [0, 2], [0, 1, 2, 3]], ids=str)
+def test_a_nan_is_named_with_its_step_and_costs_no_other(
+    sampler: Sampler, coordinates: Any, lost: list[int]
+) -> None:
     flow = coordinates == "flow"
     x, sigmas = (start(1.0), levels(FLOW)) if flow else (start(60.0), levels())
+    good = denoise_flow if flow else denoise
 
     def model(z: Tensor, sigma: Tensor) -> Tensor:
-        denoised = (denoise_flow if flow else denoise)(z, sigma)
+        denoised = good(z, sigma)
         if float(sigma[0]) <= float(sigmas[3]):
-            denoised[1, 0, 0, 0] = float("nan")
+            denoised[lost, 0, 0, 0] = float("nan")
         return denoised
 
-    with pytest.raises(sd.NonFiniteError) as caught:
-        sampler(model, x, sigmas, disable=True, coordinates=coordinates)
+    def sampled() -> Tensor:
+        return sampler(model, x, sigmas, disable=True, coordinates=coordinates)
+
     # Heun sees the level one step ahead.
-    first = {"ve": 2, "flow": 2}[coordinates] if solver_of(sampler) == "heun" else 3
-    assert caught.value.step == first
-    assert caught.value.samples == [1]
-    assert f"sigma = {float(sigmas[first]):g})" in str(caught.value)
+    first = 2 if solver_of(sampler) == "heun" else 3
+    step = rf"at step {first} \(sigma = {float(sigmas[first]):g}\), in samples "
+    step += ", ".join(map(str, lost))
+    if len(lost) == len(x):
+        with pytest.raises(sd.NonFiniteError, match=step) as caught:
+            sampled()
+        assert (caught.value.step, caught.value.samples) == (first, lost)
+        return
+    with pytest.warns(RuntimeWarning, match=f"{step}; the others go on") as told:
+        found = sampled()
+    assert len(told) == 1  # said once
+    expected = sampler(good, x, sigmas, disable=True, coordinates=coordinates)
+    kept = [k for k in range(len(x)) if k not in lost]
+    assert torch.equal(found[kept], expected[kept])
+    assert found[lost].isnan().flatten(1).any(1).all()
 
 
 @every_sampler

@@ -334,16 +334,24 @@ def test_an_interrupt_comes_through() -> None:
 
 
 @pytest.mark.parametrize("at", [0, 3, 7])
-def test_a_nan_is_named_with_its_step(at: int) -> None:
+def test_a_nan_is_named_with_its_step_and_costs_no_other(at: int) -> None:
     def model(x: Tensor, sigma: Tensor) -> Tensor:
         denoised = denoise(x, sigma)
         if float(sigma[0]) <= TO_ZERO[at]:
-            denoised[1] = float("inf")
+            denoised[lost] = float("inf")
         return denoised
 
+    lost = [1]
+    with pytest.warns(RuntimeWarning, match=rf"at step {at} .*, in samples 1; the others go on"):
+        found = relax(theirs("euler"))(model, start(60.0), levels(), disable=True)
+    expected = relax(theirs("euler"))(denoise, start(60.0), levels(), disable=True)
+    kept = [k for k in range(len(found)) if k not in lost]
+    assert torch.equal(found[kept], expected[kept])
+    assert not found[lost].isfinite().all()
+    lost = list(range(len(found)))
     with pytest.raises(sd.NonFiniteError) as caught:
         relax(theirs("euler"))(model, start(60.0), levels(), disable=True)
-    assert (caught.value.step, caught.value.samples) == (at, [1])
+    assert (caught.value.step, caught.value.samples) == (at, lost)
 
 
 @pytest.mark.parametrize(

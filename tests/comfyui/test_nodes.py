@@ -925,6 +925,23 @@ def test_a_sampler_remembers_nothing(comfy: Any, nodes: Any) -> None:
     assert torch.equal(run(sampler, guide, VE, noise()), first)
 
 
+def test_an_image_that_is_not_finite_costs_no_other(comfy: Any, nodes: Any) -> None:
+    exact = mixture()
+
+    def spoilt(x: Tensor, sigma: Tensor) -> Tensor:
+        denoised = exact(x, sigma)
+        denoised[1] = float("nan") if float(sigma[0]) < 2 else denoised[1]
+        return denoised
+
+    sampler = stein(nodes, "dpmpp_2m", record=True)
+    expected = run(sampler, guider(comfy, "EPS", exact), VE, noise())
+    with pytest.warns(RuntimeWarning, match="in samples 1; the others go on"):
+        found = run(sampler, guider(comfy, "EPS", spoilt), VE, noise())
+    assert torch.equal(found[[0, 2]], expected[[0, 2]])
+    picture, _ = nodes["SteinReport"]().report(sampler, {})
+    assert torch.isfinite(picture).all()
+
+
 # --- Stein Report
 
 

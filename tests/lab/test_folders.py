@@ -78,18 +78,22 @@ def test_what_a_killed_run_left_is_no_stranger(tmp_path: Path) -> None:
     assert (tmp_path / MARKER).read_text() == "diagnosis\n"
 
 
-@pytest.mark.parametrize("name", ["figures", "results.json", "report.html", MARKER])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(k, name) for k, v in KINDS.items() for name in (*v.signs, *v.files, *v.folders, MARKER)],
+)
 @pytest.mark.parametrize("marked", [False, True])
-def test_links_are_not_followed(tmp_path: Path, name: str, marked: bool) -> None:
+def test_links_are_not_followed(tmp_path: Path, kind: str, name: str, marked: bool) -> None:
     out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
     out.mkdir()
     elsewhere.mkdir()
     if marked and name != MARKER:
-        claim(out, "diagnosis", overwrite=False)
-    (out / name).symlink_to(elsewhere if name == "figures" else elsewhere / "file")
+        claim(out, kind, overwrite=False)
+    target = elsewhere if name in KINDS[kind].folders else elsewhere / "file"
+    (out / name).symlink_to(target)
     for overwrite in (False, True):
         with pytest.raises(ValueError, match=f"{name} is "):
-            claim(out, "diagnosis", overwrite)
+            claim(out, kind, overwrite)
     assert contents(elsewhere) == {}
 
 
@@ -105,6 +109,8 @@ def test_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match="file is a file; the path of a folder"):
         claim(tmp_path / "file", "bench", overwrite=True)
+    with pytest.raises(NotADirectoryError, match="file is a file; the path of a folder"):
+        claim(tmp_path / "file" / "out", "bench", overwrite=True)
     with pytest.raises(ValueError, match="Did you mean 'bench'"):
         claim(tmp_path / "new", "bnch", overwrite=False)
     assert os.listdir(tmp_path) == ["file"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .._errors import unknown_name
+from .._errors import check_number, shown, unknown_name
 from ..levels import NoiseLevel, Scalar
 
 OfSigma = Callable[[Tensor], Tensor]
@@ -58,7 +58,12 @@ class VPTable:
     """
 
     def __init__(self, alphas_cumprod: Tensor | Sequence[float]) -> None:
-        kept = torch.as_tensor(alphas_cumprod, dtype=torch.float64, device="cpu")
+        try:
+            kept = torch.as_tensor(alphas_cumprod, dtype=torch.float64, device="cpu")
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+            raise TypeError(
+                f"alphas_cumprod is {shown(alphas_cumprod)}; a tensor of numbers is needed"
+            ) from error
         if kept.ndim != 1 or len(kept) < 2:
             raise ValueError(
                 f"alphas_cumprod has shape {tuple(kept.shape)}; (T,), T > 1, is needed"
@@ -155,7 +160,7 @@ def flow(scale: float = 1.0) -> Coordinates:
     Raises:
         ValueError: scale is not positive.
     """
-    if not 0 < scale < float("inf"):
+    if not 0 < check_number("scale", scale) < float("inf"):
         raise ValueError(f"scale is {scale}; a positive number, such as 1 or 1000, is needed")
 
     def t(sigma: Tensor) -> Tensor:

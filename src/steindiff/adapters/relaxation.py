@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .._errors import non_finite_samples, require_finite
+from .._errors import Watch, non_finite_samples, require_finite
 from ..levels import NoiseLevel
 from ..solvers.base import Step
 from ..stein import Coefficient, Decision, Record, StepRecord, check_end, stack_records
@@ -43,7 +43,7 @@ class WholeStep(NamedTuple):
     first_order: bool = True
 
 
-class _Seen:
+class Seen:
     """A tensor that is known again, and not kept alive. A copy knows none."""
 
     def __init__(self, tensor: Tensor | None = None) -> None:
@@ -53,7 +53,7 @@ class _Seen:
         return self._reference is not None and self._reference() is tensor
 
     def __reduce__(self) -> Any:
-        return _Seen, ()
+        return Seen, ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +78,8 @@ class _Memory:
     shape: torch.Size
     state: Any
     sigma: float = math.inf
-    start: _Seen = field(default_factory=_Seen)
-    result: _Seen = field(default_factory=_Seen)
+    start: Seen = field(default_factory=Seen)
+    result: Seen = field(default_factory=Seen)
     before: _Memory | None = None
     denoised: tuple[Remembered, ...] = ()
     levels: tuple[float, ...] = ()
@@ -103,19 +103,28 @@ class Relaxation:
         coefficient: the rule.
         end: one of `steindiff.stein.ENDS`; "none" leaves the step into sigma = 0 as it is.
         record: whether every step is measured.
+        strict: whether one sample that is not finite is an error, or a warning as long as there
+            are others (`_errors.Watch`).
 
     Raises:
         ValueError: an unknown end, or a coefficient that calls the model: who relaxes finished
             steps cannot.
     """
 
-    def __init__(self, coefficient: Coefficient, end: str = "steady", record: bool = False) -> None:
+    def __init__(
+        self,
+        coefficient: Coefficient,
+        end: str = "steady",
+        record: bool = False,
+        strict: bool = True,
+    ) -> None:
         if coefficient.extra_calls:
             raise ValueError(
                 f"coefficient is {coefficient!r}, which calls the model {coefficient.extra_calls} "
                 "times a step; here the model belongs to the pipeline: use 'energy' or 'constant'"
             )
         self.coefficient, self.end, self.recording = coefficient, check_end(end), record
+        self._watch = Watch(strict)
         self._memories: list[_Memory] = []  # the newest last
 
     def __call__(self, move: WholeStep) -> Tensor:
@@ -142,7 +151,7 @@ class Relaxation:
         following = self._noted(memory, step, relaxed, decision, move, sigma, sigma_next)
         if sigma_next < sigma:
             before = replace(memory, before=None)
-            start = _Seen(move.step.start)
+            start = Seen(move.step.start)
             following = replace(
                 following,
                 sigma=sigma,
@@ -150,7 +159,7 @@ class Relaxation:
                 before=before,
                 denoised=self._remembered(move, step, memory, sigma),
             )
-        self._memories.append(replace(following, state=decision.state, result=_Seen(relaxed)))
+        self._memories.append(replace(following, state=decision.state, result=Seen(relaxed)))
         return relaxed
 
     def record(self) -> Record:
@@ -239,7 +248,7 @@ class Relaxation:
     ) -> _Memory:
         """The memory with what is measured of the step."""
         if relaxed.device.type == "cpu":
-            require_finite(_AFTER, non_finite_samples(relaxed), memory.count, sigma)
+            self._watch.look(_AFTER, relaxed, memory.count, sigma)
         memory = replace(memory, count=memory.count + 1)
         if not self.recording:
             return memory

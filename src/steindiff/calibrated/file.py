@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from .._files import write_text
-from .reading import number, numbers, read_json, rows
+from .reading import field, integer, naming, number, numbers, read_json, rows, text, texts
 from .record import About, Calibration
 from .solver import Calibrated
 
@@ -49,59 +48,54 @@ def load_calibration(path: str | Path) -> Calibrated:
     """
     path = Path(path)
     content = read_json(path, FORMAT, VERSION, "calibration")
-    try:
-        if content["solver"] != FORM:
-            raise ValueError(f"solver is {content['solver']!r}; {FORM!r} is needed")
-        solver = Calibrated(
-            numbers(content["sigmas"], "sigmas"),
-            rows(content["scalars"], "scalars"),
-            _record(content),
-        )
-        steps = len(solver.levels) - 1
-        if content["nfe"] != steps:
-            raise ValueError(f"nfe is {content['nfe']!r}; the levels make {steps}")
-        return solver
-    except KeyError as error:
-        raise ValueError(f"{path} is damaged: {error.args[0]!r} is missing") from error
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+    with naming(path):
+        return read_calibration(content)
+
+
+def read_calibration(content: Any) -> Calibrated:
+    """The solver of such a file's content.
+
+    Raises:
+        ValueError: names the field.
+    """
+    if (found := text(field(content, "", "solver"), "solver")) != FORM:
+        raise ValueError(f"solver is {found!r}; {FORM!r} is needed")
+    solver = Calibrated(
+        numbers(field(content, "", "sigmas"), "sigmas"),
+        rows(field(content, "", "scalars"), "scalars"),
+        _record(content),
+    )
+    steps = len(solver.levels) - 1
+    if (nfe := integer(field(content, "", "nfe"), "nfe")) != steps:
+        raise ValueError(f"nfe is {nfe!r}; the levels make {steps}")
+    return solver
 
 
 def _record(content: dict[str, Any]) -> Calibration:
-    about = content["about"]
+    about = field(content, "", "about")
+
+    def said(key: str) -> str:
+        return text(field(about, "about", key), f"about.{key}")
+
+    def count(key: str, low: int) -> int:
+        return integer(field(content, "", key), key, low)
+
+    def size(key: str) -> float:
+        return number(field(content, "", key), key, 0.0)
+
     return Calibration(
         about=About(
-            _text(about["model"], "model"),
-            _text(about["model_hash"], "model_hash"),
-            _text(about["schedule"], "schedule"),
-            _finite(about["guidance"], "guidance"),
+            said("model"), said("model_hash"), said("schedule"),
+            number(field(about, "about", "guidance"), "about.guidance"),
         ),
-        noises=_integer(content["noises"], "noises"),
-        held_out=_integer(content["held_out"], "held_out"),
-        seed=_integer(content["seed"], "seed"),
-        fine_steps=_integer(content["fine_steps"], "fine_steps"),
-        prior=_text(content["prior"], "prior"),
-        ridge=_finite(content["ridge"], "ridge"),
-        fit_error=_finite(content["fit_error"], "fit_error"),
-        held_out_error=_finite(content["held_out_error"], "held_out_error"),
-        command=_text(content["command"], "command"),
-        versions=dict(content["versions"]),
-    )
-
-
-def _text(value: Any, name: str) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is {value!r}; a text is needed")
-    return value
-
-
-def _integer(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{name} is {value!r}; an integer is needed")
-    return value
-
-
-def _finite(value: Any, name: str) -> float:
-    if not math.isfinite(number(value, name)):
-        raise ValueError(f"{name} is {value}; a finite number is needed")
-    return value
+        noises=count("noises", 1),
+        held_out=count("held_out", 1),
+        seed=integer(field(content, "", "seed"), "seed"),
+        fine_steps=count("fine_steps", 2),
+        prior=text(field(content, "", "prior"), "prior"),
+        ridge=size("ridge"),
+        fit_error=size("fit_error"),
+        held_out_error=size("held_out_error"),
+        command=text(field(content, "", "command"), "command"),
+        versions=texts(field(content, "", "versions"), "versions"),
+    )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 
 from .._files import write_text
 from ..schedules import check_sigmas
-from .reading import numbers, read_json, rows
+from .reading import field, naming, numbers, read_json, rows, table, tables, text
 from .solver import Scalars, check_scalars, describe_levels, same_levels
 
 FORMAT = "steindiff prior"
@@ -98,21 +98,28 @@ def save_prior(path: Path, prior: Prior) -> None:
 @cache
 def _load(path: Path) -> Prior:
     content = read_json(path, FORMAT, VERSION, "prior")
+    with naming(path):
+        found = tables(field(content, "", "entries"), "entries")
+        if not found:
+            raise ValueError("entries is empty; a prior has one at least")
+        entries = tuple(_entry(one, f"entries[{i}]") for i, one in enumerate(found))
+        return Prior(entries, table(field(content, "", "provenance"), "provenance"))
+
+
+def _entry(content: dict[str, Any], name: str) -> Entry:
+    schedule, sigmas, scalars, spread = (
+        field(content, name, key) for key in ("schedule", "sigmas", "scalars", "spread")
+    )
+    found = (
+        text(schedule, f"{name}.schedule"),
+        numbers(sigmas, f"{name}.sigmas"),
+        rows(scalars, f"{name}.scalars"),
+        rows(spread, f"{name}.spread"),
+    )
     try:
-        entries = tuple(
-            Entry(
-                str(entry["schedule"]),
-                numbers(entry["sigmas"], "sigmas"),
-                rows(entry["scalars"], "scalars"),
-                rows(entry["spread"], "spread"),
-            )
-            for entry in content["entries"]
-        )
-        return Prior(entries, dict(content["provenance"]))
-    except KeyError as error:
-        raise ValueError(f"{path} is damaged: {error.args[0]!r} is missing") from error
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+        return Entry(*found)
+    except ValueError as error:
+        raise ValueError(f"{name}.{error}") from error
 
 
 def _ranges(counts: Sequence[int]) -> str:

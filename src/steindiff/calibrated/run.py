@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .._errors import check_count, unknown_name
+from .._errors import (
+    check_callable,
+    check_count,
+    check_number,
+    check_shape,
+    shown,
+    unknown_name,
+)
 from .._provenance import versions
 from ..denoisers.base import Denoiser
 from ..sampling import noise
@@ -20,6 +26,9 @@ from .path import FewStepPath, Rows, fine_solution
 from .prior import load_prior
 from .record import About, Calibration
 from .solver import Calibrated, Scalars, check_scalars, multistep_scalars, scalar_counts
+
+MOST = 1_000_000
+"""Of noises, steps and samples at a time."""
 
 SEED = 10**9
 """Of the first noise: away from the seeds that people sample, bench and count from."""
@@ -79,12 +88,13 @@ def calibrate(
         ("noises", noises, 1), ("held_out", held_out, 1), ("fine_steps", fine_steps, 2),
         ("batch", batch, 1),
     ):  # fmt: skip
-        check_count(name, value, low)
-    if not 0 <= ridge < math.inf:
+        check_count(name, value, low, MOST)
+    check_count("seed", seed, -(2**62), 2**62)
+    if not 0 <= check_number("ridge", ridge) < math.inf:
         raise ValueError(f"ridge is {ridge}; a finite number >= 0 is needed")
     name, wanted = prior_scalars(prior, levels)
     sizes = sample_shape(denoiser, shape)
-    start = operator.index(seed)
+    start = seed
     paths = []
     for first, count in ((0, noises), (noises, held_out)):
         rows = range(first, first + count)
@@ -139,6 +149,8 @@ def evaluations(steps: int, noises: int, held_out: int, fine_steps: int) -> int:
 def prior_scalars(prior: str | Scalars, levels: Sequence[float]) -> tuple[str, Scalars]:
     """The name of a prior and its scalars for these levels."""
     if not isinstance(prior, str):
+        if isinstance(prior, bool | int | float | None):
+            raise TypeError(f"prior is {shown(prior)}; a name or scalars are needed")
         check_scalars(prior, levels)
         return "given", prior
     if prior == "euler":
@@ -157,12 +169,11 @@ def sample_shape(denoiser: Denoiser, shape: Sequence[int] | None) -> tuple[int, 
         TypeError: `denoiser` is not callable.
         ValueError: neither is known.
     """
-    if not callable(denoiser):
-        raise TypeError(f"denoiser is a {type(denoiser).__name__}; a callable is needed")
+    check_callable("denoiser", denoiser)
     found = getattr(denoiser, "sample_shape", None) if shape is None else shape
     if found is None:
         raise ValueError("shape is None; this denoiser has no sample_shape, so it must be given")
-    return tuple(found)
+    return check_shape("shape", found)
 
 
 def take_rows(conditioning: Mapping[str, Any], rows: range) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
+from .._errors import shown
 from ..schedules import check_sigmas
 from ..solvers.base import BoundDenoiser, History, Solver, Step
 from ..solvers.euler import euler_candidate
@@ -167,6 +168,8 @@ def describe_levels(sigmas: Sequence[float]) -> str:
 def check_scalars(scalars: Scalars, levels: Sequence[float]) -> None:
     """Raises ValueError unless there are finite scalars for every step, as many as it takes."""
     counts = scalar_counts(levels)
+    if not isinstance(scalars, Sequence) or not all(isinstance(row, Sequence) for row in scalars):
+        raise TypeError(f"scalars is {shown(scalars)}; a sequence of rows is needed")
     if len(scalars) != len(counts):
         raise ValueError(
             f"scalars has {len(scalars)} rows; {len(counts)}, one a step of levels, are needed"

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._errors import check_callable, check_number, shown
+
 Sigma = Tensor | float
 
 
@@ -48,10 +50,13 @@ class ClassifierFreeGuidance:
         unconditional: Mapping[str, Tensor | float],
         interval: tuple[float, float] | None = None,
     ) -> None:
-        if not callable(denoiser):
-            raise TypeError(f"denoiser is a {type(denoiser).__name__}; a callable is needed")
-        if not math.isfinite(scale):
+        check_callable("denoiser", denoiser)
+        if not math.isfinite(check_number("scale", scale)):
             raise ValueError(f"scale is {scale}; a finite number is needed")
+        if not isinstance(unconditional, Mapping):
+            raise TypeError(
+                f"unconditional is a {type(unconditional).__name__}; a mapping is needed"
+            )
         if not unconditional:
             raise ValueError(
                 "unconditional is empty; it must say what stands for 'none', such as "
@@ -161,8 +166,8 @@ def _check_interval(interval: tuple[float, float] | None) -> tuple[float, float]
         return None
     try:
         low, high = map(float, interval)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"interval is {interval!r}; a pair (low, high) is needed") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"interval is {shown(interval)}; a pair (low, high) is needed") from error
     if not 0 <= low <= high:  # also catches NaN
-        raise ValueError(f"interval is {interval!r}; 0 <= low <= high is needed")
+        raise ValueError(f"interval is {shown(interval)}; 0 <= low <= high is needed")
     return low, high

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._errors import LARGEST, check_callable, check_count, check_number
 from .base import Denoiser
 
 
@@ -29,7 +30,9 @@ class Perturbed:
         seed: of its weights.
 
     Raises:
-        ValueError: `error` negative or not finite; when called, samples of another size.
+        TypeError: `denoiser` cannot be called, or an argument is no number.
+        ValueError: a count < 1, `sigma_data` not above 0, `error` negative or not finite; when
+            called, samples of another size.
     """
 
     def __init__(
@@ -41,7 +44,13 @@ class Perturbed:
         hidden: int = 64,
         seed: int = 0,
     ) -> None:
-        if not (math.isfinite(error) and error >= 0):
+        check_callable("denoiser", denoiser)
+        check_count("size", size, 1, LARGEST)
+        check_count("hidden", hidden, 1, LARGEST)
+        check_count("seed", seed, -(2**63), 2**63 - 1)
+        if not 0 < check_number("sigma_data", sigma_data) < math.inf:
+            raise ValueError(f"sigma_data is {sigma_data!r}; a finite number > 0 is needed")
+        if not (math.isfinite(check_number("error", error)) and error >= 0):
             raise ValueError(f"error is {error!r}; a finite number >= 0 is needed")
         self.denoiser, self.error, self.sigma_data = denoiser, error, sigma_data
         generator = torch.Generator().manual_seed(seed)

@@ -45,7 +45,8 @@ KINDS = {
         "steindiff diagnose",
     ),
     "bench": Kind(
-        {"bench.json": ("grid",), "results.json": ("grid", "cells")}, ("report.html",),
+        {"bench.json": ("grid",), "results.json": ("grid", "cells")},
+        ("report.html", "compare.png"),
         ("cells", "samples", "figures", ".locks"), "steindiff bench",
     ),
     "images": Kind(
@@ -73,8 +74,9 @@ def claim(folder: Path, kind: str, overwrite: bool) -> None:
     """
     if kind not in KINDS:
         raise unknown_name("kind of folder", kind, KINDS)
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file; the path of a folder is needed")
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise NotADirectoryError(f"{place} is a file; the path of a folder is needed")
     folder.mkdir(parents=True, exist_ok=True)
     found = _kind_of(folder)
     if found is not None and found != kind:

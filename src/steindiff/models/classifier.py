@@ -7,12 +7,16 @@ import itertools
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._errors import check_count
+
 
 class Classifier(nn.Module):
     """Images (B, 1, 28, 28) in [-1, 1] -> logits (B, num_classes); `features` gives (B, width)."""
 
     def __init__(self, num_classes: int = 10, width: int = 64) -> None:
         super().__init__()
+        check_count("num_classes", num_classes, 1, 100_000)
+        check_count("width", width, 1, 16_384)
         self.config = {"num_classes": num_classes, "width": width}
         channels = (1, 32, 64, 128)
         self.body = nn.Sequential(

@@ -15,14 +15,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._errors import check_count
+
 _HALF = math.sqrt(0.5)  # keeps the variance of a sum of two unit-variance branches at one
 _GROUPS = 8
 _HEAD_CHANNELS = 32
+_LEVELS, _WIDEST = 8, 4096
+BOUNDS = {
+    "image_size": 4096, "channels": 64, "num_classes": 100_000, "patch": 64, "blocks": 64,
+    "embedding": 16_384,
+}  # fmt: skip
+"""The largest network that a file may ask for: far above what this architecture is good for."""
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Everything needed to rebuild a `UNetDenoiser` besides its weights."""
+    """Everything needed to rebuild a `UNetDenoiser` besides its weights.
+
+    Raises:
+        ValueError: a field of the wrong type or outside of `BOUNDS`, or sizes that do not fit
+            together.
+    """
 
     image_size: int = 28
     channels: int = 1
@@ -34,8 +47,16 @@ class NetworkConfig:
     sigma_data: float = 0.7
 
     def __post_init__(self) -> None:
-        if not self.widths or any(width % _HEAD_CHANNELS for width in self.widths):
-            raise ValueError(f"widths is {self.widths}; multiples of {_HEAD_CHANNELS} are needed")
+        for name, most in BOUNDS.items():
+            check_count(name, getattr(self, name), 1, most)
+        sizes = self.widths if isinstance(self.widths, Sequence) else ()
+        if not 0 < len(sizes) <= _LEVELS or not all(map(_is_width, sizes)):
+            raise ValueError(
+                f"widths is {self.widths!r}; up to {_LEVELS} multiples of {_HEAD_CHANNELS} up to "
+                f"{_WIDEST} are needed"
+            )
+        if not (isinstance(self.sigma_data, (int, float)) and 0 < self.sigma_data < math.inf):
+            raise ValueError(f"sigma_data is {self.sigma_data!r}; a number > 0 is needed")
         coarsest = self.patch * 2 ** (len(self.widths) - 1)
         if self.image_size % coarsest:
             raise ValueError(f"image_size is {self.image_size}; a multiple of {coarsest} is needed")
@@ -48,6 +69,12 @@ class NetworkConfig:
     def from_dict(cls, config: dict[str, Any]) -> NetworkConfig:
         """What `to_dict` wrote."""
         return cls(**{**config, "widths": tuple(config["widths"])})
+
+
+def _is_width(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return False
+    return 0 < value <= _WIDEST and value % _HEAD_CHANNELS == 0
 
 
 class _Block(nn.Module):

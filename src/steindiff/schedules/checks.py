@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from .._errors import unknown_name
+from .._errors import check_count, check_number, shown, unknown_name
 
 FINALS = ("sigma_min", "zero")
+MOST_STEPS = 1_000_000
 
 
 def check_sigmas(sigmas: Tensor | Sequence[float]) -> tuple[float, ...]:
@@ -28,7 +29,7 @@ def check_sigmas(sigmas: Tensor | Sequence[float]) -> tuple[float, ...]:
         values = sigmas.tolist() if isinstance(sigmas, Tensor) else sigmas
         levels = tuple(float(value) for value in values)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"sigmas is {sigmas!r}; a sequence of numbers is needed") from error
+        raise ValueError(f"sigmas is {shown(sigmas)}; a sequence of numbers is needed") from error
     if len(levels) < 2:
         raise ValueError(f"sigmas has {len(levels)} level(s); a step needs two")
     for index, level in enumerate(levels):
@@ -51,11 +52,12 @@ def _check_level(levels: tuple[float, ...], index: int, level: float) -> None:
 
 
 def check_steps(steps: int) -> None:
-    """Raises TypeError for no int, ValueError below 1."""
+    """Raises TypeError for no int, ValueError below 1 and above `MOST_STEPS`."""
     if isinstance(steps, bool) or not isinstance(steps, int):
         raise TypeError(f"steps is {steps!r}; an int is needed")
     if steps < 1:
         raise ValueError(f"steps is {steps}; at least 1 is needed")
+    check_count("steps", steps, 1, MOST_STEPS)
 
 
 def check_final(final: str) -> None:
@@ -66,7 +68,8 @@ def check_final(final: str) -> None:
 
 def check_positive(name: str, value: float) -> None:
     """Raises ValueError for what is not finite and above 0."""
-    if not (math.isfinite(value) and value > 0):
+    number = check_number(name, value)
+    if not (math.isfinite(number) and number > 0):
         raise ValueError(f"{name} is {value}; a finite number > 0 is needed")
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from .._errors import unknown_name
+from .._errors import shown, unknown_name
 from .checks import check_final, check_positive, check_steps
 from .flow import beta_quantiles
 from .spaced import warped
@@ -157,7 +157,12 @@ def _levels_at(table: Tensor, times: Sequence[float]) -> Tensor:
 
 
 def _check_alphas(alphas_cumprod: Tensor) -> Tensor:
-    alphas = torch.as_tensor(alphas_cumprod).detach().to("cpu", torch.float64)
+    try:
+        alphas = torch.as_tensor(alphas_cumprod).detach().to("cpu", torch.float64)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise TypeError(
+            f"alphas_cumprod is {shown(alphas_cumprod)}; a tensor of numbers is needed"
+        ) from error
     if alphas.ndim != 1 or len(alphas) == 0:
         raise ValueError(f"alphas_cumprod has shape {tuple(alphas.shape)}; one dimension is needed")
     if not bool(((alphas > 0) & (alphas < 1)).all()):

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from .._errors import shown
+
 BoundDenoiser = Callable[[Tensor, float], Tensor]
 """D(x, sigma) with its conditioning bound: what a solver calls."""
 
@@ -105,7 +107,7 @@ def usable_order(order: int, history: History, sigma_next: float, lower_final: b
 def check_order(order: int, low: int, high: int, solver: str) -> None:
     """Raises ValueError when `order` is outside `low` .. `high`."""
     if isinstance(order, bool) or not isinstance(order, int) or not low <= order <= high:
-        raise ValueError(f"order is {order!r}; {solver} has orders {low} to {high}")
+        raise ValueError(f"order is {shown(order)}; {solver} has orders {low} to {high}")
 
 
 def weighted_sum(weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:

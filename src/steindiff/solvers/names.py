@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from .._errors import check_options, unknown_name
+from .._errors import check_options, shown, unknown_name
 from .adams import IPNDM, GradientEstimation
 from .base import Solver
 from .deis import DEIS
@@ -49,7 +49,7 @@ def resolve_solver(solver: str | Solver, **options: Any) -> Solver:
             )
         return solver
     if not isinstance(solver, str):
-        raise TypeError(f"solver is {solver!r}; a name or a Solver object is needed")
+        raise TypeError(f"solver is {shown(solver)}; a name or a Solver object is needed")
     if solver not in SOLVERS:
         import_module("steindiff.calibrated")  # fills FITTED, if nothing has asked for it yet
     known = SOLVERS | FITTED

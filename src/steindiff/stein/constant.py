@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from .._errors import check_number
 from .base import Coefficient, Decision, Proposal
 
 
@@ -27,7 +28,7 @@ class Constant(Coefficient):
     value: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.value) and 0 < self.value < 2):
+        if not (math.isfinite(check_number("value", self.value)) and 0 < self.value < 2):
             raise ValueError(f"value is {self.value!r}; a number between 0 and 2 is needed")
 
     def __call__(self, proposal: Proposal, state: Any) -> Decision:

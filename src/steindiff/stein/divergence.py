@@ -17,10 +17,11 @@ import math
 import torch
 from torch import Tensor
 
-from .._errors import check_batch, check_count, unknown_name
+from .._errors import check_batch, check_callable, check_count, check_number, unknown_name
 from .._jacobian import Jacobian, Map
 from .._reductions import accumulator_dtype, inner, pairwise_sum
 
+MOST_PROBES = 1_000_000
 PROBES = ("gaussian", "rademacher")
 
 
@@ -61,9 +62,10 @@ def residual_ratio(u: Tensor, x: Tensor, denoised: Tensor, sigma: Tensor | float
         TypeError, ValueError: `x` is no batch of samples, the shapes differ, `sigma` is of the
             wrong shape or a number <= 0.
     """
-    product = inner(u, _noise(x, denoised))
+    noise = _noise(x, denoised)
+    product = inner(_check_output(u, x, "u"), noise)
     if not isinstance(sigma, Tensor):
-        if not (math.isfinite(sigma) and sigma > 0):
+        if not (math.isfinite(check_number("sigma", sigma)) and sigma > 0):
             raise ValueError(f"sigma is {sigma}; a finite number > 0 is needed")
         return product / (sigma * sigma)
     if sigma.ndim and sigma.shape != product.shape:
@@ -104,7 +106,8 @@ def finite_difference(
         ValueError: probes < 1, relative_step <= 0, unknown kind, a generator that is not the
             CPU's, or f's output (or `value`) of another shape than `x`.
     """
-    if not (math.isfinite(relative_step) and relative_step > 0):
+    check_callable("f", f)
+    if not (math.isfinite(check_number("relative_step", relative_step)) and relative_step > 0):
         raise ValueError(f"relative_step is {relative_step}; a finite number > 0 is needed")
     directions = _probes(check_batch(x), probes, kind, generator, shared_probes)
     base = _check_output(f(x) if value is None else value, x, "f(x)" if value is None else "value")
@@ -191,9 +194,11 @@ def _probes(
     x: Tensor, probes: int, kind: str, generator: torch.Generator | None, shared: bool
 ) -> Tensor:
     """(probes, 1 or B, *shape), drawn on the CPU, as `x` is. Each broadcasts to `x`."""
-    check_count("probes", probes)
+    check_count("probes", probes, 1, MOST_PROBES)
     if kind not in PROBES:
         raise unknown_name("kind of probe", kind, PROBES)
+    if not isinstance(generator, torch.Generator | None):
+        raise TypeError(f"generator is a {type(generator).__name__}; a torch.Generator is needed")
     if generator is not None and generator.device.type != "cpu":
         raise ValueError(f"generator is on {generator.device}; probes are drawn on the CPU")
     shape = (probes, 1 if shared else len(x), *x.shape[1:])
@@ -215,6 +220,8 @@ def _difference(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _check_output(output: Tensor, x: Tensor, name: str) -> Tensor:
+    if not isinstance(output, Tensor):
+        raise TypeError(f"{name} is a {type(output).__name__}; a tensor is needed")
     if output.shape != x.shape:
         raise ValueError(
             f"{name} has shape {tuple(output.shape)}; that of x, {tuple(x.shape)}, is needed"

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .._errors import unknown_name
+from .._errors import shown, unknown_name
 from .._reductions import inners, root_of
 from ..solvers.base import BoundDenoiser, Solver, Step
 from .relax import working
@@ -162,7 +162,9 @@ class Ended(Solver):
 
     def __post_init__(self) -> None:
         if not isinstance(self.solver, Solver) or isinstance(self.solver, Ended):
-            raise TypeError(f"solver is {self.solver!r}; a Solver object without an end is needed")
+            raise TypeError(
+                f"solver is {shown(self.solver)}; a Solver object without an end is needed"
+            )
         check_end(self.end)
 
     @property

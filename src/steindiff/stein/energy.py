@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._errors import check_number
 from .._reductions import accumulator_dtype, inners, root_of
 from . import law
 from .base import Coefficient, Decision, Proposal
@@ -114,7 +115,9 @@ class Energy(Coefficient):
     def __post_init__(self) -> None:
         for name in ("trust", "gift"):
             value = getattr(self, name)
-            if value is not None and (math.isnan(value) or value < 0):
+            if value is None and name == "gift":
+                continue
+            if not check_number(name, value) >= 0:  # also catches NaN
                 raise ValueError(f"{name} is {value!r}; a number >= 0 is needed")
 
     def init(self, x: Tensor) -> EnergyState:

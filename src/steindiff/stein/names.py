@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._errors import check_options, unknown_name
+from .._errors import check_options, shown, unknown_name
 from ..solvers import Solver, resolve_solver
 from .base import Coefficient
 from .constant import Constant
@@ -46,7 +46,9 @@ def resolve_coefficient(
             )
         return coefficient
     if not isinstance(coefficient, str):
-        raise TypeError(f"coefficient is {coefficient!r}; a name, a Coefficient or None is needed")
+        raise TypeError(
+            f"coefficient is {shown(coefficient)}; a name, a Coefficient or None is needed"
+        )
     if coefficient not in COEFFICIENTS:
         raise unknown_name("coefficient", coefficient, (*COEFFICIENTS, NONE))
     check_options("coefficient", coefficient, COEFFICIENTS[coefficient], options)

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .._errors import unknown_name
+from .._errors import check_count, check_number, unknown_name
 from .._reductions import inner
 from . import divergence
 from .base import Coefficient, Decision, Proposal
@@ -48,10 +48,10 @@ class SteinQuotient(Coefficient):
             raise unknown_name("estimator", self.estimator, ESTIMATORS)
         if self.mean not in ("sample", "batch"):
             raise unknown_name("mean", self.mean, ("sample", "batch"))
-        if self.probes < 1:
-            raise ValueError(f"probes is {self.probes}; at least 1 is needed")
-        low = -math.inf if self.gamma_min is None else self.gamma_min
-        high = math.inf if self.gamma_max is None else self.gamma_max
+        check_count("probes", self.probes, 1, divergence.MOST_PROBES)
+        check_count("seed", self.seed, -(2**62), 2**62)
+        low = -math.inf if self.gamma_min is None else check_number("gamma_min", self.gamma_min)
+        high = math.inf if self.gamma_max is None else check_number("gamma_max", self.gamma_max)
         if not low <= high:
             raise ValueError(f"gamma_min is {low} and gamma_max {high}; gamma_min <= gamma_max")
 

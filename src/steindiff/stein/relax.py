@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .._errors import shown
 from .._reductions import inner
 from ..solvers.base import BoundDenoiser, Solver, Step
 from .base import Coefficient, Decision, Proposal
@@ -51,9 +52,11 @@ class Relaxed(Solver):
 
     def __post_init__(self) -> None:
         if not isinstance(self.solver, Solver) or isinstance(self.solver, Relaxed):
-            raise TypeError(f"solver is {self.solver!r}; an unrelaxed Solver object is needed")
+            raise TypeError(f"solver is {shown(self.solver)}; an unrelaxed Solver object is needed")
         if not isinstance(self.coefficient, Coefficient):
-            raise TypeError(f"coefficient is {self.coefficient!r}; a Coefficient object is needed")
+            raise TypeError(
+                f"coefficient is {shown(self.coefficient)}; a Coefficient object is needed"
+            )
 
     @property
     def calls_per_step(self) -> int:

@@ -94,9 +94,10 @@ def test_a_calibration_can_be_drawn_to_it(shipped: Path) -> None:
     [
         ("format", "steindiff calibration", "is not a prior file"),
         ("version", 0, "is of version 0; version 1 is needed"),
-        ("entries", [{}], "damaged: 'schedule' is missing"),
-        ("entries", [[]], "is damaged"),
-        ("provenance", None, "is damaged"),
+        ("entries", [{}], r"damaged: 'schedule' is missing in entries\[0\]"),
+        ("entries", [[]], r"damaged: entries\[0\] is \[\]; a table"),
+        ("entries", {}, "damaged: entries is {}; a list of tables"),
+        ("provenance", None, "damaged: provenance is None; a table"),
     ],
 )
 def test_impossible_contents_are_refused(shipped: Path, key: str, value: object, said: str) -> None:
@@ -114,7 +115,7 @@ def test_counts_and_levels_of_entries_are_checked(shipped: Path) -> None:
         wrong["entries"][0][name].pop()
         other = shipped.with_name(f"wrong-{name}.json")
         other.write_text(json.dumps(wrong))
-        with pytest.raises(ValueError, match=f"wrong-{name}.json is damaged: {said}"):
+        with pytest.raises(ValueError, match=f"wrong-{name}.json is damaged: entries.0..{said}"):
             load_prior(other)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from steindiff._files import sha256
 from steindiff.models import load_classifier, load_model, loader, save_model
 from steindiff.models.classifier import Classifier
-from steindiff.models.network import NetworkConfig, UNetDenoiser
+from steindiff.models.network import BOUNDS, NetworkConfig, UNetDenoiser
 
 CONFIG = NetworkConfig(
     image_size=8, channels=1, num_classes=3, patch=2, widths=(32, 32), embedding=32, sigma_data=0.4
@@ -228,6 +228,13 @@ def test_bad_metadata(
         {"num_classes": "3"},
         {"embedding": -1},
         {"patch": None},
+        *({name: value} for name in BOUNDS for value in (0, 10**9, 1e308, True, "8", [])),
+        {"widths": [32] * 9},
+        {"widths": [2**40]},
+        {"widths": [True]},
+        {"sigma_data": 0},
+        {"sigma_data": "0.5"},
+        {"sigma_data": float("nan")},
     ],
     ids=str,
 )
@@ -236,6 +243,33 @@ def test_bad_configuration(tmp_path: Path, model: UNetDenoiser, entry: dict[str,
     write(path, model, config=json.dumps({**CONFIG.to_dict(), **entry}))
     with pytest.raises(ValueError, match=r"odd\.safetensors has a configuration that is not a den"):
         load_model(path)
+
+
+def test_a_large_network_is_not_built_for_a_small_file(tmp_path: Path, model: UNetDenoiser) -> None:
+    """The largest that the bounds allow would take hundreds of GiB."""
+    path = tmp_path / "odd.safetensors"
+    large = {"widths": [4096] * 8, "blocks": 64, "image_size": 256, "embedding": 16_384}
+    write(path, model, config=json.dumps({**CONFIG.to_dict(), **large}))
+    with pytest.raises(ValueError, match=r"odd\.safetensors does not fit its architecture"):
+        load_model(path)
+
+
+def test_a_configuration_of_brackets(tmp_path: Path, model: UNetDenoiser) -> None:
+    path = tmp_path / "odd.safetensors"
+    write(path, model, config="[" * 100_000)
+    with pytest.raises(ValueError, match=r"is not a denoiser's: RecursionError: brackets nested"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("end", [2**63, 2**64 - 1, -1, 1e308])
+def test_a_header_whose_sizes_overflow(tmp_path: Path, end: Any) -> None:
+    entry = {"dtype": "F32", "shape": [2**62, 2**62], "data_offsets": [0, end]}
+    header = json.dumps({"__metadata__": {"kind": "denoiser"}, "w": entry}).encode()
+    for length in (len(header), 2**63, 2**64 - 1):
+        path = tmp_path / "odd.safetensors"
+        path.write_bytes(length.to_bytes(8, "little") + header + bytes(8))
+        with pytest.raises(ValueError, match=r"odd\.safetensors is truncated or no safetensors"):
+            load_model(path)
 
 
 def test_configuration_of_another_architecture(tmp_path: Path, model: UNetDenoiser) -> None:

@@ -109,7 +109,7 @@ def test_the_same_seed_gives_the_same_samples() -> None:
     [
         ({"estimator": "hutchison"}, "estimator 'hutchison' is unknown.*'hutchinson'"),
         ({"mean": "bach"}, "mean 'bach' is unknown"),
-        ({"probes": 0}, "probes is 0; at least 1"),
+        ({"probes": 0}, "probes is 0; an int >= 1"),
         ({"gamma_min": 2.0}, "gamma_min is 2.0 and gamma_max 1.0"),
     ],
 )

@@ -108,6 +108,7 @@ def test_names_do_not_lead_out_of_the_folder(tmp_path: Path) -> None:
     rewrite(folder, lambda results: results["cells"][0].update(id="../../out", model="../up"))
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
     assert {p.name for p in folder.iterdir()} == {
+        ".steindiff",
         "figures",
         "report.html",
         "results.json",

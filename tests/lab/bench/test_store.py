@@ -26,6 +26,7 @@ from steindiff.lab.bench import store as bench_store
 from steindiff.lab.bench.grid import Grid, load_grid, make_grid
 from steindiff.lab.bench.results import Results, read_results
 from steindiff.lab.bench.store import Store
+from steindiff.lab.folders import MARKER
 
 
 def planar() -> Grid:
@@ -71,7 +72,7 @@ def cell_files(folder: Path) -> list[Path]:
 
 def test_what_is_in_the_folder(undisturbed: Path) -> None:
     names = sorted(path.name for path in undisturbed.iterdir())
-    assert names == [".locks", "bench.json", "cells", "results.json", "samples"]
+    assert names == [".locks", ".steindiff", "bench.json", "cells", "results.json", "samples"]
     assert len(cell_files(undisturbed)) == 4
     assert len(list((undisturbed / "samples").iterdir())) == 4
     results = read_results(undisturbed)
@@ -316,7 +317,7 @@ def test_cells_and_samples_are_written_whole(
             measured(planar(), finished)
         assert written[-1].parent.name == place
         assert len(cell_files(finished)) == 2
-        assert not [path for path in finished.rglob(".*") if path.name != ".locks"]
+        assert not [path for path in finished.rglob(".*") if path.name not in (".locks", MARKER)]
     monkeypatch.undo()
     computed, warned = again(finished)
     assert (len(computed), warned) == (2, [])
@@ -362,10 +363,10 @@ def a_file(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [
-        ("bench.json", a_folder, "bench.json is a folder, and a bench needs a file there"),
-        ("results.json", a_folder, "results.json is a folder, and a bench needs a file there"),
-        ("cells", a_file, "cells is a file, and a bench needs a folder there"),
-        ("samples", a_file, "samples is a file, and a bench needs a folder there"),
+        ("bench.json", a_folder, r"bench.json is no file; choose another folder, or remove it"),
+        ("results.json", a_folder, r"results.json is no file; choose another folder"),
+        ("cells", a_file, "cells is no folder; choose another folder, or remove it"),
+        ("samples", a_file, "samples is no folder; choose another folder, or remove it"),
         ("CELL", a_folder, "json is a folder, and a bench needs a file there"),
         ("PICTURES", a_folder, "npz is a folder, and a bench needs a file there"),
     ],
@@ -380,7 +381,7 @@ def test_a_folder_for_a_file_is_said_in_words(
     elif name == "PICTURES":
         path = sorted((finished / "samples").iterdir())[1]
     change(path)
-    with pytest.raises(FileExistsError, match=said) as caught:
+    with pytest.raises((FileExistsError, ValueError), match=said) as caught:
         measured(planar(), finished, overwrite=overwrite)
     assert str(path) in str(caught.value)
     assert "Errno" not in str(caught.value)
@@ -389,11 +390,54 @@ def test_a_folder_for_a_file_is_said_in_words(
 def test_a_file_in_the_place_of_the_output(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("in the way")
-    with pytest.raises(FileExistsError, match="file is a file, and a bench needs a folder"):
-        measured(planar(), file)
-    with pytest.raises(FileExistsError, match="cannot be made: a file is in its way"):
-        measured(planar(), file / "out")
+    for out in (file, file / "out"):
+        with pytest.raises(NotADirectoryError, match=r"file is a file; the path of a folder"):
+            measured(planar(), out)
     assert file.read_text() == "in the way"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, overwrite: bool) -> None:
+    (tmp_path / "report.html").write_text("mine")
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / ".hidden").write_text("mine")
+    (tmp_path / "thesis.tex").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match=r"but no run of `steindiff bench`"):
+        measured(planar(), tmp_path, overwrite=overwrite)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["cells", "samples", "figures", ".locks", "report.html"])
+def test_no_link_is_followed_out_of_the_folder(
+    finished: Path, tmp_path: Path, name: str, overwrite: bool
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine").write_text("mine")
+    if (finished / name).is_dir():
+        shutil.rmtree(finished / name)
+    (finished / name).symlink_to(elsewhere / "mine" if "." in name[1:] else elsewhere)
+    with pytest.raises(ValueError, match=f"{name} is a symbolic link; choose another folder"):
+        measured(planar(), finished, overwrite=overwrite)
+    assert {path.name: path.read_text() for path in elsewhere.iterdir()} == {"mine": "mine"}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_link_in_the_place_of_a_file_is_replaced(
+    finished: Path, tmp_path: Path, overwrite: bool
+) -> None:
+    """The cell and its pictures; what the links lead to is left as it is."""
+    (tmp_path / "mine").write_text("mine")
+    cell, pictures = cell_files(finished)[1], sorted((finished / "samples").iterdir())[1]
+    for path in (cell, pictures):
+        path.unlink()
+        path.symlink_to(tmp_path / "mine")
+    again(finished, overwrite=overwrite)
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert not cell.is_symlink()
+    assert not pictures.is_symlink()
 
 
 def nested(path: Path) -> None:
@@ -589,7 +633,7 @@ def test_partial_files_of_killed_benches_are_swept_up(finished: Path) -> None:
         (finished / part / ".a.json.x1y2z3").write_text("half")
     cell_files(finished)[-1].unlink()
     again(finished)
-    assert not [path for path in finished.rglob(".*") if path.name != ".locks"]
+    assert not [path for path in finished.rglob(".*") if path.name not in (".locks", MARKER)]
 
 
 LIMITED = """
@@ -620,7 +664,7 @@ def test_a_full_disk(tmp_path: Path, grid_file: Path, limit: int) -> None:
     assert "File too large" in line
     assert str(out) in line  # says where there is no room
     leftovers = [path for path in out.rglob("*") if path.is_file() and ".locks" not in str(path)]
-    assert all(path.name[0] != "." for path in leftovers)
+    assert all(path.name[0] != "." or path.name == MARKER for path in leftovers)
     begun = len(cell_files(out)) if (out / "cells").is_dir() else 0
     assert begun < CELLS
     grid = load_grid(grid_file)

@@ -140,6 +140,50 @@ def test_rank_0_hears_of_a_death(
         line.check()
 
 
+LAUNCHED = """
+import os, signal, sys
+if os.environ["RANK"] == sys.argv.pop(1):
+    os.kill(os.getpid(), int(sys.argv.pop(1)))
+else:
+    sys.argv.pop(1)
+from steindiff.lab.cli import main
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"])
+def test_one_that_dies_before_it_joins_ends_the_others(
+    weights: Path, tmp_path: Path, victim: int, number: signal.Signals
+) -> None:
+    """The launcher sees what nobody else can; without one there is `JOIN`."""
+    script, out = tmp_path / "launched.py", tmp_path / "out"
+    script.write_text(LAUNCHED)
+    torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    command = ("generate", "--out", out, "--model", weights, *LARGE)
+    run = subprocess.run(
+        [sys.executable, "-m", *torchrun, str(script), str(victim), str(int(number))]
+        + [str(word) for word in command],
+        capture_output=True,
+        text=True,
+        timeout=BOUND,
+    )
+    assert run.returncode != 0
+    assert "have not joined within" not in run.stderr  # it is not `JOIN` that ran out
+    assert f"local_rank: {victim}" in run.stderr
+    assert not list(out.glob("shards/*.json"))
+
+
+def test_rank_0_says_whom_it_waits_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lifeline, "PATIENCE", 0.0)
+    with pytest.raises(LostError, match="2 have not joined within 1 s"):
+        Lifeline().host(2, lambda address: None, 1.0)
+    assert capsys.readouterr().err == "waiting for 2 of 3 processes to start, for 1 s at most\n"
+
+
 def test_who_does_not_know_the_token_is_not_let_in() -> None:
     line = Lifeline()
 

@@ -71,7 +71,9 @@ def test_images_are_those_of_the_library(undisturbed: Path, weights: Path) -> No
 
 def test_layout(undisturbed: Path, weights: Path) -> None:
     names = {path.name for path in undisturbed.iterdir()}
-    assert names == {f"{k:06d}" for k in range(4)} | {"generate.json", "shards", ".locks"}
+    assert names == {f"{k:06d}" for k in range(4)} | {
+        "generate.json", "shards", ".locks", ".steindiff",
+    }  # fmt: skip
     found = sorted(path.name for path in undisturbed.glob("0*/*"))
     assert found == [f"img{k:09d}.png" for k in range(COUNT)]
     assert len(list((undisturbed / "000003").iterdir())) == COUNT - 3 * SHARD
@@ -285,7 +287,7 @@ def test_other_files_in_the_folder(
 ) -> None:
     (tmp_path / "mine").write_text("precious")
     outcome = steindiff("generate", "--out", tmp_path, "--model", weights, *SMALL)
-    outcome.refused(f"{tmp_path} holds mine", "a new folder is needed")
+    outcome.refused(f"{tmp_path} holds mine", "a new or empty folder is needed")
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..._errors import check_batch
+from ..._errors import check_batch, check_number, shown
 from ...sampling import noise
 from .conventions import conventions
 from .denoiser import FunctionDenoiser
@@ -105,7 +105,10 @@ def probe(
 def _levels(sigmas: Sequence[float] | None, highest: float) -> list[float]:
     if sigmas is None:
         return torch.logspace(math.log10(highest), math.log10(0.2), 10).tolist()
-    levels = [float(sigma) for sigma in sigmas]
+    try:
+        levels = [check_number(f"sigmas[{i}]", sigma) for i, sigma in enumerate(sigmas)]
+    except TypeError:
+        raise TypeError(f"sigmas is {shown(sigmas)}; decreasing levels are needed") from None
     falling = all(b < a for a, b in itertools.pairwise(levels))
     if len(levels) < 2 or not falling or levels[-1] <= 0:
         raise ValueError(f"sigmas is {levels}; two or more decreasing positive levels are needed")

@@ -22,6 +22,7 @@ from ..relaxation import Relaxation, WholeStep
 from .readers import Reader, StepCall
 from .stein_scheduler import SteinScheduler
 from .support import reader_for
+from .turns import LOCK, Turns
 
 PREFIX = "Stein"
 PACKAGE = __name__.rpartition(".")[0]
@@ -46,6 +47,7 @@ class RelaxedScheduler:
     _stein_coefficient: Coefficient | None = None
     _stein_relaxation: Relaxation | None = None
     _stein_opening: tuple[Step, NoiseLevel] | None = None
+    _stein_turns: Turns | None = None
     config: Any
 
     @property
@@ -67,6 +69,7 @@ class RelaxedScheduler:
         copied = _restore(self._stein_base, dict(self.__dict__))
         copied.__dict__.pop("_stein_numbers", None)
         copied._stein_relaxation = copy.deepcopy(self._stein_relaxation)
+        copied._stein_turns = copy.copy(self._stein_turns)
         return copied
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -81,6 +84,13 @@ class RelaxedScheduler:
             assert rule is not None
             self._stein_relaxation = Relaxation(rule, end, bool(kept.get("record")))
         return self._stein_relaxation
+
+    def _stein_turn(self, timestep: Any, sample: Tensor) -> Turns:
+        """Raises ValueError where it is another sampling's."""
+        if self._stein_turns is None:
+            self._stein_turns = Turns()
+        self._stein_turns.check(self, timestep, sample)
+        return self._stein_turns
 
     def _stein_step(self, call: StepCall) -> Any:
         """Upstream's result, relaxed where it completes a step."""
@@ -241,6 +251,9 @@ def relaxed_class(cls: type) -> type[Any]:
         "step": _relaxed_step(cls, reader),
         "set_timesteps": _fresh_timesteps(cls, reader),
     }
+    scale = inspect.signature(getattr(cls, "scale_model_input", _no_scale)).parameters
+    if "timestep" in scale and scale["timestep"].default is inspect.Parameter.empty:
+        body["scale_model_input"] = _own_input(cls)
     if hasattr(cls, "batch_step_no_noise"):
         body["batch_step_no_noise"] = _refuse_batch_step
     _GENERATED[name] = type(name, (RelaxedScheduler, cls), body)
@@ -278,11 +291,33 @@ def _relaxed_step(cls: Any, reader: Reader) -> Callable[..., Any]:
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
         reader.check_arguments(bound.arguments)
-        before = reader.before(self)
-        result = upstream(self, *args, **kwargs)
-        return self._stein_step(StepCall(bound.arguments, result, before))
+        with LOCK:
+            timestep, sample = bound.arguments["timestep"], bound.arguments["sample"]
+            turns = self._stein_turn(timestep, sample)
+            before = reader.before(self)
+            result = upstream(self, *args, **kwargs)
+            relaxed = self._stein_step(StepCall(bound.arguments, result, before))
+            turns.made(timestep, relaxed[0])
+        return relaxed
 
     return step
+
+
+def _own_input(cls: Any) -> Callable[..., Any]:
+    """`scale_model_input` where it goes by the timestep and so may set the step index."""
+    upstream = cls.scale_model_input
+
+    @functools.wraps(upstream)
+    def scale_model_input(self: Any, sample: Tensor, timestep: Any) -> Tensor:
+        with LOCK:
+            self._stein_turn(timestep, sample)
+            return upstream(self, sample, timestep)
+
+    return scale_model_input
+
+
+def _no_scale(sample: Tensor) -> Tensor:
+    return sample
 
 
 def _fresh_timesteps(cls: Any, reader: Reader) -> Callable[..., Any]:
@@ -291,8 +326,9 @@ def _fresh_timesteps(cls: Any, reader: Reader) -> Callable[..., Any]:
     @functools.wraps(upstream)
     def set_timesteps(self: Any, *args: Any, **kwargs: Any) -> Any:
         reader.check_config(self.config)
-        self._stein_relaxation = self._stein_opening = None
-        return upstream(self, *args, **kwargs)
+        with LOCK:
+            self._stein_relaxation, self._stein_opening, self._stein_turns = None, None, Turns()
+            return upstream(self, *args, **kwargs)
 
     return set_timesteps
 

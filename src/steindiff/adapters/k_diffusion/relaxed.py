@@ -59,7 +59,8 @@ def relax(
         The relaxed sampler. It raises ValueError, before the model is called, for a sampler that
         calls the model several times a step (Heun), beside its levels (DPM-Solver-2), adds noise
         (ancestral, SDE, s_churn > 0) or corrects from a state of its own (UniPC), and names what to
-        use instead. It raises NonFiniteError, on the CPU, for a NaN or an infinity.
+        use instead. On the CPU it warns of a sample that is not finite, by its number and step, and
+        goes on with the others; it raises NonFiniteError where none is left.
 
     Raises:
         TypeError: not a function, or not a coefficient.
@@ -96,7 +97,7 @@ def relax(
             check_sampler(*run)
             plainly = end != "none" and levels[-1] == 0 and ends_in_denoised(*run)
             places = [level_of(sigma, coordinates) for sigma in levels]
-            relaxation = Relaxation(rule, end, record=report is not None)
+            relaxation = Relaxation(rule, end, record=report is not None, strict=False)
             calls = _RelaxingCalls(name, model, x, levels, places, relaxation, plainly)
             final = sampler(calls, x.clone(), sigmas, callback=callback, disable=disable, **kwargs)
             result = calls.close(final)

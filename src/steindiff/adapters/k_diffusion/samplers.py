@@ -76,7 +76,8 @@ Returns:
 Raises:
     ValueError: bad sigmas, an unknown name or option, a model's output of another shape.
     TypeError: an argument, or the model's output, of the wrong type.
-    NonFiniteError: a NaN or an infinity, with its step; at once on the CPU, else at the end.
+    NonFiniteError: a NaN or an infinity in all samples, with its step; at once on the CPU, else at
+        the end. In some of them it is a RuntimeWarning that names them, and the others go on.
     ImportError: a bar is wanted and tqdm is missing.
 """
 
@@ -114,8 +115,9 @@ def _sampler(name: str) -> Sampler:
             denoiser = _denoiser(model, extra_args or {})
             record = callback is not None
             return sample(
-                denoiser, x, levels, solver, rule, end=end, callback=follow, record=record
-            ).x
+                denoiser, x, levels, solver, rule, end=end, callback=follow, record=record,
+                strict=False,
+            ).x  # fmt: skip
 
     return _named(sample_stein, name)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..._errors import check_batch
+from ..._errors import check_batch, check_number
 from ..._reductions import accumulator_dtype
 
 
@@ -82,7 +82,7 @@ class Exact(ABC):
         """sigma^2 as (B, 1), in the accumulator's dtype, on the device of `x`."""
         dtype = accumulator_dtype(x.device)
         if not isinstance(sigma, Tensor):
-            if not (math.isfinite(sigma) and sigma > 0):
+            if not (math.isfinite(check_number(name, sigma)) and sigma > 0):
                 raise ValueError(f"{name} is {sigma}; a finite number > 0 is needed")
             return torch.full((len(x), 1), sigma, dtype=dtype, device=x.device).square()
         if sigma.ndim and sigma.shape != x.shape[:1]:
@@ -94,9 +94,14 @@ class Exact(ABC):
 
 def parameter(name: str, value: float | Tensor) -> Tensor:
     """`value` as a finite tensor in the accumulator's dtype, on the device it is on."""
-    tensor = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+    number = value if isinstance(value, Tensor) else check_number(name, value)
+    tensor = number if isinstance(number, Tensor) else torch.tensor(number, dtype=torch.float64)
     if not tensor.dtype.is_floating_point:
         raise TypeError(f"{name} has dtype {tensor.dtype}; a real floating-point dtype is needed")
+    if tensor.numel() == 0:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}: it is empty")
+    if tensor.device.type == "meta":
+        raise ValueError(f"{name} is on the meta device, where tensors have no values")
     tensor = tensor.detach().to(accumulator_dtype(tensor.device))
     check_finite(name, tensor)
     return tensor

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..._errors import LARGEST, check_count, check_shape
 from ..._reductions import pairwise_sum
 from .base import Exact, check_non_negative, common_dtype, draw_noise, parameter
 
@@ -39,6 +40,7 @@ class Gaussian(Exact):
         covariance: Tensor | None = None,
         shape: Sequence[int] | None = None,
     ) -> None:
+        shape = None if shape is None else check_shape("shape", shape)
         given = [value for value in (mean, variance, covariance) if isinstance(value, Tensor)]
         center, spread = parameter("mean", mean), parameter("variance", variance)
         check_non_negative("variance", spread)
@@ -90,6 +92,7 @@ class Gaussian(Exact):
         """
         if self.sample_shape is None:
             raise ValueError("the sample shape is not known; give the Gaussian a shape=")
+        check_count("count", count, 1, LARGEST)
         size = math.prod(self.sample_shape)
         noise = draw_noise((count, size), generator).to(self._mean.device)
         flat = self._scaled(noise, self._spread.sqrt().to(noise), centered=True)

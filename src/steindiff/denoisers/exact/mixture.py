@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from ..._errors import check_batch
+from ..._errors import LARGEST, check_batch, check_count
 from ..._reductions import accumulator_dtype, pairwise_sum
 from .base import Exact, check_finite, check_non_negative, draw_noise, parameter
 
@@ -61,6 +61,7 @@ class GaussianMixture(Exact):
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """`count` clean samples, (count, *shape), in the dtype of `means`."""
+        check_count("count", count, 1, LARGEST)
         weights = self._weights.to(generator.device)
         index = torch.multinomial(weights, count, replacement=True, generator=generator)
         index = index.to(self._means.device)

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..._files import write_text
+from ..folders import claim
 from ..report import Picture, inline, make_template, saved, written
 from ..tables import Entry
 from . import pictures, plots
@@ -28,7 +29,7 @@ from .results import (
     cell_file_name,
     read_results,
 )
-from .store import check_kind
+from .store import check_file
 from .tables import (
     ALWAYS,
     COUNTED,
@@ -69,8 +70,7 @@ def write_report(folder: Path) -> Path:
         ValueError: it is damaged or of another format, or a file of samples is.
     """
     results, path = read_results(folder), folder / "report.html"
-    check_kind(path, folder=False)
-    check_kind(folder / "figures", folder=True)
+    claim(folder, "bench", overwrite=False)
     (folder / "figures").mkdir(exist_ok=True)
     page = make_template("steindiff.lab.bench", "report.html").render(_context(folder, results))
     write_text(path, page)
@@ -233,7 +233,7 @@ def _samples(folder: Path, cell: CellResult) -> dict[str, Any] | None:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a file, none if there is no such file."""
-    check_kind(path, folder=False)
+    check_file(path)
     try:
         with np.load(path, allow_pickle=False) as file:
             return dict(file)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ..folders import claim
 from ..locks import lock_rank
 from ..subjects import hashes_of
 from .cell_sampling import measure_cell
@@ -13,7 +14,7 @@ from .grid import Cell, Grid
 from .progress import Advance, Budget, total_work
 from .results import CellResult
 from .sampled_model import SampledModel
-from .store import Store, check_kind
+from .store import Store
 
 
 def run_bench(
@@ -32,7 +33,7 @@ def run_bench(
 
     Args:
         grid: see `load_grid`.
-        folder: where results go; see `Store`.
+        folder: where results go: new, empty, or of a bench; see `Store`.
         command: recorded with the results.
         preset: the grid's name, recorded too.
         overwrite: whether results of another grid may be dropped.
@@ -47,13 +48,10 @@ def run_bench(
     Raises:
         BlockingIOError: another run is at work in the folder.
         FileExistsError: it holds the results of another grid.
+        ValueError: it holds something else (`claim`).
     """
     began = time.monotonic()
-    check_kind(folder, folder=True)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except NotADirectoryError:
-        raise FileExistsError(f"{folder} cannot be made: a file is in its way") from None
+    claim(folder, "bench", overwrite)
     with lock_rank(folder, 0):
         store = Store(folder, grid, _hashes(grid), overwrite)
         done = _loaded(store, grid, warn)

@@ -48,7 +48,7 @@ class Store:
     What else is in the folder is left alone.
 
     Args:
-        folder: made if it is not there.
+        folder: that of a bench (`claim`).
         grid: what is asked for now.
         hashes: of the files behind models and calibrations, in which results must agree too.
         overwrite: whether cells of another grid may be dropped.
@@ -63,10 +63,6 @@ class Store:
     ) -> None:
         self.folder, self.wanted = folder, _Asked(grid.record(), hashes)
         self.names = {cell: cell_file_name(cell.id) for cell in grid.cells}
-        for name in ("cells", "samples"):
-            check_kind(folder / name, folder=True)
-        for name in ("bench.json", "results.json"):
-            check_kind(folder / name, folder=False)
         found = self._check(overwrite)
         if found is None or overwrite:
             self._drop(found)
@@ -96,7 +92,7 @@ class Store:
         """The cell's result, or None and why it is not to be had ("" if it was never there)."""
         path, pictures = self._paths(cell)
         for file in (path, pictures):
-            check_kind(file, folder=False)
+            check_file(file)
         if not path.exists():
             return None, ""
         try:
@@ -182,7 +178,7 @@ class Store:
         cells, samples = self.folder / "cells", self.folder / "samples"
         own = [path for n in names for path in (cells / f"{n}.json", samples / f"{n}.npz")]
         for path in (*own, self.folder / "results.json"):
-            check_kind(path, folder=False)
+            check_file(path)
             path.unlink(missing_ok=True)
 
     def _paths(self, cell: Cell) -> tuple[Path, Path]:
@@ -196,17 +192,16 @@ class Store:
         write_whole(path, lambda file: file.write(text.encode()))
 
 
-def check_kind(path: Path, folder: bool) -> None:
-    """Refuses a file where a bench has a folder, and a folder where it has a file.
+def check_file(path: Path) -> None:
+    """Refuses a folder where a bench has a file.
 
     Raises:
         FileExistsError: names it.
     """
-    if path.exists() and path.is_dir() != folder:
-        found, needed = ("file", "folder") if folder else ("folder", "file")
+    if path.is_dir():
         raise FileExistsError(
-            f"{path} is a {found}, and a bench needs a {needed} there: move it away, or choose "
-            "another --out"
+            f"{path} is a folder, and a bench needs a file there: move it away, or choose another "
+            "--out"
         )
 
 

@@ -13,6 +13,7 @@ import msgspec
 from ..._files import digest, write_text
 from ..._provenance import command_line, versions
 from .. import locks
+from ..folders import MARKER
 from ..typed import read_json
 from . import records
 from .formats import FORMATS, PARTIAL, shard_name
@@ -125,23 +126,6 @@ def open_folder(folder: Path, setting: Setting, model: str) -> list[str]:
     return _foreign(folder, setting)
 
 
-def check_folder(folder: Path) -> None:
-    """Creates `folder` if need be.
-
-    Raises:
-        ValueError: it holds something else than a run, or a link or file in place of a folder.
-        OSError: it cannot be created.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in _FOLDERS:
-        path = folder / name
-        if path.is_symlink() or (path.exists() and not path.is_dir()):
-            raise ValueError(f"{path} is no folder of ours; remove it, or choose another --out")
-    foreign = [name for name in _names(folder) if not _may_precede(name)]
-    if foreign and not (folder / NAME).exists():
-        raise ValueError(f"{folder} holds {foreign[0]}, but no {NAME}; a new folder is needed")
-
-
 def check_places(folder: Path, setting: Setting, shard: int) -> None:
     """Checks that nothing else stands where a shard and its record belong.
 
@@ -161,14 +145,14 @@ def check_places(folder: Path, setting: Setting, shard: int) -> None:
             )
 
 
-def _may_precede(name: str) -> bool:
-    """Whether an entry can be there before the setting is written."""
-    return name in _FOLDERS or name.startswith(f".{NAME}.")
-
-
 def _foreign(folder: Path, setting: Setting) -> list[str]:
     """Entries that no run writes."""
-    known = {NAME, *_FOLDERS, *(shard_name(setting.format, k) for k in range(setting.shards))}
+    known = {
+        NAME,
+        MARKER,
+        *_FOLDERS,
+        *(shard_name(setting.format, k) for k in range(setting.shards)),
+    }
     numbered = {records.record_path(folder, k).name for k in range(setting.shards)}
     inside = [name for name in _names(folder / records.FOLDER) if name not in numbered]
     return [

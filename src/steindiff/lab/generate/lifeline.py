@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 GRACE = 5.0
 """Seconds that a process has to end by itself once it knows of a death."""
+PATIENCE = 10.0
+"""Seconds after which rank 0 says whom it waits for."""
 _LEFT = b"."  # the last byte of a process that ends in order
 _HANDSHAKE = 10.0  # seconds: a connection that says nothing is not of this run
 
@@ -51,15 +53,21 @@ class Lifeline:
             LostError: they have not within `timeout`, or one of them has died since it joined.
         """
         token = secrets.token_hex(16)
-        deadline = time.monotonic() + timeout
+        begin, told = time.monotonic(), False
         with socket.create_server(("", 0)) as server:
             server.settimeout(0.5)
             publish(f"{server.getsockname()[1]} {token}")
             while len(self._connections) < others:
                 self.check()
-                if time.monotonic() > deadline:
-                    missing = others - len(self._connections)
+                waited, missing = time.monotonic() - begin, others - len(self._connections)
+                if waited > timeout:
                     raise LostError(f"{missing} have not joined within {timeout:g} s")
+                if waited > PATIENCE and not told:
+                    told = True  # one that died before it came here cannot be told from a slow one
+                    sys.stderr.write(
+                        f"waiting for {missing} of {others + 1} processes to start, for "
+                        f"{timeout:g} s at most\n"
+                    )
                 with contextlib.suppress(TimeoutError):
                     self._admit(server.accept()[0], token)
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..folders import claim
 from ..locks import lock_rank
-from .folder import Setting, check_folder, check_places, open_folder
+from .folder import Setting, check_places, open_folder
 from .formats import PARTIAL, write_shard
 from .processes import Processes
 from .records import DamagedError, check_files, read_record, record_path, write_record
@@ -65,7 +66,7 @@ def generate(
     with contextlib.ExitStack() as held:
         with world.together():
             if world.rank == 0:
-                check_folder(folder)
+                claim(folder, "images", overwrite=False)
                 held.enter_context(lock_rank(folder, 0))
                 with _room(folder, setting):
                     for name in open_folder(folder, setting, model):

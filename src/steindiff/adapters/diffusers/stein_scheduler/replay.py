@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ....calibrated import Calibrated
 from ....calibrated.file import FORMAT, VERSION
-from ....calibrated.reading import numbers, rows
+from ....calibrated.reading import field, numbers, rows, table
 from ....composition import choose, compose
 from ....solvers import Solver, resolve_solver
 from ....stein import Record, Relaxed, StepRecord, stack_records
@@ -116,17 +116,21 @@ def make_solver(name: Any, options: Mapping[str, Any], calibration: Any) -> Solv
     return _calibrated(calibration)
 
 
-def _calibrated(content: Mapping[str, Any]) -> Calibrated:
-    form, version = content.get("format"), content.get("version")
+def _calibrated(content: Any) -> Calibrated:
+    found = table(content, "calibration")
+    form, version = found.get("format"), found.get("version")
     if (form, version) != (FORMAT, VERSION):
         raise ValueError(
             f"calibration is of format {form!r}, version {version!r}; "
             f"{FORMAT!r}, version {VERSION} is needed"
         )
     try:
-        return Calibrated(numbers(content["sigmas"], "sigmas"), rows(content["scalars"], "scalars"))
-    except KeyError as error:
-        raise ValueError(f"calibration is damaged: {error.args[0]!r} is missing") from error
+        return Calibrated(
+            numbers(field(content, "", "sigmas"), "sigmas"),
+            rows(field(content, "", "scalars"), "scalars"),
+        )
+    except ValueError as error:
+        raise ValueError(f"calibration is damaged: {error}") from error
 
 
 def relaxed_solver(

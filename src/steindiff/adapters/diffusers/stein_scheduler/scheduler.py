@@ -23,6 +23,7 @@ from ....composition import AUTO
 from ....solvers import Euler, Solver
 from ....stein import Record
 from ..timesteps import index_in_memory
+from ..turns import LOCK, Turns
 from .base import Levels, ModelCall, check_schedule, plan
 from .models import VP, make_model
 from .replay import Replay, make_solver, relaxed_solver
@@ -246,7 +247,8 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
         """
         levels = self._levels(_count(num_inference_steps), _floats(timesteps), _floats(sigmas), mu)
         self.num_inference_steps = len(levels.sigmas) - 1
-        self._install(levels, self._solver, device)
+        with LOCK:
+            self._install(levels, self._solver, device)
 
     def _levels(self, steps: int | None, timesteps: Any, sigmas: Any, mu: float | None) -> Levels:
         config: Any = self.config
@@ -288,6 +290,7 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
         self.timesteps, self._told = told.to(device), told.tolist()
         self._step_index: int | None = None
         self._begin_index: int | None = None
+        self._turns = Turns()
 
     @property
     def init_noise_sigma(self) -> float:
@@ -331,8 +334,9 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
                 return index
         raise ValueError(f"timestep is {value:g}; steps open at the values in scheduler.timesteps")
 
-    def _call(self, timestep: float | Tensor) -> ModelCall:
-        """The model call that is due."""
+    def _call(self, timestep: float | Tensor, sample: Tensor) -> ModelCall:
+        """The model call that is due. Raises ValueError where two threads sample with one."""
+        self._turns.check(self, timestep, sample)
         if self._step_index is None:
             begin = self._begin_index
             self._step_index = self.index_for_timestep(timestep) if begin is None else begin
@@ -344,7 +348,8 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
 
     def scale_model_input(self, sample: Tensor, timestep: float | Tensor) -> Tensor:
         """The latents (B, *shape) as the model is to see them."""
-        scale = self._model.input_scale(self._call(timestep).sigma)
+        with LOCK:
+            scale = self._model.input_scale(self._call(timestep, sample).sigma)
         return sample if scale == 1 else sample * scale
 
     def step(
@@ -374,18 +379,27 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
         """
         if self.num_inference_steps is None:
             raise ValueError("num_inference_steps is not known yet; call set_timesteps first")
-        call = self._call(timestep)
+        with LOCK:
+            denoised, following = self._answered(model_output, timestep, sample)
+            self._step_index = index = (self._step_index or 0) + 1
+            previous = self._model.write(following, self._held[index]).to(model_output.dtype)
+            self._turns.made(timestep, previous)
+        if not return_dict:
+            return previous, denoised
+        return SteinSchedulerOutput(previous, denoised)
+
+    def _answered(
+        self, model_output: Tensor, timestep: float | Tensor, sample: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """D, and the VE state of the next model call."""
+        call = self._call(timestep, sample)
         held = check_batch(sample, "sample")
         held = held.to(torch.promote_types(held.dtype, torch.float32))
         x, denoised = self._model.read(model_output, held, call)
         _check_finite("the model's output", denoised, call)
         following = self._replay.answer(call, x, denoised)
         _check_finite("the state after the step", following, call)
-        self._step_index = index = (self._step_index or 0) + 1
-        previous = self._model.write(following, self._held[index]).to(model_output.dtype)
-        if not return_dict:
-            return previous, denoised
-        return SteinSchedulerOutput(previous, denoised)
+        return denoised, following
 
     @property
     def stein_record(self) -> Record:

@@ -1,0 +1,338 @@
+"""Every argument of the public functions, given what it cannot be.
+
+Each attack ends in one of two ways: a ValueError or a TypeError in our words, which names the
+argument; or, where the value is one that makes sense, in the value that the row says.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import steindiff as sd
+from steindiff import levels, schedules
+from steindiff.adapters.callable import flow, from_function, probe, vp
+from steindiff.calibrated import Calibrated
+from steindiff.denoisers import (
+    ClassifierFreeGuidance,
+    Empirical,
+    Gaussian,
+    GaussianMixture,
+    Perturbed,
+)
+from steindiff.levels import NoiseLevel
+from steindiff.stein import Constant, Ended, Energy, Published, Relaxed, divergence, step_into_zero
+from steindiff.stein.names import relax
+
+pytestmark = pytest.mark.slow
+
+BAD: dict[str, Any] = {
+    "nan": math.nan,
+    "inf": math.inf,
+    "-inf": -math.inf,
+    "-1": -1,
+    "0": 0,
+    "denormal": 5e-324,
+    "True": True,
+    "text": "3",
+    "None": None,
+    "complex": 1j,
+    "huge": 10**400,
+    "endless": 10**5000,
+    "list": [],
+    "nan-tensor": torch.tensor(math.nan),
+    "empty": torch.zeros(0),
+    "meta": torch.tensor(1.0, device="meta"),
+    "2-D": torch.ones(2, 2),
+}
+SIGMAS = [10.0, 4.0, 1.0, 0.2]
+X = sd.noise((2, 3), SIGMAS[0], range(4))
+LEVEL = NoiseLevel.vp(0.5)
+GAUSSIAN = Gaussian(variance=0.25, shape=(2, 3))
+MIXTURE = GaussianMixture(torch.ones(2, 2, 3), 0.1)
+
+Check = Callable[[Any, Any], bool]
+"""Whether the result is right for that value."""
+
+
+def denoise(x: Tensor, sigma: Tensor, /, **conditioning: Any) -> Tensor:
+    return x / (1 + sigma.reshape(-1, *[1] * (x.ndim - 1)) ** 2)
+
+
+def same(z: Tensor) -> Tensor:
+    return z
+
+
+def kept(name: str) -> Check:
+    """The value is what the object holds."""
+    return lambda made, value: getattr(made, name) == value
+
+
+def equal(expected: Callable[[Any], Any]) -> Check:
+    """The result is, to rounding, what a plain computation says."""
+    return lambda found, value: torch.allclose(
+        torch.as_tensor(found, dtype=torch.float64),
+        torch.as_tensor(expected(value), dtype=torch.float64),
+        rtol=1e-5,
+        equal_nan=True,
+    )
+
+
+def falls_to(found: Tensor, value: float) -> bool:
+    """Levels that decrease from 80 to the value itself."""
+    return bool(found[0] == 80 and found[-1] == value and (found.diff() < 0).all())
+
+
+def falls(found: Tensor, value: float) -> bool:
+    return falls_to(found, 0.002)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One argument: who takes it, and which of the values make sense there, with what is right."""
+
+    name: str
+    argument: str
+    call: Callable[[Any], Any]
+    fine: dict[str, Check] = field(default_factory=dict)
+    also: str = ""  # another word that the message may call the argument
+    leave: tuple[str, ...] = ()  # values that are not tried
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.argument}"
+
+
+def schedule(name: str, argument: str, **fine: Check) -> Row:
+    maker = schedules.SCHEDULES[name]
+    return Row(name, argument, lambda v: maker(**{"steps": 3, argument: v}), fine, also="sigmas")
+
+
+def few(**options: Any) -> Calibrated:
+    given = {"denoiser": GAUSSIAN, "noises": 1, "held_out": 1, "fine_steps": 3, **options}
+    return sd.calibrate(sigmas=SIGMAS, **given)
+
+
+def is_sampled(result: Any, value: Any) -> bool:
+    return bool(torch.isfinite(result.x).all())
+
+
+def as_default(**options: Any) -> Check:
+    """The result is that of the argument left out."""
+    return lambda result, value: torch.equal(result.x, sd.sample(denoise, X, SIGMAS, **options).x)
+
+
+def guided(found: Any, value: float) -> bool:
+    """No guidance is another recipe than any other."""
+    return found.sigmas == sd.recipe(5, 3.0).sigmas
+
+
+ANY_SIGN = {"-1", "0", "denormal"}
+recipe_guidance = dict.fromkeys(ANY_SIGN, guided)
+alpha_of = equal(lambda v: v)
+LAZY = ("empty", "meta", "2-D", "nan-tensor")  # looked at when used: a level may be on a device
+
+ROWS = [
+    schedule("karras", "steps"),
+    schedule("karras", "sigma_min", denormal=falls_to),
+    schedule("karras", "sigma_max"),
+    schedule("karras", "rho"),
+    schedule("karras", "final"),
+    schedule("log_snr", "sigma_min", denormal=falls_to),
+    schedule("linear", "sigma_max"),
+    schedule("flow_shift", "shift"),
+    schedule("vp_time", "beta_min", denormal=falls),
+    schedule("vp_time", "beta_max"),
+    schedule("vp_time", "rho"),
+    Row("alphas", "alphas_cumprod", lambda v: schedules.from_alphas_cumprod(v, 3)),
+    Row("check", "sigmas", schedules.check_sigmas),
+    Row("recipe", "steps", sd.recipe),
+    Row("recipe", "guidance", lambda v: sd.recipe(5, v), recipe_guidance),
+    Row("recipe", "sigma_max", lambda v: sd.recipe(5, 1.0, v)),
+    Row("noise", "shape", sd.noise, {"list": lambda r, v: r.shape == (1,),
+                                     "empty": lambda r, v: r.shape == (1,)}),
+    Row("noise", "sigma", lambda v: sd.noise((2,), v),
+        {"denormal": equal(lambda v: torch.zeros(1, 2))}),
+    Row("noise", "seeds", lambda v: sd.noise((2,), 1.0, v)),
+    Row("noise", "dtype", lambda v: sd.noise((2,), 1.0, dtype=v)),
+    Row("sample", "denoiser", lambda v: sd.sample(v, X, SIGMAS)),
+    Row("sample", "x", lambda v: sd.sample(denoise, v, SIGMAS), {"2-D": is_sampled}),
+    Row("sample", "sigmas", lambda v: sd.sample(denoise, X, v)),
+    Row("sample", "solver", lambda v: sd.sample(denoise, X, SIGMAS, v)),
+    Row("sample", "coefficient", lambda v: sd.sample(denoise, X, SIGMAS, coefficient=v),
+        {"None": as_default(coefficient="none")}),
+    Row("sample", "end", lambda v: sd.sample(denoise, X, SIGMAS, end=v)),
+    Row("sample", "steps", lambda v: sd.sample(denoise, 8 * X, steps=v)),
+    Row("sample", "guidance", lambda v: sd.sample(denoise, 8 * X, steps=3, guidance=v),
+        {name: is_sampled for name in (*ANY_SIGN, "None")}),
+    Row("sample", "sigma_max", lambda v: sd.sample(denoise, 8 * X, steps=3, sigma_max=v)),
+    Row("sample", "conditioning", lambda v: sd.sample(denoise, X, SIGMAS, conditioning=v),
+        {"None": as_default()}),
+    Row("sample", "callback", lambda v: sd.sample(denoise, X, SIGMAS, callback=v),
+        {"None": as_default()}),
+    Row("Constant", "value", Constant, {"denormal": kept("value")}),
+    Row("Energy", "trust", lambda v: Energy(trust=v),
+        {name: kept("trust") for name in ("0", "denormal", "inf")}),
+    Row("Energy", "gift", lambda v: Energy(gift=v),
+        {name: kept("gift") for name in ("0", "denormal", "inf", "None")}),
+    Row("Published", "estimator", lambda v: Published(estimator=v)),
+    Row("Published", "probes", lambda v: Published(probes=v)),
+    Row("Published", "mean", lambda v: Published(mean=v)),
+    Row("Published", "seed", lambda v: Published(seed=v), {n: kept("seed") for n in ("-1", "0")}),
+    Row("Published", "gamma_min", lambda v: Published(gamma_min=v),
+        {name: kept("gamma_min") for name in (*ANY_SIGN, "-inf", "None")}),
+    Row("Published", "gamma_max", lambda v: Published(gamma_max=v),
+        {name: kept("gamma_max") for name in ("0", "denormal", "inf", "None")}),
+    Row("IPNDM", "order", lambda v: sd.IPNDM(order=v)),
+    Row("DEIS", "order", lambda v: sd.DEIS(order=v)),
+    Row("DEIS", "variable", lambda v: sd.DEIS(variable=v)),
+    Row("UniPC", "order", lambda v: sd.UniPC(order=v)),
+    Row("UniPC", "variant", lambda v: sd.UniPC(variant=v)),
+    Row("Relaxed", "solver", lambda v: Relaxed(v, Energy())),
+    Row("Relaxed", "coefficient", lambda v: Relaxed(sd.Euler(), v)),
+    Row("Ended", "solver", Ended),
+    Row("Ended", "end", lambda v: Ended(sd.Euler(), v)),
+    Row("relax", "solver", relax),
+    Row("relax", "coefficient", lambda v: relax("euler", v)),
+    Row("guidance", "denoiser", lambda v: ClassifierFreeGuidance(v, 2.0, {"y": 0})),
+    Row("guidance", "scale", lambda v: ClassifierFreeGuidance(denoise, v, {"y": 0}),
+        {name: kept("scale") for name in ANY_SIGN}),
+    Row("guidance", "unconditional", lambda v: ClassifierFreeGuidance(denoise, 2.0, v)),
+    Row("guidance", "interval", lambda v: ClassifierFreeGuidance(denoise, 2.0, {"y": 0}, v),
+        {"None": kept("interval")}),
+    Row("Gaussian", "mean", lambda v: Gaussian(mean=v)(X, 1.0),
+        {name: equal(lambda v: (X + v) / 2) for name in ANY_SIGN}, leave=("2-D",)),
+    Row("Gaussian", "variance", lambda v: Gaussian(variance=v)(X, 1.0),
+        {name: equal(lambda v: X * v) for name in ("0", "denormal")}, leave=("2-D",)),
+    Row("Gaussian", "covariance", lambda v: Gaussian(covariance=v).sample_shape,
+        {"None": lambda found, v: found is None, "2-D": lambda found, v: found == (2,)}),
+    Row("Gaussian", "shape", lambda v: Gaussian(shape=v).sample_shape,
+        {"None": lambda found, v: found is None, "list": lambda found, v: found == (),
+         "empty": lambda found, v: found == ()}),
+    Row("Gaussian.call", "x", lambda v: GAUSSIAN(v, 1.0)),
+    Row("Gaussian.call", "sigma", lambda v: GAUSSIAN(X, v),
+        {"denormal": equal(lambda v: X), "nan-tensor": equal(lambda v: X * math.nan)},
+        leave=("meta",)),
+    Row("Gaussian.transport", "sigma_next", lambda v: GAUSSIAN.transport(X, 1.0, v),
+        {name: equal(lambda v: X * 0.2**0.5) for name in ("0", "denormal")},
+        leave=("meta", "nan-tensor")),
+    Row("Gaussian.sample", "count", lambda v: GAUSSIAN.sample(v, torch.Generator())),
+    Row("Gaussian.divergence", "sigma", lambda v: GAUSSIAN.divergence(X, v),
+        {"denormal": equal(lambda v: torch.full((4,), 6.0)),
+         "nan-tensor": equal(lambda v: torch.full((4,), math.nan))}, leave=("meta",)),
+    Row("Mixture", "means", lambda v: GaussianMixture(v, 0.1).sample_shape,
+        {"2-D": lambda found, v: found == (2,)}),
+    Row("Mixture", "variances", lambda v: GaussianMixture(torch.zeros(3, 2), v)(X[0, :, :2], 1.0),
+        {name: equal(lambda v: X[0, :, :2] * v) for name in ("0", "denormal")}),
+    Row("Mixture", "weights", lambda v: GaussianMixture(torch.zeros(3, 2), 0.1, v).weights,
+        {"None": equal(lambda v: torch.full((3,), 1 / 3))}),
+    Row("Mixture.call", "sigma", lambda v: MIXTURE(X, v),
+        {"denormal": equal(lambda v: X), "nan-tensor": equal(lambda v: X * math.nan)},
+        leave=("meta",)),
+    Row("Mixture.sample", "count", lambda v: MIXTURE.sample(v, torch.Generator())),
+    Row("Empirical", "points", lambda v: Empirical(v)(2 * v, 1.0),
+        {"2-D": equal(lambda v: v)}),
+    Row("Perturbed", "denoiser", lambda v: Perturbed(v, 6, 0.1)),
+    Row("Perturbed", "size", lambda v: Perturbed(denoise, v, 0.1)),
+    Row("Perturbed", "error", lambda v: Perturbed(denoise, 6, v),
+        {name: kept("error") for name in ("0", "denormal")}),
+    Row("Perturbed", "sigma_data", lambda v: Perturbed(denoise, 6, 0.1, v),
+        {"denormal": kept("sigma_data")}),
+    Row("Perturbed", "hidden", lambda v: Perturbed(denoise, 6, 0.1, hidden=v)),
+    Row("Perturbed", "seed", lambda v: Perturbed(denoise, 6, 0.1, seed=v).inner,
+        {name: lambda found, v: bool(torch.isfinite(found).all()) for name in ("-1", "0")}),
+    Row("NoiseLevel", "alpha", lambda v: NoiseLevel(v, 1.0),
+        {name: kept("alpha") for name in ("0", "denormal")}, leave=LAZY[:3]),
+    Row("NoiseLevel", "sigma", lambda v: NoiseLevel(1.0, v),
+        {name: kept("sigma") for name in ("0", "denormal")}, leave=LAZY[:3]),
+    Row("NoiseLevel.vp", "alpha_cumprod", lambda v: NoiseLevel.vp(v).alpha,
+        {name: equal(math.sqrt) for name in ("0", "denormal")}, leave=LAZY[:3]),
+    Row("NoiseLevel.vp_from_ve", "sigma_ve", lambda v: NoiseLevel.vp_from_ve(v).sigma,
+        {name: alpha_of for name in ("0", "denormal")}, leave=LAZY[:3]),
+    Row("NoiseLevel.flow", "t", lambda v: NoiseLevel.flow(v).sigma,
+        {name: alpha_of for name in ("0", "denormal")}, leave=LAZY[:3]),
+    Row("NoiseLevel.flow_from_ve", "sigma_ve", lambda v: NoiseLevel.flow_from_ve(v).sigma,
+        {name: alpha_of for name in ("0", "denormal")}, leave=LAZY[:3]),
+    Row("denoised_from", "prediction", lambda v: levels.denoised_from(v, X, LEVEL, "v"),
+        also="output"),
+    Row("denoised_from", "kind", lambda v: levels.denoised_from(X, X, LEVEL, v)),
+    Row("prediction_from", "denoised", lambda v: levels.prediction_from(v, X, LEVEL, "v"),
+        also="output"),
+    Row("Calibrated", "levels", lambda v: Calibrated(v, ((0.1,),)), also="sigmas"),
+    Row("Calibrated", "scalars", lambda v: Calibrated((2.0, 1.0), v)),
+    Row("ratio", "x", lambda v: divergence.ratio(v, X)),
+    Row("ratio", "denoised", lambda v: divergence.ratio(X, v)),
+    Row("residual_ratio", "u", lambda v: divergence.residual_ratio(v, X, X / 2, 1.0)),
+    Row("residual_ratio", "sigma", lambda v: divergence.residual_ratio(X, X, X / 2, v),
+        {"denormal": equal(lambda v: torch.full((4,), math.inf)),
+         "nan-tensor": equal(lambda v: torch.full((4,), math.nan))}, leave=("meta",)),
+    Row("finite_difference", "f", lambda v: divergence.finite_difference(v, X)),
+    Row("finite_difference", "probes", lambda v: divergence.finite_difference(same, X, probes=v)),
+    Row("finite_difference", "relative_step",
+        lambda v: divergence.finite_difference(same, X, relative_step=v),
+        {"denormal": equal(lambda v: torch.zeros(4))}),
+    Row("hutchinson", "x", lambda v: divergence.hutchinson(same, v, kind="rademacher"),
+        {"2-D": equal(lambda v: torch.full((2,), 2.0))}),
+    Row("hutchinson", "f", lambda v: divergence.hutchinson(v, X)),
+    Row("hutchinson", "kind", lambda v: divergence.hutchinson(same, X, kind=v)),
+    Row("hutchinson", "generator",
+        lambda v: divergence.hutchinson(same, X, kind="rademacher", generator=v),
+        {"None": equal(lambda v: torch.full((4,), 6.0))}),
+    Row("exact", "f", lambda v: divergence.exact(v, X)),
+    Row("calibrate", "denoiser", lambda v: few(denoiser=v, shape=(2,))),
+    Row("calibrate", "noises", lambda v: few(noises=v)),
+    Row("calibrate", "held_out", lambda v: few(held_out=v)),
+    Row("calibrate", "fine_steps", lambda v: few(fine_steps=v)),
+    Row("calibrate", "batch", lambda v: few(batch=v)),
+    Row("calibrate", "shape", lambda v: few(denoiser=denoise, shape=v),
+        {}, leave=("list", "empty")),
+    Row("calibrate", "seed", lambda v: few(seed=v).calibration,
+        {name: kept("seed") for name in ("-1", "0")}),
+    Row("calibrate", "ridge", lambda v: few(ridge=v).calibration,
+        {name: kept("ridge") for name in ("0", "denormal")}),
+    Row("calibrate", "prior", lambda v: few(prior=v), also="scalars"),
+    Row("from_function", "f", lambda v: from_function(v, coordinates="ve")),
+    Row("from_function", "prediction", lambda v: from_function(denoise, v, coordinates="ve")),
+    Row("from_function", "coordinates", lambda v: from_function(denoise, coordinates=v)),
+    Row("vp", "alphas_cumprod", vp),
+    Row("flow", "scale", flow, {"denormal": lambda found, v: "e-324" in found.name}),
+    Row("probe", "shape", lambda v: probe(denoise, v, alternatives=False),
+        leave=("list", "empty")),
+    Row("probe", "sigmas", lambda v: probe(denoise, (2, 3), sigmas=v, alternatives=False),
+        {"None": lambda found, v: len(found.measured.sigmas) == 10}),
+    Row("step_into_zero", "end", lambda v: step_into_zero(v, X, X, 1.0, ())),
+]  # fmt: skip
+
+ATTACKS = [
+    pytest.param(row, name, id=f"{row}-{name}")
+    for row in ROWS
+    for name in BAD
+    if name not in row.leave
+]
+
+
+def test_there_are_enough() -> None:
+    assert len(ATTACKS) >= 300
+    tried = {row.name.partition(".")[0] for row in ROWS}
+    assert {"sample", "noise", "recipe", "relax", "calibrate", "Energy", "IPNDM"} <= tried
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("row", "name"), ATTACKS)
+def test_an_argument(row: Row, name: str) -> None:
+    value = BAD[name]
+    if name in row.fine:
+        assert row.fine[name](row.call(value), value)
+        return
+    with pytest.raises((ValueError, TypeError)) as caught:
+        row.call(value)
+    assert type(caught.value) in (ValueError, TypeError, sd.NonFiniteError)
+    named = f"{row.argument}|{row.also}" if row.also else row.argument
+    assert re.search(rf"\b({named})\b", str(caught.value)), str(caught.value)
+    assert len(str(caught.value)) < 700

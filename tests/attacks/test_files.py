@@ -1,0 +1,194 @@
+"""Files of ours, tampered with: always one sentence with the file and the field, and code 2."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import Command
+
+import steindiff as sd
+from steindiff.calibrated import load_prior, save_prior
+from steindiff.calibrated.file import load_calibration
+from steindiff.calibrated.reading import LARGEST
+
+pytestmark = pytest.mark.slow
+
+WRONG: dict[str, Any] = {
+    "null": None,
+    "true": True,
+    "text": "x",
+    "negative": -1,
+    "nan": float("nan"),
+    "infinite": float("inf"),
+    "huge": 10**400,
+    "list": [],
+    "list of list": [[]],
+    "table": {},
+    "deep": [[[[[[[[{}]]]]]]]],
+}
+
+
+def calibration(folder: Path) -> Path:
+    data = sd.denoisers.Gaussian(variance=0.25, shape=(4,))
+    about = sd.calibrated.About("a model", "0" * 64, "karras", 1.0)
+    levels = sd.schedules.karras(3, 0.05, 10.0)
+    solver = sd.calibrate(data, levels, noises=2, held_out=1, fine_steps=4, about=about)
+    sd.save_calibration(folder / "calibration.json", solver)
+    return folder / "calibration.json"
+
+
+def prior(folder: Path) -> Path:
+    whole = load_prior()
+    save_prior(folder / "prior.json", type(whole)(whole.entries[:2], whole.provenance))
+    return folder / "prior.json"
+
+
+KINDS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], object]]] = {
+    "calibration": (calibration, load_calibration),
+    "prior": (prior, load_prior),
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("made")
+    return {kind: json.loads(make(folder).read_text()) for kind, (make, _) in KINDS.items()}
+
+
+def places(content: Any, way: Sequence[Any] = ()) -> Iterator[list[Any]]:
+    """Ways to every field and every first element."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield [*way, key]
+            yield from places(value, [*way, key])
+    elif isinstance(content, list) and content:
+        yield [*way, 0]
+        yield from places(content[0], [*way, 0])
+
+
+def named(way: Sequence[Any]) -> str:
+    """As messages write it: about.model, scalars[0][0]."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in way)[1:]
+
+
+RIGHT = {
+    "text": r"about\.(model|model_hash|schedule)|command|prior|versions\..+|entries\[0\]\.schedule",
+    "negative": r"seed|about\.guidance|(entries\[0\]\.)?(scalars|spread)(\[0\]){2}",
+    "table": "versions|provenance",
+}
+"""Fields for which that wrong value is a right one."""
+
+
+def fits(way: Sequence[Any], wrong: str) -> bool:
+    """Whether the wrong value is a right one there; in a provenance anything may stand."""
+    inside = way[0] == "provenance" and len(way) > 1
+    return inside or bool(re.fullmatch(RIGHT.get(wrong, "$."), named(way)))
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_wrong_value_anywhere(
+    tmp_path: Path, made: dict[str, dict[str, Any]], kind: str, wrong: str
+) -> None:
+    load = KINDS[kind][1]
+    tried = 0
+    for k, way in enumerate(places(made[kind])):
+        if fits(way, wrong):
+            continue
+        content = copy.deepcopy(made[kind])
+        place = content
+        for key in way[:-1]:
+            place = place[key]
+        place[way[-1]] = WRONG[wrong]
+        path = tmp_path / f"{k}.json"
+        path.write_text(json.dumps(content))
+        with pytest.raises(ValueError) as caught:
+            load(path)
+        said = str(caught.value)
+        assert str(path) in said
+        assert re.search(rf"\b{re.escape(str(way[0]))}\b", said), (way, said)
+        assert "\n" not in said
+        assert len(said) < 700 + len(str(path))
+        tried += 1
+    assert tried > 10
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_field_that_is_missing(
+    tmp_path: Path, made: dict[str, dict[str, Any]], kind: str
+) -> None:
+    load = KINDS[kind][1]
+    for k, way in enumerate(places(made[kind])):
+        loose = way[0] in ("versions", "provenance") and len(way) > 1
+        *above, last = way
+        if loose or isinstance(last, int):
+            continue
+        content = copy.deepcopy(made[kind])
+        place = content
+        for key in above:
+            place = place[key]
+        del place[last]
+        path = tmp_path / f"{k}.json"
+        path.write_text(json.dumps(content))
+        with pytest.raises(ValueError) as caught:
+            load(path)
+        assert str(path) in str(caught.value)
+        assert str(last) in str(caught.value)
+
+
+BYTES: dict[str, Callable[[bytes], bytes]] = {
+    "nothing": lambda whole: b"",
+    "half": lambda whole: whole[: len(whole) // 2],
+    "garbage after": lambda whole: whole + b"}",
+    "twice": lambda whole: whole + whole,
+    "a mark before": lambda whole: b"\xef\xbb\xbf" + whole,
+    "no text": lambda whole: b"\xff\xfe" + whole,
+    "zeros": lambda whole: bytes(1000),
+    "brackets": lambda whole: b"[" * 100_000,
+    "braces": lambda whole: b'{"a":' * 100_000,
+    "brackets inside": lambda whole: whole.replace(b"{", b'{"x": ' + b"[" * 100_000, 1),
+    "digits": lambda whole: whole.replace(b"{", b'{"x": ' + b"9" * 10_000 + b",", 1),
+    "another utf": lambda whole: whole.decode().encode("utf-16"),
+    "a list": lambda whole: b"[" + whole + b"]",
+    "a number": lambda whole: b"1e999",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("change", BYTES)
+def test_bytes_that_are_no_such_file(tmp_path: Path, kind: str, change: str) -> None:
+    make, load = KINDS[kind]
+    path = make(tmp_path)
+    path.write_bytes(BYTES[change](path.read_bytes()))
+    with pytest.raises(ValueError, match=r"no JSON|is not a (calibration|prior) file") as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value)) < 700 + len(str(path))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_without_end(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "large.json"
+    with path.open("wb") as file:
+        file.truncate(LARGEST + 1)  # without a byte on the disk
+    with pytest.raises(ValueError, match=rf"large\.json has {LARGEST + 1} bytes"):
+        KINDS[kind][1](path)
+    with pytest.raises(FileNotFoundError, match="is not a file"):
+        KINDS[kind][1](tmp_path)
+
+
+@pytest.mark.parametrize("change", BYTES)
+def test_the_command_line_ends_with_code_2(steindiff: Command, tmp_path: Path, change: str) -> None:
+    path = calibration(tmp_path)
+    path.write_bytes(BYTES[change](path.read_bytes()))
+    out = tmp_path / "out.png"
+    steindiff("sample", "--out", out, "--solver", "calibrated", "--calibration", path).refused(
+        str(path)
+    )
+    assert not out.exists()

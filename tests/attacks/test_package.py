@@ -1,0 +1,169 @@
+"""The package where not all of it is at hand, and work that may not hold everything at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tracemalloc
+import weakref
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from waiting import BOUND
+
+import steindiff
+from steindiff.lab.generate import Processes
+from steindiff.lab.generate.measure import measure
+from steindiff.lab.generate.reading import Images, open_images
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+SOURCE = Path(steindiff.__file__).parent
+
+BLOCKED = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Block())
+"""
+CORE = """
+import torch, steindiff as sd
+net = sd.load_model("fashion-mnist")
+x = sd.noise(net.sample_shape, seeds=range(2))
+labels = {"class_labels": torch.arange(2)}
+assert sd.sample(net, x, steps=3, conditioning=labels).nfe == 3
+"""
+LAB = ("typer", "rich", "PIL", "matplotlib", "jinja2", "markupsafe", "filelock", "msgspec")
+POSIX = ("fcntl", "resource", "pwd", "grp", "termios")
+
+
+def python(code: str, *arguments: str, path: Path = SOURCE.parent) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": str(path), "PYTHONWARNINGS": "error::ImportWarning"}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True, text=True, env=environment, timeout=BOUND, cwd="/",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "blocked", [LAB, POSIX, ("diffusers", "transformers", "k_diffusion", "hatchling")], ids=str
+)
+def test_the_core_without(blocked: tuple[str, ...]) -> None:
+    done = python(BLOCKED.format(blocked=blocked) + CORE)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("missing", LAB[:2] + LAB[6:])
+def test_a_command_without_one_of_its_packages(missing: str) -> None:
+    code = BLOCKED.format(blocked=(missing,)) + (
+        "sys.argv = ['steindiff', 'generate', '--out', '/nonexistent/out']\n"
+        "from steindiff.lab.cli import main\nmain()"
+    )
+    done = python(code)
+    assert done.returncode == 2
+    assert f"Error: {missing} is missing, which the commands need: pip install" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_archive_of_the_wheels_files(tmp_path: Path) -> None:
+    """What the wheel takes, `src/steindiff` whole, runs from elsewhere and without metadata."""
+    for path in SOURCE.rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            copy = tmp_path / "steindiff" / path.relative_to(SOURCE)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    hidden = (
+        "import importlib.metadata as m\n"
+        "def none(name): raise m.PackageNotFoundError(name)\nm.version = none\n"
+    )
+    done = python(f"{hidden}{CORE}print(sd.__version__, sd.__file__)", path=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith(str(tmp_path / "steindiff/__init__.py"))
+
+
+def test_the_wheel(tmp_path: Path) -> None:
+    """Built where hatchling is: it holds every file of the package, and nothing else."""
+    build: Any = pytest.importorskip("hatchling.build")
+    here = os.getcwd()
+    try:
+        os.chdir(ROOT)
+        name = build.build_wheel(str(tmp_path))
+    finally:
+        os.chdir(here)
+    found = {n for n in zipfile.ZipFile(tmp_path / name).namelist() if ".dist-info/" not in n}
+    assert found == {
+        str(Path("steindiff") / path.relative_to(SOURCE))
+        for path in SOURCE.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+# -- memory ---------------------------------------------------------------------------------------
+
+
+class Means:
+    """Features of one number an image."""
+
+    name, dim = "means", 2
+
+    def features(self, images: Tensor) -> Tensor:
+        flat = images.flatten(1).double()
+        return torch.stack([flat.mean(1), flat.std(1)], dim=1)
+
+
+def test_evaluate_holds_one_part_at_a_time() -> None:
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    most, rng = [0], np.random.default_rng(0)
+
+    class Part(np.ndarray):
+        """One that can be counted."""
+
+        __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def load() -> np.ndarray:
+        part = rng.integers(0, 256, (20, 8, 8, 1), dtype=np.uint8).view(Part)
+        alive.add(part)
+        most[0] = max(most[0], len(alive))
+        return part
+
+    def parts() -> Iterator[Any]:
+        return iter([load] * 100)
+
+    found = measure(Images(Path("many"), parts), Means(), Processes())
+    assert found.statistics.count == 2000
+    assert most[0] <= 2  # the one at work, and the one that is loaded after it
+
+
+@pytest.mark.parametrize("stored", ["npz", "png"])
+def test_evaluate_reads_a_set_as_a_stream(tmp_path: Path, stored: str) -> None:
+    """Whatever the number of images, the peak is that of a part of 500."""
+    count, size = 3000, 32
+    images = np.random.default_rng(0).integers(0, 256, (count, size, size, 1), dtype=np.uint8)
+    if stored == "npz":
+        np.savez(tmp_path / "set.npz", images=images)
+    else:
+        from steindiff.lab.generate.formats import encode_png
+
+        (tmp_path / "set").mkdir()
+        for k, image in enumerate(images):
+            (tmp_path / "set" / f"{k:05d}.png").write_bytes(encode_png(image))
+    path, whole = next(iter(tmp_path.iterdir())), images.nbytes
+    del images
+    source = open_images(path)
+    measure(Images(path, lambda: iter([next(iter(source.parts()))])), Means(), Processes())
+    tracemalloc.start()
+    found = measure(source, Means(), Processes())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.statistics.count == count
+    assert peak < 0.8 * whole, (peak, whole)
