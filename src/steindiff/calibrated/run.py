@@ -124,7 +124,7 @@ def fit_paths(
         equations = [path.equations() for path in paths]
         for path in followers:
             path.equations()
-        scalars = solve(pooled(equations), wanted, ridge) if wanted else ()
+        scalars = solve(pooled(equations).first(len(wanted)), wanted, ridge) if wanted else ()
         for path in (*paths, *followers):
             path.advance(scalars)
         found.append(scalars)
