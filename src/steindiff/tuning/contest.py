@@ -15,8 +15,8 @@ from ..calibrated import Calibrated
 from ..recipes import Recipe, recipe
 from . import candidates
 from .candidates import Candidate
-from .fitting import GIFTS, TRIALS, fit, last_numbers, search_levels
-from .judge import DIVERGED, Features, Figures, Judge, Ratio
+from .fitting import GIFTS, SHARES, TRIALS, fit, last_numbers, search_levels
+from .judge import DIVERGED, Features, Figures, Judge, Middle, Ratio
 from .motion import Motion
 from .record import Choice, Tried
 from .trials import Budget, Noises, Store
@@ -39,19 +39,22 @@ class Contest:
         steps: number of steps.
         levels: the lowest level above 0, and the highest.
         found: how D moves.
+        middle: the network's own features, which candidates that go on are measured in as well.
     """
 
     def __init__(
         self, parts: Sequence[Noises], features: Features, guidance: float, budget: Budget,
         store: Store, steps: int, levels: tuple[float, float], found: Motion,
+        middle: Middle | None,
     ) -> None:  # fmt: skip
         self.fitted_on, screen, rest, self.fresh = parts
         self.held_out = (screen, rest)
         self.budget, self.store, self.steps, self.motion = budget, store, steps, found
         self.sigma_min, self.sigma_max = levels
         self.guidance, self.features = guidance, features
-        self.screening = Judge(screen.fine, features, guidance)
-        self.judge = Judge(torch.cat([screen.fine, rest.fine]), features, guidance)
+        self.middle = middle
+        self.screening = Judge([screen], features, guidance)
+        self.judge = Judge(self.held_out, features, guidance, middle)
         self.tried: dict[Candidate, Figures] = {}
 
     def choice(self, fit: bool) -> Choice:
@@ -84,7 +87,7 @@ class Contest:
     def _enter(self, one: Candidate) -> float:
         """The score on all held-out noises; infinite where the budget ends."""
         if one not in self.tried:
-            if self.tried and not self.budget.allows(self.steps * len(self.judge.fine)):
+            if self.tried and not self.budget.allows((self.steps + 1) * len(self.judge.fine)):
                 return math.inf
             self.tried[one] = self._measured(one, 2)
         return self.judge.score(self.tried[one])
@@ -155,7 +158,7 @@ class Contest:
 
     def _verdict(self, own: Candidate) -> Choice:
         """Measures winner, recipe and best plain solver on fresh noises, and chooses."""
-        judge = Judge(self.fresh.fine, self.features, self.guidance)
+        judge = Judge([self.fresh], self.features, self.guidance, self.middle)
         best, plain = self._ranked()[0], self._ranked("plain")[0]
         drawn = {"tuned": best, "recipe": own, "plain": plain}
         samples = {name: _sampled([self.fresh], one.recipe) for name, one in drawn.items()}
@@ -207,6 +210,11 @@ def most_evaluations(steps: int, noises: int, held_out: int, fresh: int, fit: bo
     fits = 0
     if fit:
         screened += SHAPES_FITTED * rules
-        entered += SHAPES_FITTED * min(VARIANTS_KEPT, rules * ends) + TRIALS + len(GIFTS)
+        entered += SHAPES_FITTED * min(VARIANTS_KEPT, rules * ends) + TRIALS
+        entered += len(GIFTS) * len(SHARES)
         fits = SHAPES_FITTED + TRIALS
-    return steps * (held_out * entered + max(held_out // 3, 8) * screened + noises * fits + 3 * fresh)
+    return (
+        (steps + 1) * (held_out * entered + 4 * fresh)
+        + held_out
+        + steps * (max(held_out // 3, 8) * screened + noises * fits)
+    )

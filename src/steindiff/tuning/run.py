@@ -16,7 +16,7 @@ from .._provenance import versions
 from ..calibrated.run import sample_shape
 from ..denoisers import ClassifierFreeGuidance, Denoiser
 from .contest import Contest, most_evaluations
-from .judge import Features, RandomFeatures
+from .judge import Features, Middle, RandomFeatures
 from .motion import motion
 from .record import Tuned
 from .trials import Budget, Noises, Start, Store
@@ -77,7 +77,7 @@ def tune(
         shape: of one sample; left out, it is the denoiser's `sample_shape`.
         fit: whether scalars and levels are fitted; without, candidates are only chosen from.
         features: (B, D) of samples (B, *shape), what distances are measured in; left out, those of
-            `RandomFeatures`.
+            `RandomFeatures`, and for candidates that go on those of the network's `Middle` too.
         noises: how many scalars are fitted on.
         held_out: how many more candidates are ranked on; a third of them screens.
         fresh: how many more the winner is measured on.
@@ -111,7 +111,7 @@ def tune(
         guidance = denoiser.scale if isinstance(denoiser, ClassifierFreeGuidance) else 1.0
     sizes = sample_shape(denoiser, shape)
     counts, conditioning = (noises, held_out, fresh), conditioning or {}
-    reserve = sum(3 * count * fresh for count in wanted)
+    reserve = sum(4 * (count + 1) * fresh + held_out for count in wanted)
     _check_budget(calls, minutes, (sum(counts)) * (2 * fine_steps - 1) + reserve, held_out, wanted)
     budget = Budget(calls, minutes, reserve, told)
     start = Start(
@@ -130,8 +130,11 @@ def tune(
     assert path is not None
     found = motion(path)
     seen = features or RandomFeatures(torch.cat([parts[1].fine, parts[2].fine]))
+    middle = None if features else Middle.of(parts[1])
     choices = {
-        count: Contest(parts, seen, guidance, budget, store, count, start.levels, found).choice(fit)
+        count: Contest(
+            parts, seen, guidance, budget, store, count, start.levels, found, middle
+        ).choice(fit)
         for count in wanted
     }
     return Tuned(
@@ -147,7 +150,7 @@ def evaluations(
     """The most samples that `tune` evaluates the denoiser for; about half of it is usual."""
     wanted = {steps} if isinstance(steps, int) else set(steps)
     made = sum(most_evaluations(count, noises, held_out, fresh, fit) for count in wanted)
-    return 1 + (noises + held_out + fresh) * (2 * fine_steps - 1) + made
+    return 4 + (noises + held_out + fresh) * (2 * fine_steps - 1) + made
 
 
 def _check(
@@ -172,7 +175,7 @@ def _check(
 def _check_budget(
     calls: int | None, minutes: float | None, needed: int, held_out: int, wanted: Sequence[int]
 ) -> None:
-    least = needed + held_out * wanted[0] + 1
+    least = needed + held_out * (wanted[0] + 1) + 4
     if calls is not None and calls < least:
         raise ValueError(
             f"calls is {calls}; {least} are needed for the fine solution, one candidate and the "

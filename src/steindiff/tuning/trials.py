@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,9 @@ from ..trajectory import FineSolution
 
 MEMORY = 2**30
 """Bytes of the denoiser's outputs that one set of noises remembers."""
+
+LEAST_KEPT = 16
+"""Outputs that are remembered whatever their size, so that ends share the calls of a sampling."""
 
 
 class Budget:
@@ -78,18 +80,20 @@ class Noises:
         self, rows: Rows, x: Tensor, fine: Tensor, path: FineSolution | None = None
     ) -> None:
         self.rows, self.x, self.fine, self.path = rows, x, fine, path
-        self._seen: deque[tuple[float, Tensor, Tensor]] = deque()
+        self._seen: dict[float, list[tuple[Tensor, Tensor]]] = {}
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """D(x, sigma) of all noises at one level."""
         level = float(sigma[0])
-        for known, state, denoised in self._seen:
-            if known == level and torch.equal(state, x):
+        for state, denoised in self._seen.get(level, ()):
+            if torch.equal(state, x):
                 return denoised
         denoised = self.rows(x, sigma)
-        self._seen.append((level, x, denoised))
-        if len(self._seen) * 2 * x.nbytes > MEMORY and len(self._seen) > 1:
-            del self._seen[1]  # the first is the start, which all share
+        kept = sum(map(len, self._seen.values()))
+        if kept > LEAST_KEPT and 2 * kept * x.nbytes > MEMORY:
+            start = max(self._seen)  # which all share
+            self._seen = {start: self._seen[start]}
+        self._seen.setdefault(level, []).append((x, denoised))
         return denoised
 
     def sampled(self, plan: Recipe) -> Tensor | None:
