@@ -23,7 +23,19 @@ if TYPE_CHECKING:
     from .models import load_classifier, load_model
     from .recipes import Recipe, recipe
     from .sampling import Progress, SampleResult, noise, sample
-    from .solvers import DEIS, IPNDM, DPMpp2M, DPMpp3M, Euler, Heun, Solver, UniPC
+    from .solvers import (
+        DEIS,
+        IPNDM,
+        DPMpp2M,
+        DPMpp3M,
+        Euler,
+        GradientEstimation,
+        Heun,
+        Res2S,
+        ResMultistep,
+        Solver,
+        UniPC,
+    )
     from .stein import Coefficient, Constant, Coupled, Energy, Published, Record, Relaxed, relax
     from .tuning import Tuned, load_tuned, save_tuned, tune
 
@@ -41,6 +53,7 @@ __all__ = [
     "DPMpp3M",
     "Energy",
     "Euler",
+    "GradientEstimation",
     "Heun",
     "NonFiniteError",
     "Progress",
@@ -48,6 +61,8 @@ __all__ = [
     "Recipe",
     "Record",
     "Relaxed",
+    "Res2S",
+    "ResMultistep",
     "SampleResult",
     "Solver",
     "Tuned",
@@ -83,7 +98,10 @@ _HOMES = {
     "models": ("load_classifier", "load_model"),
     "recipes": ("Recipe", "recipe"),
     "sampling": ("Progress", "SampleResult", "noise", "sample"),
-    "solvers": ("DEIS", "IPNDM", "DPMpp2M", "DPMpp3M", "Euler", "Heun", "Solver", "UniPC"),
+    "solvers": (
+        "DEIS", "IPNDM", "DPMpp2M", "DPMpp3M", "Euler", "GradientEstimation", "Heun", "Res2S",
+        "ResMultistep", "Solver", "UniPC",
+    ),
     "stein": (
         "Coefficient", "Constant", "Coupled", "Energy", "Published", "Record", "Relaxed", "relax",
     ),

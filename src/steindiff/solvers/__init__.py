@@ -1,12 +1,13 @@
 """ODE solvers of the sampling loop, by name or as objects."""
 
-from .adams import IPNDM
+from .adams import IPNDM, GradientEstimation
 from .base import BoundDenoiser, History, Solver, Step
 from .deis import DEIS
 from .dpmpp import DPMpp2M, DPMpp3M
 from .euler import Euler
 from .heun import Heun
 from .names import FITTED, SOLVERS, resolve_solver
+from .res import Res2S, ResMultistep
 from .unipc import UniPC
 
 __all__ = [
@@ -18,8 +19,11 @@ __all__ = [
     "DPMpp2M",
     "DPMpp3M",
     "Euler",
+    "GradientEstimation",
     "Heun",
     "History",
+    "Res2S",
+    "ResMultistep",
     "Solver",
     "Step",
     "UniPC",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -78,3 +80,34 @@ class IPNDM(AdamsBashforth):
 
     def weights(self, sigmas: Sequence[float], sigma_next: float) -> Sequence[float]:
         return [(sigma_next - sigmas[0]) * weight for weight in _UNIFORM[len(sigmas)]]
+
+
+@dataclass(frozen=True)
+class GradientEstimation(AdamsBashforth):
+    """x' = x + (sigma' - sigma)(g eps_0 + (1 - g) eps_1), eps = (x - D)/sigma. One call a step.
+
+    eps, as a gradient of the distance to the data, is estimated by what two noisy readings have in
+    common; at g = 1 it is Euler, at 3/2 iPNDM of order 2. Order 1 for any other g.
+
+    Source: Permenter & Yuan 2024, "Interpreting and Improving Diffusion Models from an Optimization
+    Perspective", arXiv 2306.04848, algorithm 2; as ComfyUI has it, the step into sigma = 0 is
+    x' = D.
+
+    Attributes:
+        gamma: g, of the newest eps.
+
+    Raises:
+        ValueError: `gamma` is not finite.
+    """
+
+    order: ClassVar[int] = 2
+    lower_order_final: ClassVar[bool] = False
+    gamma: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.gamma):
+            raise ValueError(f"gamma is {self.gamma!r}; a finite number is needed")
+
+    def weights(self, sigmas: Sequence[float], sigma_next: float) -> Sequence[float]:
+        step = sigma_next - sigmas[0]
+        return step * self.gamma, step * (1 - self.gamma)

@@ -14,8 +14,8 @@ from .euler import euler_candidate
 
 
 @dataclass(frozen=True)
-class _DPMpp(Solver):
-    """What 2M and 3M share: the history of D and the formulas of order 1 and 2."""
+class DataMultistep(Solver):
+    """Multistep on D: its history, and the midpoint formula, which a subclass may replace."""
 
     order: ClassVar[int]
     lower_order_final: bool = True
@@ -36,12 +36,12 @@ class _DPMpp(Solver):
         """The state at `sigma_next` by the formula of `order`."""
         sigma, target = history.sigmas[0], history.values[0]
         if order == 2:
-            target = target + 0.5 * _slope(history, 0, math.log(sigma / sigma_next))
+            target = target + 0.5 * data_slope(history, 0, math.log(sigma / sigma_next))
         return euler_candidate(x, target, sigma, sigma_next)
 
 
 @dataclass(frozen=True)
-class DPMpp2M(_DPMpp):
+class DPMpp2M(DataMultistep):
     """x' = r x + (1 - r)(D_0 + D1/2), D1 = (h/h_0)(D_0 - D_1), r = sigma'/sigma. Order 2.
 
     h is the step in lambda and h_0 the one before. Source: Lu et al. 2022, "DPM-Solver++",
@@ -56,7 +56,7 @@ class DPMpp2M(_DPMpp):
 
 
 @dataclass(frozen=True)
-class DPMpp3M(_DPMpp):
+class DPMpp3M(DataMultistep):
     """x' = r x + (1 - r) D_0 + I1 D1 + I2 D2/2, I_k = int_0^1 h exp(-h(1 - s)) s^k ds.
 
     D_0 + s D1 + s^2 D2 is the parabola through the last three evaluations, s = 0 at sigma and 1 at
@@ -79,7 +79,7 @@ class DPMpp3M(_DPMpp):
         s0, s1, s2 = history.sigmas
         h = math.log(s0 / sigma_next)
         r0, r1 = math.log(s1 / s0) / h, math.log(s2 / s1) / h
-        newest, older = _slope(history, 0, h), _slope(history, 1, h)
+        newest, older = data_slope(history, 0, h), data_slope(history, 1, h)
         curvature = (newest - older) / (r0 + r1)
         slope = newest + r0 * curvature
         first = 1 + math.expm1(-h) / h
@@ -88,7 +88,7 @@ class DPMpp3M(_DPMpp):
         return euler + first * slope + 0.5 * second * curvature
 
 
-def _slope(history: History, k: int, h: float) -> Tensor:
+def data_slope(history: History, k: int, h: float) -> Tensor:
     """h times the divided difference in lambda of the entries k and k + 1."""
     ratio = math.log(history.sigmas[k + 1] / history.sigmas[k]) / h
     return (history.values[k] - history.values[k + 1]) / ratio

@@ -6,12 +6,13 @@ from importlib import import_module
 from typing import Any
 
 from .._errors import check_options, unknown_name
-from .adams import IPNDM
+from .adams import IPNDM, GradientEstimation
 from .base import Solver
 from .deis import DEIS
 from .dpmpp import DPMpp2M, DPMpp3M
 from .euler import Euler
 from .heun import Heun
+from .res import Res2S, ResMultistep
 from .unipc import UniPC
 
 SOLVERS: dict[str, type[Solver]] = {
@@ -22,6 +23,9 @@ SOLVERS: dict[str, type[Solver]] = {
     "ipndm": IPNDM,
     "deis": DEIS,
     "unipc": UniPC,
+    "res_multistep": ResMultistep,
+    "res_2s": Res2S,
+    "gradient_estimation": GradientEstimation,
 }
 """The solvers that have a name."""
 

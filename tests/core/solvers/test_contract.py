@@ -17,7 +17,10 @@ from steindiff.solvers import (
     DPMpp2M,
     DPMpp3M,
     Euler,
+    GradientEstimation,
     Heun,
+    Res2S,
+    ResMultistep,
     Solver,
     UniPC,
     resolve_solver,
@@ -34,6 +37,10 @@ ALL = [
     *(UniPC(order, "bh1", corrector) for order in (1, 2, 3) for corrector in (True, False)),
     UniPC(),
     UniPC(lower_order_final=False),
+    ResMultistep(),
+    ResMultistep(lower_order_final=True),
+    Res2S(),
+    GradientEstimation(),
 ]
 SIGMAS = [10.0, 5.0, 2.0, 0.9, 0.4, 0.15]
 

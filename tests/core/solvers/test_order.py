@@ -16,7 +16,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from steindiff.solvers import DEIS, IPNDM, DPMpp2M, DPMpp3M, Euler, Heun, Solver, UniPC
+from steindiff.solvers import (
+    DEIS,
+    IPNDM,
+    DPMpp2M,
+    DPMpp3M,
+    Euler,
+    GradientEstimation,
+    Heun,
+    Res2S,
+    ResMultistep,
+    Solver,
+    UniPC,
+)
 
 STEPS = (32, 64, 128)
 TOLERANCE = 0.35
@@ -128,6 +140,10 @@ CASES = [
     case(DPMpp2M(lower_order_final=False), 2, log_grid, 1),
     # order 2 and not 3: the published weight of the quadratic term, see DPMpp3M
     case(DPMpp3M(lower_order_final=False), 2, log_grid, 2),
+    *(case(ResMultistep(), 2, grid, 1) for grid in (log_grid, power_grid)),
+    *(case(Res2S(), 2, grid, 0) for grid in (log_grid, power_grid)),
+    case(GradientEstimation(), 1, uniform_grid, 1),
+    case(GradientEstimation(gamma=1.5), 2, uniform_grid, 1),
     *(case(IPNDM(order), order, uniform_grid, order - 1) for order in (1, 2, 3, 4)),
     *(
         case(DEIS(order, variable), order, grid, order - 1)

@@ -38,9 +38,13 @@ USUAL_SCHEDULE = {
     "dpmpp_3m": "log_snr",
     "unipc": "log_snr",
     "deis": "vp_time",
+    "res_multistep": "log_snr",
+    "res_2s": "log_snr",
+    "gradient_estimation": "log_snr",
 }
 """What each solver's authors and comparisons run it on: Zhou et al. 2023, "Fast ODE-based Sampling
-for Diffusion Models in Around 5 Steps" and their toolbox; DEIS on quadratic VP time."""
+for Diffusion Models in Around 5 Steps" and their toolbox; DEIS on quadratic VP time; Zhang & Zhao
+2023 and Permenter & Yuan 2024 on levels even in log sigma."""
 
 LEAST = 16
 """Samples of a cell: fewer have no neighbours and no blocks to measure with."""

@@ -14,6 +14,9 @@ SOLVERS = {
     "ipndm": "iPNDM",
     "deis": "DEIS",
     "unipc": "UniPC",
+    "res_multistep": "RES multistep",
+    "res_2s": "RES 2S",
+    "gradient_estimation": "gradient est.",
 }
 SCHEDULES = {
     "karras": "EDM (ρ=7)",
