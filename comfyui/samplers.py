@@ -106,12 +106,27 @@ class SteinFunction:
         levels = sigmas.tolist()
         region = region_of(model, x, levels[0], extra_args or {}, not self.rule.plain)
         journal = Journal(self._title(), coordinates, levels) if self.rule.record else None
-        samples = getattr(k_diffusion, self.__name__)(
+        report = _reporter(callback, region, levels, journal)
+        samples = self.sampled(region, sigmas, extra_args, report, disable, coordinates)
+        self.journal = journal
+        return region.whole(samples, levels[-1])
+
+    def sampled(
+        self,
+        region: Everything,
+        sigmas: Tensor,
+        extra_args: Mapping[str, Any] | None,
+        callback: Callable[[dict[str, Any]], object],
+        disable: bool | None,
+        coordinates: str,
+    ) -> Tensor:
+        """The samples of the region, by k-diffusion's protocol."""
+        return getattr(k_diffusion, self.__name__)(
             region,
             region.start,
             sigmas,
             extra_args=extra_args,
-            callback=_reporter(callback, region, levels, journal),
+            callback=callback,
             disable=disable,
             coefficient=self.rule.coefficient,
             end=self.rule.end,
@@ -119,8 +134,6 @@ class SteinFunction:
             coordinates=coordinates,
             **self.options,
         )
-        self.journal = journal
-        return region.whole(samples, levels[-1])
 
     def _title(self) -> str:
         options = "".join(f", {name} {value}" for name, value in self.options.items())

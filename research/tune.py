@@ -1,6 +1,6 @@
 """What docs/tune.md rests on: `sd.tune` beside every plain choice, on noises that it has not seen.
 
-    python research/tune.py [--network NAME] [--guidance 1] [--steps 5] [--choose]
+    python research/tune.py [--network NAME] [--guidance 1] [--steps 5] [--kind fitted]
 
 For every network, guidance and number of steps: `sd.tune` with and without fitting, on noises from
 seed 2,000,000,000 on, judged on the noises of research/results/recipe.json. Results go to
@@ -24,18 +24,23 @@ import torch
 import recipe
 import steindiff as sd
 from bed import NETWORKS, Bed
-from steindiff._files import write_text
+from steindiff import tuning
+from steindiff._files import digest, sha256, write_text
 from steindiff._provenance import versions
 
 RESULTS = Path(__file__).parent / "results" / "tune.json"
+RUNS = Path(__file__).parents[1] / "runs" / "tune"
 KINDS = {"chosen": False, "fitted": True}
 
 
 def tuned(bed: Bed, guidance: float, steps: Sequence[int], fit: bool) -> sd.Tuned:
+    """With and without fitting share their fine solutions and candidates, in runs/tune."""
     network = bed.network
+    code = "".join(sha256(path) for path in sorted(Path(tuning.__file__).parent.glob("*.py")))
     return sd.tune(
         network.denoiser, steps, guidance=guidance, shape=network.shape, fit=fit,
         conditioning=network.conditioning, model=network.name, model_hash=network.hash,
+        folder=RUNS / f"{network.name}-{guidance:g}-{digest(code)[:12]}",
     )  # fmt: skip
 
 
@@ -57,7 +62,9 @@ def measured(bed: Bed, found: sd.Tuned, steps: int, seconds: float) -> dict[str,
 
 def best_plain(network: str, guidance: float, steps: int) -> Mapping[str, float]:
     """The least distance of a plain choice in each feature set, from recipe.json."""
-    cells = json.loads(recipe.RESULTS.read_text())["cells"].get(f"{network} {guidance:g} {steps}", {})
+    cells = json.loads(recipe.RESULTS.read_text())["cells"].get(
+        f"{network} {guidance:g} {steps}", {}
+    )
     plain = [figures for name, figures in cells.items() if " on " in name]
     names = [key for one in plain[:1] for key in one if key != "about"]
     return {name: min(one[name] for one in plain) for name in names}

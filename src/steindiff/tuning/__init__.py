@@ -1,6 +1,6 @@
 """Tuning: the few-step sampler of one's own network, from a few noises, without data."""
 
-from .file import load_tuned, save_tuned
+from .file import load_tuned, read_recipe, save_tuned, write_recipe
 from .judge import Figures, RandomFeatures, Ratio
 from .record import Choice, Tried, Tuned
 from .run import SEED, evaluations, tune
@@ -15,6 +15,8 @@ __all__ = [
     "Tuned",
     "evaluations",
     "load_tuned",
+    "read_recipe",
     "save_tuned",
     "tune",
+    "write_recipe",
 ]

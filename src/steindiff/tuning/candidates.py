@@ -55,9 +55,7 @@ def plain(steps: int, sigma_min: float, sigma_max: float) -> list[Candidate]:
         "Karras": schedules.karras(steps, *ends),
         "even in log sigma": schedules.log_snr(steps, *ends),
         "VP time": schedules.vp_time(steps, *ends),
-        **{
-            f"flow, shift {shift:g}": schedules.flow_shift(steps, *ends, shift) for shift in SHIFTS
-        },
+        **{f"flow, shift {shift:g}": schedules.flow_shift(steps, *ends, shift) for shift in SHIFTS},
     }
     return [
         Candidate("plain", Recipe(tuple(sigmas.tolist()), solver, None, "none", words))
@@ -66,9 +64,7 @@ def plain(steps: int, sigma_min: float, sigma_max: float) -> list[Candidate]:
     ]
 
 
-def shapes(
-    plan: Recipe, fine: FineSolution, found: Motion, sigma_min: float
-) -> list[Candidate]:
+def shapes(plan: Recipe, fine: FineSolution, found: Motion, sigma_min: float) -> list[Candidate]:
     """Levels of many shapes, each different from the others, with the rest of `plan`."""
     tried: dict[tuple[float, ...], str] = {}
     steps = len(plan.sigmas) - 1
@@ -99,7 +95,7 @@ def _shapes(
 
 
 def variants(plans: Sequence[Recipe]) -> list[Candidate]:
-    """These levels with every base, coefficient and end. Ends cost nothing: they share all calls."""
+    """These levels with every base, coefficient and end. Ends share all calls."""
     return [
         Candidate("chosen", replace(plan, solver=solver, coefficient=coefficient, end=end))
         for plan in plans

@@ -123,7 +123,9 @@ class Contest:
         if best is None:
             return
         search_levels(best.recipe.sigmas, self.sigma_min, lambda levels: self._at(best, levels))
-        fitted = [one for one in self._ranked("fitted") if isinstance(one.recipe.solver, Calibrated)]
+        fitted = [
+            one for one in self._ranked("fitted") if isinstance(one.recipe.solver, Calibrated)
+        ]
         if fitted and len(fitted[0].recipe.solver.scalars[-1]):  # type: ignore[attr-defined]
             for solver in last_numbers(fitted[0].recipe.solver):  # type: ignore[arg-type]
                 plan = replace(fitted[0].recipe, solver=solver, end="none")

@@ -61,8 +61,8 @@ def load_tuned(path: str | Path) -> Tuned:
 def _choice(one: Choice) -> dict[str, Any]:
     return {
         "kind": one.kind,
-        "recipe": _written(one.recipe),
-        "plain": _written(one.plain),
+        "recipe": write_recipe(one.recipe),
+        "plain": write_recipe(one.plain),
         "figures": {name: _finite(figures) for name, figures in one.figures.items()},
         **{name: _finite(getattr(one, name)) for name in RATIOS},
         "tried": [[each.kind, each.words, *each.figures, each.score] for each in one.tried],
@@ -74,7 +74,8 @@ def _finite(values: tuple[float, ...]) -> list[float | None]:
     return [value if value < float("inf") else None for value in values]
 
 
-def _written(plan: Recipe) -> dict[str, Any]:
+def write_recipe(plan: Recipe) -> dict[str, Any]:
+    """A recipe as JSON can hold it; `read_recipe` reads it."""
     solver = plan.solver
     if isinstance(solver, Calibrated):
         named = {"name": FITTED, "scalars": [list(row) for row in solver.scalars]}
@@ -103,7 +104,10 @@ def _tuned(content: dict[str, Any]) -> Tuned:
         choices={len(one.recipe.sigmas) - 1: one for one in choices},
         guidance=number(content["guidance"], "guidance"),
         sigma_max=number(content["sigma_max"], "sigma_max"),
-        motion=(numbers(moved["sigmas"], "motion.sigmas"), numbers(moved["speeds"], "motion.speeds")),
+        motion=(
+            numbers(moved["sigmas"], "motion.sigmas"),
+            numbers(moved["speeds"], "motion.speeds"),
+        ),
         versions=dict(content["versions"]),
         **{name: int(number(content[name], name)) for name in COUNTS},
         **{name: str(content[name]) for name in TEXTS},

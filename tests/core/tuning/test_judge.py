@@ -63,9 +63,9 @@ def test_the_score_and_a_ratio_with_its_interval() -> None:
     rows = Rows(lambda x, sigma: x, {}, 64, lambda done: None)
     judge = Judge([Noises(rows, fine, fine)], lambda x: x, guidance=1.0)
     near, far = (fine + size * torch.ones(6) for size in (0.1, 0.4))
-    assert judge.score(Figures(0.5, 4.0)) == 1.0
+    assert judge.score(Figures(0.25, 4.0)) == 2.0
     ratio = judge.ratio(near, far)
-    assert ratio.value == pytest.approx(1 / 4**4, rel=0.01)
+    assert ratio.value == pytest.approx(1 / 4**2.5, rel=0.01)
     assert ratio.low <= ratio.value <= ratio.high < 1
     same = judge.ratio(near, near)
     assert same == (1.0, 1.0, 1.0)
@@ -73,7 +73,7 @@ def test_the_score_and_a_ratio_with_its_interval() -> None:
 
 
 def test_exponents_follow_the_guidance() -> None:
-    assert weights(1.0) == (2.0, 1.0)
+    assert weights(1.0) == (0.5, 1.0)
     assert weights(4.0) == (0.0, 1.0)
 
 

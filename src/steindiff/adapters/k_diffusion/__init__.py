@@ -19,6 +19,7 @@ from .samplers import (
     sample_stein_ipndm,
     sample_stein_unipc,
 )
+from .tuned import sample_stein_tuned, tuned_recipe, tuned_sigmas
 
 __all__ = [
     "SAMPLERS",
@@ -30,5 +31,8 @@ __all__ = [
     "sample_stein_euler",
     "sample_stein_heun",
     "sample_stein_ipndm",
+    "sample_stein_tuned",
     "sample_stein_unipc",
+    "tuned_recipe",
+    "tuned_sigmas",
 ]
