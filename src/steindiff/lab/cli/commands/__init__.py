@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ...._provenance import own_version
-from . import bench, calibrate, compare, diagnose, evaluate, generate, info, pilot, sample
+from . import bench, calibrate, compare, diagnose, evaluate, generate, info, sample, tune
 from .grouping import grouped
 
 app = typer.Typer(
@@ -19,7 +19,8 @@ app = typer.Typer(
 for _name, _command in {
     "sample": sample.sample,
     "compare": compare.compare,
-    "pilot": pilot.pilot,
+    "tune": tune.tune,
+    "recommend": tune.recommend,
     "calibrate": calibrate.calibrate,
     "bench": bench.bench,
     "diagnose": diagnose.diagnose,
