@@ -31,7 +31,8 @@ from torch import Tensor
 import steindiff as sd
 from steindiff.adapters import k_diffusion as adapter
 from steindiff.adapters.k_diffusion import SAMPLERS, Sampler, sample_stein_dpmpp_2m
-from steindiff.solvers import SOLVERS, resolve_solver
+from steindiff.solvers import SOLVERS, Solver, resolve_solver
+from steindiff.solvers.adams import EvenSteps
 from steindiff.stein import Constant
 
 every_sampler = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS.keys())
@@ -39,6 +40,12 @@ every_sampler = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLE
 
 def solver_of(sampler: Sampler) -> str:
     return sampler.__name__.removeprefix("sample_stein_")
+
+
+def solver_on_flow(sampler: Sampler) -> Solver:
+    """The core's solver that makes the same steps on a flow's levels."""
+    solver = resolve_solver(solver_of(sampler))
+    return dataclasses.replace(solver, variable="flow") if isinstance(solver, EvenSteps) else solver
 
 
 # --- against k-diffusion ---------------------------------------------------------------------
@@ -150,7 +157,7 @@ def test_a_flow_is_the_core_in_other_coordinates(sampler: Sampler, final: float)
     flow = levels((*FLOW[1:-1], final))
     ve = flow / (1 - flow)
     x = start(float(ve[0]))
-    core = sd.sample(denoise, x, ve, solver_of(sampler), record=True)
+    core = sd.sample(denoise, x, ve, solver_on_flow(sampler), record=True)
     seen: list[dict[str, Any]] = []
     found = sampler(
         denoise_flow,
@@ -228,6 +235,30 @@ def test_a_flow_may_linger_near_pure_noise(sampler: Sampler, near: float) -> Non
     assert float((found - 0.5 * x).abs().max()) < 0.04
 
 
+def upstream_ipndm(x: Tensor, sigmas: Tensor, order: int) -> Tensor:
+    """iPNDM in a flow's own levels: d = (x - D)/sigma, weights of even steps, as ComfyUI has it."""
+    weights = {1: (1,), 2: (3 / 2, -1 / 2), 3: (23 / 12, -16 / 12, 5 / 12)}
+    weights[4] = (55 / 24, -59 / 24, 37 / 24, -9 / 24)
+    seen: list[Tensor] = []
+    for sigma, sigma_next in pairwise(sigmas):
+        denoised = denoise_flow(x, sigma.expand(len(x)))
+        seen = [(x - denoised) / sigma, *seen][:order]
+        move = sum(w * d for w, d in zip(weights[len(seen)], seen, strict=True))
+        x = denoised if sigma_next == 0 else x + (sigma_next - sigma) * move
+    return x
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@pytest.mark.parametrize("first", [0, 1])
+def test_ipndm_on_a_flow_is_that_of_the_flow(order: int, first: int) -> None:
+    """From pure noise and from below it; even steps of a flow are far from even in its VE sigma."""
+    x, sigmas = start(1.0), levels(FLOW)[first:]
+    found = adapter.sample_stein_ipndm(
+        denoise_flow, x, sigmas, order=order, coefficient=None, coordinates="flow", disable=True
+    )
+    close(found, upstream_ipndm(x, sigmas, order))
+
+
 def test_one_step_from_pure_noise_is_the_denoised() -> None:
     x = start(1.0)
     found = sample_stein_dpmpp_2m(
@@ -272,7 +303,7 @@ def test_there_are_as_many_samplers_as_solvers() -> None:
     ("options", "message"),
     [
         ({"order": 5}, "order is 5; IPNDM has orders 1 to 4"),
-        ({"eta": 1.0}, "option 'eta' does not exist for solver 'ipndm'; it has order"),
+        ({"eta": 1.0}, "option 'eta' does not exist for solver 'ipndm'; it has "),
         ({"coefficient": "enrgy"}, "Did you mean 'energy'"),
         ({"end": "steddy"}, "Did you mean 'steady'"),
         ({"coefficient_options": {"trst": 1}}, "option 'trst' does not exist"),
@@ -315,10 +346,11 @@ def test_the_end_is_the_cores(sampler: Sampler, coordinates: Any) -> None:
     top = ve / (1 + ve) if coordinates == "flow" else ve
     native = x * (1 - top[0]).float() if coordinates == "flow" else x
     run = partial(sampler, model, native, top, disable=True, coordinates=coordinates)
+    solver = solver_on_flow(sampler) if coordinates == "flow" else solver_of(sampler)
     ends = []
     for end in ("auto", "steady", "stein", "linear", "mean", "none"):
         for coefficient in ("auto", "none"):
-            core = sd.sample(net, x, ve, solver_of(sampler), coefficient, end=end).x
+            core = sd.sample(net, x, ve, solver, coefficient, end=end).x
             close(run(coefficient=coefficient, end=end), core)
             ends.append(core)
     assert torch.equal(ends[0], ends[2])  # "auto" is "steady" with a coefficient

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
+from .._errors import unknown_name
 from .base import BoundDenoiser, History, Solver, Step, check_order, usable_order, weighted_sum
 from .euler import euler_candidate
 
@@ -27,6 +28,14 @@ class AdamsBashforth(Solver):
     def weights(self, sigmas: Sequence[float], sigma_next: float) -> Sequence[float]:
         """Weights of two or more evaluations, at `sigmas`, the newest first."""
 
+    def slope(self, x: Tensor, denoised: Tensor, sigma: float) -> Tensor:
+        """What is integrated, of the state at `sigma`."""
+        return (x - denoised) / sigma
+
+    def moved(self, x: Tensor, move: Tensor, sigma: float, sigma_next: float) -> Tensor:
+        """The state at `sigma_next`, to which `move` leads."""
+        return x + move
+
     def init(self, x: Tensor, sigmas: Sequence[float]) -> History:
         return History(steps_left=len(sigmas) - 1)
 
@@ -34,17 +43,63 @@ class AdamsBashforth(Solver):
         self, denoiser: BoundDenoiser, x: Tensor, sigma: float, sigma_next: float, state: History
     ) -> Step:
         denoised = denoiser(x, sigma)
-        history = state.push(sigma, (x - denoised) / sigma, self.order)
+        history = state.push(sigma, self.slope(x, denoised, sigma), self.order)
         order = usable_order(self.order, history, sigma_next, self.lower_order_final)
         if order == 1:
             candidate = euler_candidate(x, denoised, sigma, sigma_next)
         else:
             weights = self.weights(history.sigmas[:order], sigma_next)
-            candidate = x + weighted_sum(weights, history.values[:order])
+            move = weighted_sum(weights, history.values[:order])
+            candidate = self.moved(x, move, sigma, sigma_next)
         return Step(candidate, denoised, history.advance(), x)
 
 
+Variable = Literal["sigma", "flow"]
+
+
+@dataclass(frozen=True)
+class EvenSteps(AdamsBashforth):
+    """Adams-Bashforth with fixed weights, as if the steps were even, in one of two variables.
+
+    "sigma" integrates eps over sigma. "flow" integrates v = eps - D, the velocity of a flow model,
+    over its time t = sigma/(1 + sigma): z' = z + (t' - t) sum_k w_k v_k with z = (1 - t) x. The
+    usual levels of a flow are far more even in t than in sigma.
+
+    Attributes:
+        variable: "sigma" or "flow".
+
+    Raises:
+        ValueError: another variable.
+    """
+
+    variable: Variable = field(default="sigma", kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.variable not in get_args(Variable):
+            raise unknown_name("variable", self.variable, get_args(Variable))
+
+    @abstractmethod
+    def even_weights(self, count: int) -> Sequence[float]:
+        """Weights of `count` evaluations for steps of 1, the newest first."""
+
+    def weights(self, sigmas: Sequence[float], sigma_next: float) -> Sequence[float]:
+        step = sigma_next - sigmas[0]
+        if self.variable == "flow":
+            step /= (1 + sigma_next) * (1 + sigmas[0])  # t' - t
+        return [step * weight for weight in self.even_weights(len(sigmas))]
+
+    def slope(self, x: Tensor, denoised: Tensor, sigma: float) -> Tensor:
+        noise = super().slope(x, denoised, sigma)
+        return noise if self.variable == "sigma" else noise - denoised
+
+    def moved(self, x: Tensor, move: Tensor, sigma: float, sigma_next: float) -> Tensor:
+        if self.variable == "sigma":
+            return super().moved(x, move, sigma, sigma_next)
+        return (1 + sigma_next) * (x / (1 + sigma) + move)
+
+
 _UNIFORM: dict[int, tuple[float, ...]] = {
+    1: (1.0,),
     2: (3 / 2, -1 / 2),
     3: (23 / 12, -16 / 12, 5 / 12),
     4: (55 / 24, -59 / 24, 37 / 24, -9 / 24),
@@ -53,12 +108,12 @@ _UNIFORM: dict[int, tuple[float, ...]] = {
 
 
 @dataclass(frozen=True)
-class IPNDM(AdamsBashforth):
+class IPNDM(EvenSteps):
     """x' = x + (sigma' - sigma) sum_k w_k eps_k, eps = (x - D)/sigma. Orders 1 to 4.
 
-    The weights are those of equal steps in sigma, whatever the steps are: the nominal order needs
-    a grid uniform in sigma, which is seldom the grid in use (`DEIS` has the weights of the actual
-    grid).
+    The weights are those of equal steps in sigma, or in a flow's time, whatever the steps are: the
+    nominal order needs a uniform grid, which is seldom the grid in use (`DEIS` has the weights of
+    the actual grid).
 
     Into sigma = 0 Zhou et al.'s code stops at a positive sigma, after which it offers D of the
     result; k-diffusion's descendants take D, as we do.
@@ -70,20 +125,25 @@ class IPNDM(AdamsBashforth):
     Attributes:
         order: number of evaluations combined.
         lower_order_final: at most as many of them as steps are left. Not customary for iPNDM.
+        variable: see `EvenSteps`.
+
+    Raises:
+        ValueError: an order or a variable that there is not.
     """
 
     order: int = 3
     lower_order_final: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_order(self.order, 1, 4, "IPNDM")
 
-    def weights(self, sigmas: Sequence[float], sigma_next: float) -> Sequence[float]:
-        return [(sigma_next - sigmas[0]) * weight for weight in _UNIFORM[len(sigmas)]]
+    def even_weights(self, count: int) -> Sequence[float]:
+        return _UNIFORM[count]
 
 
 @dataclass(frozen=True)
-class GradientEstimation(AdamsBashforth):
+class GradientEstimation(EvenSteps):
     """x' = x + (sigma' - sigma)(g eps_0 + (1 - g) eps_1), eps = (x - D)/sigma. One call a step.
 
     eps, as a gradient of the distance to the data, is estimated by what two noisy readings have in
@@ -95,9 +155,10 @@ class GradientEstimation(AdamsBashforth):
 
     Attributes:
         gamma: g, of the newest eps.
+        variable: see `EvenSteps`.
 
     Raises:
-        ValueError: `gamma` is not finite.
+        ValueError: `gamma` is not finite, or a variable that there is not.
     """
 
     order: ClassVar[int] = 2
@@ -105,9 +166,9 @@ class GradientEstimation(AdamsBashforth):
     gamma: float = 2.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not math.isfinite(self.gamma):
             raise ValueError(f"gamma is {self.gamma!r}; a finite number is needed")
 
-    def weights(self, sigmas: Sequence[float], sigma_next: float) -> Sequence[float]:
-        step = sigma_next - sigmas[0]
-        return step * self.gamma, step * (1 - self.gamma)
+    def even_weights(self, count: int) -> Sequence[float]:
+        return self.gamma, 1 - self.gamma

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...composition import AUTO, choose
 from ...sampling import Progress, sample
 from ...solvers import SOLVERS, resolve_solver
+from ...solvers.adams import EvenSteps
 from ...stein import Coefficient, Constant
 from .flow import FlowRelaxed, check_levels, without_repeats
 
@@ -66,7 +67,8 @@ Args:
         {{"trust": 0.2}}.
     coordinates: "ve", x = x0 + sigma eps; or "flow", x = (1 - sigma) x0 + sigma eps, sigma from 1
         (pure noise) to 0, where the model returns x0 all the same.
-    **options: of the solver: {options}. See `steindiff.solvers.{cls}`.
+    **options: of the solver: {options}. See `steindiff.solvers.{cls}`. With coordinates="flow" the
+        `variable` of a solver that has one is "flow".
 
 Returns:
     (B, *shape), in the dtype of x, whatever the dtype of what the model returns.
@@ -96,6 +98,8 @@ def _sampler(name: str) -> Sampler:
         coordinates: Literal["ve", "flow"] = "ve",
         **options: Any,
     ) -> Tensor:
+        if coordinates == "flow" and issubclass(SOLVERS[name], EvenSteps):
+            options = {"variable": "flow", **options}  # that in which a flow's steps are even
         solver = resolve_solver(name, **options)
         rule, end = choose(coefficient, end, **(coefficient_options or {}))
         sigmas = without_repeats(sigmas)
