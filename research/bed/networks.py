@@ -14,10 +14,9 @@ from families.weights import denoiser_path
 from steindiff._errors import unknown_name
 from steindiff._files import digest, sha256
 from steindiff.denoisers import ClassifierFreeGuidance, Denoiser
+from steindiff.lab.metrics import RandomConvolutions, RandomProjections
 from steindiff.lab.subjects import make_subject
 from steindiff.models import MODELS, load_classifier, load_model
-
-from .features import RandomConvolutions, RandomProjections
 
 NETWORKS = (*MODELS, *FAMILIES)
 """The trained networks that `load_network` takes; it also takes "mixture:dim=64,modes=10,..."."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 
 import steindiff as sd
 from steindiff.denoisers import ClassifierFreeGuidance, Perturbed
+from steindiff.lab.metrics import RandomConvolutions, RandomProjections
 from steindiff.lab.subjects import (
+    Given,
     Labels,
     Mixture,
     MixtureOptions,
@@ -23,6 +26,10 @@ from steindiff.lab.subjects import (
     make_subject,
     of_edm,
     of_folder,
+    of_function,
+    of_name,
+    read_prompts,
+    subject_of,
 )
 from steindiff.models import MODELS
 
@@ -236,7 +243,7 @@ def test_folder_of_a_pipeline_with_labels(tmp_path: Path) -> None:
     )  # fmt: skip
     pipeline = diffusers.DDPMPipeline(unet, diffusers.DDPMScheduler())
     pipeline.save_pretrained(tmp_path)
-    found = of_folder(tmp_path, "", "cpu")
+    found = of_folder(tmp_path)
     assert found.name.startswith(f"{tmp_path.name} (DDPMPipeline")
     assert found.shape == (1, 8, 8)
     assert (found.sigma_min, found.sigma_max) == pytest.approx((0.01, 157.4), rel=1e-3)
@@ -245,5 +252,142 @@ def test_folder_of_a_pipeline_with_labels(tmp_path: Path) -> None:
     sigma = torch.tensor([0.5, 2.0, 10.0])
     expected = denoiser_of(pipeline).denoiser(x, sigma, **given)
     assert torch.equal(found.denoiser(x, sigma, **given), expected)
-    with pytest.raises(ValueError, match="prompt is 'a cat'; a DDPMPipeline takes none"):
-        of_folder(tmp_path, "a cat", "cpu")
+    with pytest.raises(ValueError, match=r"prompts is \['a cat'\]; a DDPMPipeline takes none"):
+        of_folder(tmp_path, ["a cat"])
+
+
+def test_guidance_of_a_pipeline_needs_a_label_of_no_class(tmp_path: Path) -> None:
+    """A U-Net's classes say nothing of one; what a pipeline's own sampler is, is told."""
+    diffusers = pytest.importorskip("diffusers")
+    unet = diffusers.UNet2DModel(
+        sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(8, 8),
+        down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2, norm_num_groups=4,
+    )  # fmt: skip
+    pipeline = diffusers.DDPMPipeline(unet, diffusers.DDPMScheduler())
+    with pytest.raises(ValueError, match="guidance is 2; this network was trained without"):
+        subject_of(pipeline, guidance=2.0)
+    found = subject_of(pipeline)
+    assert found.note.startswith("The pipeline's own DDPMScheduler adds noise at every step")
+    assert (found.images, found.column(3)) == (True, "seed 3")
+    assert isinstance(found.features, RandomProjections)  # too small for convolutions
+    pipeline.scheduler = diffusers.LCMScheduler()
+    with pytest.raises(ValueError, match="LCMScheduler: the model is distilled"):
+        subject_of(pipeline)
+
+
+# -- functions and other objects ------------------------------------------------------------------
+
+MODULE = """
+import torch
+
+class Half:
+    sample_shape = (3, 16, 16)
+    def __call__(self, x, sigma):
+        return x / 2
+
+def says_its_shape(): return Half()
+def pair(): return Half(), (5,)
+def nothing(): return 3
+def shapeless(): return lambda x, sigma: x
+value = 3
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module of the working directory, which `sys.path` does not name."""
+    (tmp_path / "a_users_model.py").write_text(MODULE)
+    (tmp_path / "needing.py").write_text("import something_that_is_not_there")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    monkeypatch.delitem(sys.modules, "a_users_model", raising=False)
+    return "a_users_model"
+
+
+def test_functions_of_a_module(module: str) -> None:
+    image, vector = of_function(f"{module}:says_its_shape"), of_function(f"{module}:pair")
+    assert (image.name, image.shape, image.images) == (
+        f"{module}:says_its_shape",
+        (3, 16, 16),
+        True,
+    )
+    assert isinstance(image.features, RandomConvolutions)
+    assert (vector.shape, vector.images) == ((5,), False)
+    x = images(2, 3, 16, 16)
+    assert torch.equal(image.denoiser(x, 1.0), x / 2)
+    assert image.features.features(x).shape == (2, 64)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a_users_model", "MODULE:FUNCTION is needed"),
+        ("a_users_model:", "MODULE:FUNCTION is needed"),
+        ("a_users_modl:pair", "there is no module 'a_users_modl' here"),
+        ("needing:f", "needing needs something_that_is_not_there, which is missing"),
+        ("a_users_model:pear", "function of a_users_model 'pear' is unknown. Did you mean 'pair'"),
+        ("a_users_model:value", "function of a_users_model 'value' is unknown"),
+        (
+            "a_users_model:nothing",
+            "a_users_model:nothing is a int; a denoiser with its sample_shape",
+        ),
+        ("a_users_model:shapeless", "is a function without sample_shape; a denoiser"),
+    ],
+)
+def test_functions_that_are_none(module: str, text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        of_function(text)
+
+
+def test_subjects_of_objects(module: str) -> None:
+    given = Given("mine", lambda x, sigma: x, (4,))
+    assert subject_of(given) is given
+    assert subject_of((given.denoiser, [2, 2])).shape == (2, 2)
+    assert subject_of("mixture:dim=6").shape == (6,)
+    net = sd.load_model("fashion-mnist")
+    with pytest.raises(ValueError, match=r"prompts is .*they are for a pipeline"):
+        subject_of(net, ["a cat"])
+    with pytest.raises(ValueError, match="guidance is 2 of a UNetDenoiser; give it guided"):
+        subject_of(net, guidance=2)
+
+
+def test_a_file_of_weights(tmp_path: Path) -> None:
+    net = sd.load_model("fashion-mnist")
+    path = tmp_path / "mine.safetensors"
+    sd.models.save_model(path, net)
+    plain, guided = of_name(str(path)), of_name(str(path), 2.0)
+    assert (plain.name, guided.name) == ("mine.safetensors", "mine.safetensors, guidance 2")
+    assert (plain.guidance, guided.guidance) == (1.0, 2.0)
+    assert plain.column(13) == "class 3"
+    x, given = images(2, 1, 28, 28), plain.conditioning(range(2))
+    assert torch.equal(plain.denoiser(x, 1.0, **given), net(x, 1.0, **given))
+    with pytest.raises(FileNotFoundError, match="is not a file"):
+        of_name(str(tmp_path / "nowhere.safetensors"))
+
+
+# -- prompts --------------------------------------------------------------------------------------
+
+
+def test_prompts_are_the_lines_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_bytes("\ufeffa cat\r\n two dogs, näher \r\n\r\n".encode())
+    assert read_prompts(path) == ("a cat", "two dogs, näher")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty; one prompt a line"),
+        (b"\n\n", "is empty; one prompt a line"),
+        (b"a cat\n\na dog\n  \nx\n", "has nothing on line 2, 4; remove it"),
+        (b"\xff\xfe\x00", "is no text in UTF-8"),
+        (b"a\n" * 1001, "has 1001 prompts; at most 1000"),
+    ],
+)
+def test_prompts_that_are_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+        read_prompts(path)
+    with pytest.raises(ValueError, match="is missing; a text file"):
+        read_prompts(tmp_path)

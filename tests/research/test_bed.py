@@ -11,10 +11,9 @@ from torch import Tensor
 
 import steindiff as sd
 from bed import NETWORKS, Bed, Network, load_network
-from bed.features import RandomConvolutions, RandomProjections
 from families import load_family
 from steindiff.denoisers import Gaussian
-from steindiff.lab.metrics import frechet_distance
+from steindiff.lab.metrics import RandomConvolutions, RandomProjections, frechet_distance
 
 SEEDS = range(3, 15)
 FINE_STEPS = 8

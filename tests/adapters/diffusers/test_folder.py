@@ -472,6 +472,43 @@ def test_stable_diffusion_3() -> None:
     assert model.kind == "StableDiffusion3Pipeline: SD3Transformer2DModel, flow, flow_prediction"
 
 
+@pytest.mark.parametrize("name", ["stable_diffusion", "stable_diffusion_xl", "stable_diffusion_3"])
+def test_prompts_are_classes(name: str) -> None:
+    """Label k is prompt k to the last bit, and the last label is what the pipeline guides from."""
+    pipe = globals()[name]()
+    model, single = denoiser_of(pipe, prompts=[PROMPT, "b"]), denoiser_of(pipe, prompt="b")
+    assert (model.classes, model.null_label, model.prompts) == (2, 2, (PROMPT, "b"))
+    sigmas = torch.tensor([0.05, 1.0, 8.0])
+    x, labels = states(model, sigmas), torch.tensor([1, 1, 1])
+    found = model.denoiser(x, sigmas, class_labels=labels)
+    assert torch.equal(found, single.denoiser(x, sigmas))
+    mixed = model.denoiser(x, sigmas, class_labels=torch.tensor([1, 0, 2]))
+    torch.testing.assert_close(mixed[:1], found[:1])
+    assert not torch.allclose(mixed[1:], found[1:], atol=1e-4)
+    guided = sd.ClassifierFreeGuidance(model.denoiser, 3.0, {"class_labels": model.null_label})
+    none = model.denoiser(x, sigmas, class_labels=torch.tensor([2, 2, 2]))
+    expected = none + 3 * (found - none)
+    torch.testing.assert_close(guided(x, sigmas, class_labels=labels), expected)
+
+
+@pytest.mark.parametrize("name", ["stable_diffusion", "stable_diffusion_xl", "stable_diffusion_3"])
+def test_latents_are_decoded_as_the_pipeline_does(name: str) -> None:
+    pipe = globals()[name]()
+    if name == "stable_diffusion_3":
+        pipe.vae.register_to_config(shift_factor=0.3)
+    pipe.set_progress_bar_config(disable=True)
+    options: dict[str, Any] = {"num_inference_steps": 2, "guidance_scale": 1.0}
+    latents, pictures = (
+        pipe(PROMPT, generator=tiny.generator(), output_type=kind, **options).images
+        for kind in ("latent", "pt")
+    )
+    decode = denoiser_of(pipe, prompt=PROMPT).decode
+    assert decode is not None
+    found = ((decode(latents) + 1) / 2).clamp(0, 1)
+    torch.testing.assert_close(found, pictures, rtol=0, atol=1e-5)
+    assert denoiser_of(ddpm()).decode is None
+
+
 # From folders
 
 
@@ -653,6 +690,19 @@ def test_prompt_where_none_is_taken(tmp_path: Path) -> None:
         denoiser_of(ddpm(), prompt=PROMPT)
     with pytest.raises(TypeError, match="prompt is a list"):
         denoiser_of(stable_diffusion(), prompt=["a"])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="prompts is 'a'; a list"):
+        denoiser_of(stable_diffusion(), prompts="a")
+    with pytest.raises(ValueError, match="prompt is 'a' and prompts has 1; one is needed"):
+        denoiser_of(stable_diffusion(), prompt="a", prompts=["a"])
+    with pytest.raises(ValueError, match=r"prompts is \['a'\]; a DDPMPipeline takes none"):
+        denoiser_of(ddpm(), prompts=["a"])
+
+
+def distilled() -> Any:
+    """As LCM makes it of Stable Diffusion."""
+    pipe = stable_diffusion()
+    pipe.unet.register_to_config(time_cond_proj_dim=8)
+    return pipe
 
 
 @pytest.mark.parametrize(
@@ -664,7 +714,8 @@ def test_prompt_where_none_is_taken(tmp_path: Path) -> None:
         (lambda: ddpm(class_embed_type="identity"), "class_embed_type .* 'identity'; None or"),
         (lambda: ddpm(class_embed_type="timestep"), "num_class_embeds of unet is None"),
         (lambda: ddpm(time_embedding_type="fourier"), "time_embedding_type .* 'fourier'"),
-        (lambda: ddpm(diffusers.LCMScheduler()), "LCMScheduler"),
+        (lambda: ddpm(diffusers.LCMScheduler()), "LCMScheduler: the model is distilled"),
+        (distilled, "takes the guidance scale as an input .* it is distilled"),
         (lambda: diffusers.DDPMPipeline(tiny.stable_diffusion().unet, ddim()), "a UNet2DModel is"),
         (
             lambda: diffusers.StableDiffusionPipeline(

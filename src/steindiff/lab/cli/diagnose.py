@@ -11,7 +11,7 @@ from rich.progress import Progress, TextColumn
 from ..._provenance import command_line
 from ..devices import check_device
 from ..specs import parse_coefficient, parse_solver
-from ..subjects import Mixture, Subject, make_subject, of_edm, of_folder
+from ..subjects import Mixture
 from ..tables import Table
 from ..theory import (
     CHAPTERS,
@@ -24,18 +24,19 @@ from ..theory import (
     verdicts,
     write_report,
 )
-from .commands.diagnose import Amount, Asked, Diagnosed, Report
+from .commands.diagnose import Amount, Diagnosed, Report
 from .method import check_nfe_alias, one_of
-from .options import MODEL, Device
+from .models import model_of
+from .options import AnyModel, Device
 from .show import show, texts
 
 
 def diagnose(
-    report: Report, subject: Asked, sampling: Diagnosed, amount: Amount, device: Device
+    report: Report, subject: AnyModel, sampling: Diagnosed, amount: Amount, device: Device
 ) -> None:
     """Measures, writes the report, and shows the verdicts."""
     place = str(check_device(device.device))
-    found = _subject(subject, place)
+    found = model_of(subject, place)
     known = found.mixture if isinstance(found, Mixture) and found.exact is None else None
     diagnosis = make_diagnosis(
         found, solver=sampling.solver, coefficient=sampling.coefficient,
@@ -56,29 +57,6 @@ def _steps(sampling: Diagnosed) -> int:
         solver, rule = parse_solver(sampling.solver), parse_coefficient(sampling.coefficient)
         check_nfe_alias(steps, sampling.solver, solver, rule)
     return steps
-
-
-def _subject(asked: Asked, device: str) -> Subject:
-    edm, diffusers = asked.edm, asked.diffusers
-    given = {"--edm": edm, "--diffusers": diffusers}
-    named = [name for name, value in given.items() if value is not None]
-    if asked.model != MODEL:
-        named.insert(0, f"--model {asked.model}")
-    if len(named) > 1:
-        raise ValueError(f"{' and '.join(named)} are both given; one is needed")
-    if edm is None and asked.trust:
-        raise ValueError("--trust is for --edm PATH, which is missing")
-    if diffusers is None and asked.prompt:
-        raise ValueError(
-            f"--prompt is for --diffusers FOLDER, which is missing; it is {asked.prompt!r}"
-        )
-    if asked.guidance != 1 and (edm or diffusers):
-        raise ValueError(f"--guidance is {asked.guidance}; it is for shipped models")
-    if edm is not None:
-        return of_edm(edm, asked.trust, device)
-    if diffusers is not None:
-        return of_folder(diffusers, asked.prompt, device)
-    return make_subject(asked.model, asked.guidance, device)
 
 
 def _run(diagnosis: Diagnosis, out: Path, names: list[str], overwrite: bool) -> Results:

@@ -69,6 +69,44 @@ class Network:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AnyModel(Network):
+    """Any model that can be named: `cli/models.py` opens it."""
+
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Shipped model, .safetensors file, or an exact one: mixture:dim=64,modes=10,..."
+        ),
+    ] = MODEL
+    edm: EdmOption = None
+    trust: TrustOption = False
+    diffusers: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a saved diffusers pipeline, in place of --model.",
+            show_default="no folder",
+        ),
+    ] = None
+    prompt: Annotated[
+        str, typer.Option(help="Of a text-to-image pipeline.", show_default="empty")
+    ] = ""
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Text file, one prompt a line, in place of --prompt: in turn by seed.",
+            show_default="no file",
+        ),
+    ] = None
+    function: Annotated[
+        str | None,
+        typer.Option(
+            help="MODULE:FUNCTION that returns a denoiser, in place of --model.",
+            show_default="none",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Labelled(Network):
     """The same, and which of its classes."""
 

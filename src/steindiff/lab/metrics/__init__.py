@@ -9,6 +9,7 @@ from .modes import ModeCoverage, mode_coverage, nearest_mode, predicted_class
 from .moments import Moments
 from .prdc import PRDC, prdc
 from .statistics import Statistics, load_statistics, save_statistics
+from .unlearned import RandomConvolutions, RandomProjections, unlearned_features
 from .wasserstein import sliced_wasserstein
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "Moments",
     "Paired",
     "Pixels",
+    "RandomConvolutions",
+    "RandomProjections",
     "Rmse",
     "Statistics",
     "bootstrap",
@@ -41,4 +44,5 @@ __all__ = [
     "save_statistics",
     "sliced_wasserstein",
     "to_unit",
+    "unlearned_features",
 ]

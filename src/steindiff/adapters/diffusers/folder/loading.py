@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from .model import FolderModel, PipelineDenoiser
 from .networks import BY_LABEL, BY_PROMPT
-from .trained import trained_for
+from .pictures import decoder_of
+from .trained import noisy, trained_for
 
 _SHIPPED = "FashionMNISTPipeline"
 """The pipeline of the shipped network, which stands in examples/."""
@@ -24,7 +26,11 @@ _LIBRARIES = ("diffusers", "transformers", "steindiff.adapters.diffusers")
 
 
 def load_folder(
-    path: str | Path, *, prompt: str = "", device: torch.device | str = "cpu"
+    path: str | Path,
+    *,
+    prompt: str = "",
+    prompts: Sequence[str] = (),
+    device: torch.device | str = "cpu",
 ) -> FolderModel:
     """The model of a saved pipeline of diffusers, in float32.
 
@@ -34,26 +40,28 @@ def load_folder(
         path: a folder as `save_pretrained` writes it, with its model_index.json.
         prompt: of a pipeline that takes one; encoded once, the same for every sample, and not
             guided.
+        prompts: several, in place of `prompt`: class label k is prompt k, and `null_label` is "no
+            prompt", for `ClassifierFreeGuidance`.
         device: where the network is put.
 
     Raises:
         FileNotFoundError: no such folder, or no model_index.json in it.
-        ValueError: a pipeline, a part or a scheduler that is not read; a prompt where none is
-            taken.
+        ValueError: a pipeline, a part or a scheduler that is not read, a distilled one among them;
+            a prompt where none is taken, or both `prompt` and `prompts`.
         OSError: a part that is missing or damaged, as diffusers reports it.
     """
     folder = Path(path)
     index = _index(folder)
     _check_name(_name(index), f"{folder} holds")
-    _check_prompt(_name(index), prompt)
+    _check_prompt(_name(index), prompt, prompts)
     left_out = _left_out(folder, index)
     pipeline: Any = DiffusionPipeline.from_pretrained(
         folder, local_files_only=True, torch_dtype=torch.float32, **left_out
     )
-    return denoiser_of(pipeline.to(device), prompt=prompt)
+    return denoiser_of(pipeline.to(device), prompt=prompt, prompts=prompts)
 
 
-def denoiser_of(pipeline: Any, *, prompt: str = "") -> FolderModel:
+def denoiser_of(pipeline: Any, *, prompt: str = "", prompts: Sequence[str] = ()) -> FolderModel:
     """The model of a pipeline that is loaded already.
 
     Its network is used as it is, on its device and in its dtype, but is put in evaluation mode
@@ -63,6 +71,7 @@ def denoiser_of(pipeline: Any, *, prompt: str = "") -> FolderModel:
     Args:
         pipeline: one of diffusers, or that of the shipped network in examples/.
         prompt: as in `load_folder`.
+        prompts: as in `load_folder`.
 
     Raises:
         ValueError, TypeError: as `load_folder`.
@@ -70,8 +79,10 @@ def denoiser_of(pipeline: Any, *, prompt: str = "") -> FolderModel:
     names = [cls.__name__ for cls in type(pipeline).__mro__]
     name = next((name for name in names if name in _KNOWN), names[0])
     _check_name(name, "pipeline is")
-    _check_prompt(name, prompt)
-    return _shipped(pipeline) if name == _SHIPPED else _of_diffusers(pipeline, name, prompt)
+    _check_prompt(name, prompt, prompts)
+    if name == _SHIPPED:
+        return _shipped(pipeline)
+    return _of_diffusers(pipeline, name, prompt, tuple(prompts))
 
 
 def _shipped(pipeline: Any) -> FolderModel:
@@ -84,19 +95,23 @@ def _shipped(pipeline: Any) -> FolderModel:
         config["sigma_max"],
         f"{_SHIPPED}: {type(network).__name__}, ve, sample",
         latent=False,
+        null_label=network.null_label,
     )
 
 
-def _of_diffusers(pipeline: Any, name: str, prompt: str) -> FolderModel:
+def _of_diffusers(pipeline: Any, name: str, prompt: str, prompts: tuple[str, ...]) -> FolderModel:
     trained = trained_for(pipeline.scheduler)
-    network = {**BY_LABEL, **BY_PROMPT}[name](pipeline, prompt)
+    network = {**BY_LABEL, **BY_PROMPT}[name](pipeline, prompts or prompt)
     shape, low, high = network.sample_shape, trained.sigma_min, trained.sigma_max
     denoiser = PipelineDenoiser(
         trained.denoiser(network), shape, network.classes, network.null_label, low, high
     )
     kind = f"{type(pipeline).__name__}: {type(network.module).__name__}, {trained.name}"
     latent = any(part in pipeline.components for part in _LATENT)
-    return FolderModel(denoiser, shape, network.classes, low, high, kind, latent)
+    return FolderModel(
+        denoiser, shape, network.classes, low, high, kind, latent, network.null_label,
+        decoder_of(pipeline), prompts if name in BY_PROMPT else None, noisy(pipeline.scheduler),
+    )  # fmt: skip
 
 
 def _index(folder: Path) -> dict[str, Any]:
@@ -136,11 +151,16 @@ def _check_name(name: str, what: str) -> None:
         )
 
 
-def _check_prompt(name: str, prompt: str) -> None:
+def _check_prompt(name: str, prompt: str, prompts: Sequence[str]) -> None:
     if not isinstance(prompt, str):
         raise TypeError(f"prompt is a {type(prompt).__name__}; a text is needed")
-    if prompt and name not in BY_PROMPT:
-        raise ValueError(f"prompt is {prompt!r}; a {name} takes none")
+    if isinstance(prompts, str) or not all(isinstance(text, str) for text in prompts):
+        raise TypeError(f"prompts is {prompts!r}; a list of texts is needed")
+    if prompt and prompts:
+        raise ValueError(f"prompt is {prompt!r} and prompts has {len(prompts)}; one is needed")
+    for argument, given in (("prompt", prompt), ("prompts", list(prompts))):
+        if given and name not in BY_PROMPT:
+            raise ValueError(f"{argument} is {given!r}; a {name} takes none")
 
 
 def _left_out(folder: Path, index: dict[str, Any]) -> dict[str, Any]:

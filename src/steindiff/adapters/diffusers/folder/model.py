@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,11 @@ class FolderModel:
             it is a high finite one.
         kind: one line for a report, such as "DDPMPipeline: UNet2DModel, vp, epsilon".
         latent: whether latents are sampled, not pixels.
+        null_label: the label of "no class" or "no prompt", for guidance; None where there is none.
+        decode: latents (B, *sample_shape) -> images (B, 3, H, W), which lie in [-1, 1] or a little
+            beyond; None where pixels are sampled.
+        prompts: those that the class labels are numbers of; None where none is taken.
+        noisy: the pipeline's scheduler, where it adds noise at every step on purpose; else "".
     """
 
     denoiser: Denoiser
@@ -35,6 +41,10 @@ class FolderModel:
     sigma_max: float
     kind: str
     latent: bool
+    null_label: int | None = None
+    decode: Callable[[Tensor], Tensor] | None = None
+    prompts: tuple[str, ...] | None = None
+    noisy: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from ...callable import FunctionDenoiser, from_function
 from ...callable.denoiser import Function
 from ...coordinates import Preconditioning, VPTable, flow, vp
 from ..stein_scheduler import SteinScheduler
+from ..stein_scheduler.source import DISTILLED
 
 HIGHEST = 160.0
 """The highest level that is asked for. Betas are made to end near pure noise: the linear ones of
@@ -47,10 +48,34 @@ def trained_for(scheduler: Any) -> Trained:
 
     Raises:
         TypeError: no scheduler.
-        ValueError: the scheduler of a model that is none of vp, edm and flow; says why.
+        ValueError: the scheduler of a distilled model, or of one that is none of vp, edm and flow;
+            says why.
     """
+    name = next((cls.__name__ for cls in type(scheduler).__mro__ if cls.__name__ in DISTILLED), "")
+    if name:
+        raise ValueError(
+            f"scheduler is a {name}: the model is distilled, its steps are no steps of an ODE, and "
+            "there is nothing to relax; the model that it was distilled from is needed"
+        )
     read = SteinScheduler.from_scheduler(scheduler, solver="euler", coefficient=None, schedule=None)
     return {"vp": _vp, "edm": _edm, "flow": _flow}[read.config["model"]](read)
+
+
+_NOISY = (
+    "DDPMScheduler", "DDPMParallelScheduler", "EulerAncestralDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler", "DPMSolverSDEScheduler", "SASolverScheduler",
+    "CosineDPMSolverMultistepScheduler",
+)  # fmt: skip
+
+
+def noisy(scheduler: Any) -> str:
+    """The name of a scheduler that adds noise at every step on purpose; "" for any other."""
+    names = [cls.__name__ for cls in type(scheduler).__mro__]
+    config = scheduler.config
+    random = str(config.get("algorithm_type", "")).startswith("sde") or config.get(
+        "stochastic_sampling"
+    )
+    return names[0] if random or {*names} & {*_NOISY} else ""
 
 
 def _vp(read: SteinScheduler) -> Trained:

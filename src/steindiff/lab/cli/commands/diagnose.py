@@ -10,14 +10,11 @@ import typer
 
 from ..options import (
     COEFFICIENT_HELP,
-    MODEL,
     SOLVER_HELP,
+    AnyModel,
     Device,
-    EdmOption,
     FirstSeedOption,
     Levels,
-    Network,
-    TrustOption,
 )
 
 
@@ -34,27 +31,6 @@ class Report:
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Drop the results of another run.")
     ] = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked(Network):
-    """What is diagnosed."""
-
-    model: Annotated[
-        str, typer.Option(help="Shipped model, or an exact one: mixture:dim=64,modes=10,...")
-    ] = MODEL
-    edm: EdmOption = None
-    trust: TrustOption = False
-    diffusers: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of a saved diffusers pipeline, in place of --model.",
-            show_default="no folder",
-        ),
-    ] = None
-    prompt: Annotated[
-        str, typer.Option(help="Of a text-to-image pipeline.", show_default="empty")
-    ] = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +55,7 @@ class Amount:
 
 
 def diagnose(
-    report: Report, subject: Asked, sampling: Diagnosed, amount: Amount, device: Device
+    report: Report, subject: AnyModel, sampling: Diagnosed, amount: Amount, device: Device
 ) -> None:
     """Put the theory to the test on a model: a report with a verdict for every statement.
 

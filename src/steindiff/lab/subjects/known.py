@@ -1,117 +1,24 @@
-"""What is sampled from: shipped networks, mixtures whose denoiser is known, and given denoisers."""
+"""Models by name: shipped networks, and mixtures whose denoiser is known."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .._errors import check_options, unknown_name
-from ..denoisers import ClassifierFreeGuidance, Denoiser, GaussianMixture, Perturbed
-from ..models import MODELS, load_model
-from .metrics import ClassifierFeatures, Features, Pixels, mode_coverage, nearest_mode
-from .specs import parse_spec
-
-Conditioning = Callable[[Sequence[int]], dict[str, Any]]
-"""What a denoiser takes for the samples of these seeds."""
+from ..._errors import check_options, unknown_name
+from ...denoisers import ClassifierFreeGuidance, GaussianMixture, Perturbed
+from ...models import MODELS, load_model
+from ..metrics import ClassifierFeatures, Pixels, mode_coverage, nearest_mode
+from ..specs import parse_spec
+from .base import Labels, Subject
 
 MAX_DIM, MAX_MODES, MAX_MEANS = 2**24, 2**20, 2**26
 """Of a mixture: the dimensions, the modes, and their product (2^26 is half a GiB of means)."""
-
-
-class Labels:
-    """Class labels in turn: the sample of seed s gets s mod `classes`; none without classes."""
-
-    def __init__(self, classes: int, device: str = "cpu") -> None:
-        self.classes, self.device = classes, device
-
-    def __call__(self, seeds: Sequence[int]) -> dict[str, Any]:
-        if not self.classes:
-            return {}
-        return {"class_labels": self.of(seeds).to(self.device)}
-
-    def of(self, seeds: Sequence[int]) -> Tensor:
-        """(len(seeds),) int64 on the CPU."""
-        return torch.tensor([seed % self.classes for seed in seeds])
-
-
-class Subject:
-    """A denoiser with what it takes to sample from it and to judge its samples.
-
-    Attributes:
-        name: for reports.
-        denoiser: D in VE coordinates, guided where guidance was asked for.
-        shape: of one sample.
-        device: of the denoiser.
-        features: what distances are measured in.
-        images: whether samples are images that a report can show.
-        exact: the exact denoiser where `denoiser` is a perturbed one.
-        sigma_min: the lowest level that the denoiser was made for.
-        sigma_max: the highest one.
-    """
-
-    name: str
-    denoiser: Denoiser
-    shape: tuple[int, ...]
-    features: Features
-    device = "cpu"
-    images = False
-    exact: Denoiser | None = None
-    sigma_min = 0.0
-    sigma_max = math.inf
-
-    def conditioning(self, seeds: Sequence[int]) -> dict[str, Any]:
-        """What the denoiser takes for the samples of these seeds."""
-        return {}
-
-    def rounded(self, sigmas: Tensor) -> Tensor:
-        """The levels that the denoiser knows nearest to these."""
-        return sigmas
-
-    def judge(self, x: Tensor, features: Tensor, seeds: Sequence[int]) -> dict[str, Any]:
-        """Metrics that only this kind of subject has: modes, agreement with the labels."""
-        return {}
-
-
-class Given(Subject):
-    """A denoiser that comes from elsewhere: a function, a pickle, a folder.
-
-    Args:
-        name: for reports.
-        denoiser: D(x, sigma, **conditioning), in VE coordinates.
-        shape: of one sample.
-        conditioning: what the denoiser takes, by seed; nothing if left out.
-        rounding: brings levels to those that the denoiser knows.
-        limits: the lowest and the highest level that it was made for.
-        device: of the denoiser.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        denoiser: Denoiser,
-        shape: Sequence[int],
-        *,
-        conditioning: Conditioning = lambda seeds: {},
-        rounding: Callable[[Tensor], Tensor] = lambda sigmas: sigmas,
-        limits: tuple[float, float] = (0.0, math.inf),
-        device: str = "cpu",
-    ) -> None:
-        self.name, self.denoiser, self.shape = name, denoiser, tuple(shape)
-        self.sigma_min, self.sigma_max = limits
-        self.device, self.features = device, Pixels()
-        self._conditioning, self._rounding = conditioning, rounding
-
-    def conditioning(self, seeds: Sequence[int]) -> dict[str, Any]:
-        return self._conditioning(seeds)
-
-    def rounded(self, sigmas: Tensor) -> Tensor:
-        return self._rounding(sigmas)
 
 
 class Network(Subject):
@@ -121,6 +28,7 @@ class Network(Subject):
 
     def __init__(self, name: str, guidance: float, device: str = "cpu") -> None:
         self.name, self.model, self.device = name, name, device
+        self.hashes = hashes_of(name)
         net = load_model(name, device=device)
         self.shape, self.classes = net.sample_shape, net.config.num_classes
         self.labels = Labels(self.classes, device)
@@ -134,6 +42,10 @@ class Network(Subject):
 
     def conditioning(self, seeds: Sequence[int]) -> dict[str, Any]:
         return self.labels(seeds)
+
+    def column(self, seed: int) -> str:
+        names = MODELS[self.model]["classes"]
+        return names[seed % len(names)]
 
     def judge(self, x: Tensor, features: Tensor, seeds: Sequence[int]) -> dict[str, Any]:
         guesses = self.classifier.classify(features).argmax(dim=1)
@@ -245,39 +157,3 @@ def hashes_of(spec: str) -> dict[str, str]:
     if spec not in MODELS:
         return {}
     return {part: MODELS[spec][part]["sha256"] for part in ("denoiser", "classifier")}
-
-
-def of_edm(path: Path, trust: bool, device: str = "cpu") -> Given:
-    """The EDM network in a pickle, with its labels and its levels.
-
-    Raises:
-        ValueError: as `load_edm_pickle` does; a network that does not say what it samples.
-    """
-    from ..adapters.edm import from_edm, load_edm_pickle
-
-    network: Any = load_edm_pickle(path, trust=trust)
-    net = from_edm(network.to(device))
-    if net.sample_shape is None:
-        raise ValueError(f"{path} holds a network without img_channels and img_resolution")
-    return Given(
-        path.name, net, net.sample_shape, conditioning=Labels(net.label_dim or 0, device),
-        rounding=net.round_sigma, limits=(net.sigma_min, net.sigma_max), device=device,
-    )  # fmt: skip
-
-
-def of_folder(path: Path, prompt: str, device: str = "cpu") -> Given:
-    """The network of a saved pipeline of diffusers, with its classes and its levels.
-
-    Raises:
-        ValueError: as `load_folder` does, or diffusers is not installed.
-    """
-    try:
-        from ..adapters.diffusers.folder import load_folder
-    except ImportError as error:
-        raise ValueError(str(error)) from error
-    model = load_folder(path, prompt=prompt, device=device)
-    return Given(
-        f"{path.name} ({model.kind})", model.denoiser, model.sample_shape,
-        conditioning=Labels(model.classes, device), limits=(model.sigma_min, model.sigma_max),
-        device=device,
-    )  # fmt: skip

@@ -9,9 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..._errors import check_batch
+from .features import CHUNK, Features
+
 SEED = 0
 WIDTHS = (32, 48, 64)
 _BIAS = 0.1
+_SMALLEST = 11
+"""Pixels that three convolutions of 3x3, two of them with a stride of 2, leave something of."""
 
 
 class RandomConvolutions:
@@ -27,6 +32,9 @@ class RandomConvolutions:
         channels: of the images.
     """
 
+    name = "random-convolutions"
+    dim = WIDTHS[-1]
+
     def __init__(self, channels: int) -> None:
         generator = torch.Generator().manual_seed(SEED)
         self.layers: list[tuple[Tensor, Tensor]] = []
@@ -40,6 +48,16 @@ class RandomConvolutions:
             h = F.relu(F.conv2d(h, weight, bias, stride=stride))
         return h.mean(dim=(2, 3))
 
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) -> (N, 64) float32 on the CPU.
+
+        Raises:
+            TypeError, ValueError: not a batch of floating-point images.
+        """
+        parts = check_batch(images, "images").cpu().split(CHUNK)
+        return torch.cat([self(part) for part in parts])
+
 
 class RandomProjections:
     """64 features of vectors (B, d): the ReLU of a random linear layer.
@@ -50,11 +68,35 @@ class RandomProjections:
         dim: of the vectors.
     """
 
+    name = "random-projections"
+    dim = 64
+
     def __init__(self, dim: int) -> None:
         self.weight, self.bias = _layer((64, dim), torch.Generator().manual_seed(SEED))
 
     def __call__(self, vectors: Tensor) -> Tensor:
         return F.relu(F.linear(vectors.float(), self.weight, self.bias))
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """Samples (N, *shape), flattened -> (N, 64) float32 on the CPU.
+
+        Raises:
+            TypeError, ValueError: not a batch of floating-point samples.
+        """
+        return self(check_batch(images, "images").flatten(1).cpu())
+
+
+def unlearned_features(shape: Sequence[int]) -> Features:
+    """The judge of samples of a shape for which there is no classifier.
+
+    Args:
+        shape: of one sample; (C, H, W) of at least 11 x 11 pixels is looked at by convolutions,
+            anything else as a vector.
+    """
+    if len(shape) == 3 and min(shape[1:]) >= _SMALLEST:
+        return RandomConvolutions(shape[0])
+    return RandomProjections(math.prod(shape))
 
 
 def _layer(shape: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
