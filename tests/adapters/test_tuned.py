@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -102,7 +103,7 @@ def test_diffusers(file: Path, steps: int, tmp_path: Path) -> None:
 
     edm = SteinScheduler.from_tuned(file, diffusers.EDMEulerScheduler(), steps)
     edm.save_pretrained(tmp_path / "kept")
-    kept = SteinScheduler.from_pretrained(tmp_path / "kept")
+    kept: Any = SteinScheduler.from_pretrained(tmp_path / "kept")
     flow = SteinScheduler.from_tuned(file, diffusers.FlowMatchEulerDiscreteScheduler(), steps)
     for scheduler, network, x in (
         (edm, exact_edm, start()), (kept, exact_edm, start()), (flow, exact_flow, start() / 15),

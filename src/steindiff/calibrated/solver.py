@@ -82,8 +82,8 @@ class Calibrated(_Scaled):
 
     One call a step. With all scalars 0 it is Euler; with a = h/(2 h_0), b = c = 0 it is DPM++2M; c
     alone relaxes Euler with gamma = 1 + c. The first step has only c, the second a and c. Into
-    sigma = 0 the step is x' = D without scalars; with a, or a and b, it is an end (`steindiff.stein`)
-    of fitted weights. There is no c there: it would leave noise.
+    sigma = 0 the step is x' = D without scalars; with a, or a and b, it is an end of fitted weights
+    (`steindiff.stein`). There is no c there: it would leave noise.
 
     Source: this project (docs/use/calibration.md). `steindiff.calibrate` makes it.
 

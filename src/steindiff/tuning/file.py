@@ -100,6 +100,8 @@ def _tuned(content: dict[str, Any]) -> Tuned:
     if not choices:
         raise ValueError("choices is empty; one number of steps or more is needed")
     moved = content["motion"]
+    rest: dict[str, Any] = {name: int(number(content[name], name)) for name in COUNTS}
+    rest |= {name: str(content[name]) for name in TEXTS}
     return Tuned(
         choices={len(one.recipe.sigmas) - 1: one for one in choices},
         guidance=number(content["guidance"], "guidance"),
@@ -109,8 +111,7 @@ def _tuned(content: dict[str, Any]) -> Tuned:
             numbers(moved["speeds"], "motion.speeds"),
         ),
         versions=dict(content["versions"]),
-        **{name: int(number(content[name], name)) for name in COUNTS},
-        **{name: str(content[name]) for name in TEXTS},
+        **rest,
     )
 
 

@@ -114,7 +114,7 @@ class Tuned:
         """
         if steps is None and len(self.choices) == 1:
             steps = next(iter(self.choices))
-        if steps not in self.choices:
+        if steps is None or steps not in self.choices:
             known = ", ".join(map(str, sorted(self.choices)))
             raise ValueError(f"steps is {steps!r}; this network was tuned for {known}")
         return replace(self.choices[steps].recipe, guidance=self.guidance)

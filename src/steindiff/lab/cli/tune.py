@@ -39,7 +39,9 @@ def tune(file: TunedFile, model: AnyModel, trials: Trials, device: Device) -> No
 
         write_report(file.report, found, subject)
         typer.echo(f"report: {file.report}")
-    typer.echo(f"tuning: {file.out}   use it:\nsteindiff sample --tuned {file.out} --out images.png")
+    typer.echo(
+        f"tuning: {file.out}   use it:\nsteindiff sample --tuned {file.out} --out images.png"
+    )
 
 
 def recommend(shown: Shown, model: AnyModel, trials: Trials, device: Device) -> None:

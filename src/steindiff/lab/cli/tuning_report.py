@@ -21,6 +21,7 @@ from ...tuning import Choice, Tuned
 from ..images import to_uint8
 from ..report.html import Picture, inline, make_template
 from ..report.look import BLUE, GREY, ORANGE, plain_numbers, tidy
+from ..specs import spec_of
 from ..subjects import Subject
 from .picture import Row, comparison
 
@@ -56,7 +57,7 @@ def write_report(path: Path, found: Tuned, subject: Subject) -> None:
 
 
 def pictured(found: Tuned, one: Choice, subject: Subject) -> Picture | None:
-    """Best plain, what was kept, and the fine solution of the same noises, where they are images."""
+    """Best plain, what was kept and the fine solution, of the same noises; None if no images."""
     seeds = range(SHOWN)
     x = noise(subject.shape, found.sigma_max, seeds, device=subject.device)
     conditioning = subject.conditioning(seeds)
@@ -66,7 +67,11 @@ def pictured(found: Tuned, one: Choice, subject: Subject) -> Picture | None:
             subject.denoiser, x, conditioning, found.fine_steps, lowest, found.sigma_max
         )
     sides = [
-        ("Best plain", str(one.plain.solver), _sampled(subject.denoiser, x, conditioning, one.plain)),
+        (
+            "Best plain",
+            spec_of(one.plain.solver),
+            _sampled(subject.denoiser, x, conditioning, one.plain),
+        ),
         ("Tuned", one.kind, _sampled(subject.denoiser, x, conditioning, one.recipe)),
         ("Fine solution", f"Heun, {fine.nfe} calls", fine.x),
     ]

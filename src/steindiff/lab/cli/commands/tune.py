@@ -36,9 +36,7 @@ class Trials:
     held_out: Annotated[
         int, typer.Option(min=16, help="More noises, that candidates are ranked on.")
     ] = 48
-    fresh: Annotated[
-        int, typer.Option(min=16, help="More noises, that the figures are of.")
-    ] = 64
+    fresh: Annotated[int, typer.Option(min=16, help="More noises, that the figures are of.")] = 64
     seed: Annotated[
         int | None, typer.Option(help="Seed of the first noise.", show_default="2000000000")
     ] = None
