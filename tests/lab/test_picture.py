@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from steindiff.lab.cli import picture
-from steindiff.lab.cli.picture import DIFFERENCES, SHOWN, Row
+from steindiff.lab import picture
+from steindiff.lab.picture import DIFFERENCES, SHOWN, Row
 
 COUNT = 10
 

@@ -51,7 +51,7 @@ def calibrate(
     steps made, against a fine trajectory (Heun) from the same noise. Costs (noises + held_out) *
     (2 fine_steps + steps) evaluations.
 
-    Source: this project (docs/use/calibration.md).
+    Source: this project (docs/tune.md).
 
     Args:
         denoiser: D(x, sigma, **conditioning), in VE coordinates.

@@ -85,7 +85,7 @@ class Calibrated(_Scaled):
     sigma = 0 the step is x' = D without scalars; with a, or a and b, it is an end of fitted weights
     (`steindiff.stein`). There is no c there: it would leave noise.
 
-    Source: this project (docs/use/calibration.md). `steindiff.calibrate` makes it.
+    Source: this project (docs/tune.md). `steindiff.calibrate` makes it.
 
     Attributes:
         levels: the noise levels that the scalars are for, decreasing; the last may be 0.
@@ -133,7 +133,7 @@ class Shared(_Scaled):
     """`Calibrated` with the scalars that fit unlike networks together: the shared prior.
 
     One call a step. It exists for the levels of the usual schedules only; others are refused by
-    name. Source: this project (docs/use/calibration.md).
+    name. Source: this project (docs/tune.md).
     """
 
     def init(self, x: Tensor, sigmas: Sequence[float]) -> CalibratedState:

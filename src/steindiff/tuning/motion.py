@@ -36,7 +36,7 @@ def motion(fine: FineSolution) -> Motion:
 def arc_levels(found: Motion, steps: int, sigma_max: float, power: float) -> tuple[float, ...]:
     """`steps` levels that share out the integral of v^power over ln sigma equally, then 0.
 
-    Below the pilot's lowest level v falls like sigma, as it does for any smooth density.
+    Below the lowest level of `found` v falls like sigma, as it does for any smooth density.
 
     Args:
         found: as `motion` gives it.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..metrics import (
+    bootstrap,
     fd_infinity,
     frechet_distance,
     kernel_distance,
@@ -41,7 +42,12 @@ class Reference:
 
 
 def figures(
-    subject: Subject, x: Tensor, features: Tensor, reference: Reference, seeds: Sequence[int]
+    subject: Subject,
+    x: Tensor,
+    features: Tensor,
+    reference: Reference,
+    seeds: Sequence[int],
+    resamples: int = 200,
 ) -> Metrics:
     """The metrics of a coefficient but for its Fréchet distance, whose interval is a paired one."""
     block = min(1000, len(features) // 2)
@@ -54,10 +60,18 @@ def figures(
         **prdc(reference.features, features, NEIGHBOURS)._asdict(),
         sliced_wasserstein=sliced_wasserstein(features, reference.features),
         rmse=rmse(x, reference.x).pooled,
+        relative_error=_relative_error(x, reference.x, resamples),
         variance_ratio=(variances[0] / variances[1]).item(),
         fd_to_exact=None if exact is None else frechet_distance(features, exact),
         **msgspec.structs.asdict(msgspec.convert(subject.judge(x, features, seeds), _Judged)),
     )
+
+
+def _relative_error(x: Tensor, fine: Tensor, resamples: int) -> Interval:
+    """Root mean square of x - fine over that of the fine samples, resampled sample by sample."""
+    squares = [part.double().flatten(1).square().sum(dim=1) for part in (x - fine, fine)]
+    found = bootstrap(lambda a, b: float((a.sum() / b.sum()).sqrt()), *squares, resamples=resamples)
+    return Interval(**found._asdict())
 
 
 class _Judged(msgspec.Struct, forbid_unknown_fields=True):

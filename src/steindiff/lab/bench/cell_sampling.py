@@ -54,7 +54,7 @@ class _CellSampling:
 
     def __init__(self, cell: Cell, source: SampledModel) -> None:
         self.source, self.grid = source, source.grid
-        self.solver, self.levels = cell.method, cell.levels
+        self.solver, self.levels, self.plan = cell.method, cell.levels, cell.plan
         self.reference: Reference = source.reference(self.levels[-1])
         self.results: dict[str, CoefficientResult] = {}
         self.samples: dict[str, Samples] = {}
@@ -63,7 +63,10 @@ class _CellSampling:
         """Samples with the base, the coefficients and the controls."""
         self._sample(BASE, lambda part: Constant(1.0))
         for name, coefficient in self.grid.parsed.items():
-            self._sample(name, lambda part, coefficient=coefficient: coefficient)
+            rule, end = coefficient, "none"
+            if self.plan is not None:
+                rule, end = self.plan.coefficient, self.plan.end
+            self._sample(name, lambda part, rule=rule: rule, end)
         for name in self.grid.controls:
             getattr(self, f"_{name}")()
 
@@ -84,7 +87,7 @@ class _CellSampling:
         energies = self.source.energies(self.levels[1:])
         for name, values in features.items():
             found, (fd, ratio) = self.samples[name], paired[name]
-            metrics = figures(subject, found.x, values, self.reference, seeds)
+            metrics = figures(subject, found.x, values, self.reference, seeds, self.grid.resamples)
             self.results[name] = msgspec.structs.replace(
                 self.results[name],
                 metrics=msgspec.structs.replace(metrics, fd=fd),
@@ -93,8 +96,8 @@ class _CellSampling:
             )
         return self.results
 
-    def _sample(self, name: str, of: OfBatch, **more: Any) -> None:
-        found = self.source.sample(self.solver, self.levels, of)
+    def _sample(self, name: str, of: OfBatch, end: str = "none", **more: Any) -> None:
+        found = self.source.sample(self.solver, self.levels, of, end=end)
         if isinstance(found, Diverged):
             self.results[name] = found
             return
@@ -153,8 +156,10 @@ def _pictures(
 ) -> dict[str, np.ndarray] | None:
     shown = source.grid.shown
     if source.subject.images:
-        sets = {name: to_uint8(found.x[:shown]) for name, found in samples.items()}
-        return {**sets, "fine": to_uint8(reference.x[:shown])}
+        sets = {name: found.x[:shown] for name, found in samples.items()}
+        sets["fine"] = reference.x[:shown]
+        pictures = {name: source.subject.pictures(x) for name, x in sets.items()}
+        return {name: to_uint8(x) for name, x in pictures.items() if x is not None}
     if source.subject.shape == (2,):
         sets = {f"points:{name}": found.x.numpy() for name, found in samples.items()}
         return {**sets, "points:fine": reference.x.numpy()}

@@ -114,6 +114,11 @@ METRICS = (
         "",
     ),
     Metric(
+        "relative_error", "relative error", "lower",
+        "That error over the root mean square of the fine samples, with its 95% interval.",
+        "", _interval,
+    ),
+    Metric(
         "modes", "modes", "all covered, KL lower",
         "Modes or classes that the samples reach, and the Kullback-Leibler divergence of their "
         "shares from the weights of the modes, or from the shares that were asked for.",

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+import torch
 from msgspec import Meta
 
 from ..._errors import unknown_name
 from ..._files import sha256
+from ...recipes import Recipe, recipe
 from ...solvers import Solver
 from ...stein import Coefficient
 from ..specs import (
@@ -24,7 +26,7 @@ from ..specs import (
     parse_range,
     parse_solver,
 )
-from ..subjects import check_subject, hashes_of
+from ..subjects import Subject, check_subject, hashes_of
 from ..typed import convert, read_toml
 from .controls import CONTROLS
 
@@ -52,6 +54,9 @@ MOST_SAMPLES = 100_000
 """Samples of a cell: the features of this many, of each coefficient, are held in memory."""
 MOST_CELLS = 10_000
 """Cells of a grid: at a second a cell, three hours; most cells take many times that."""
+
+RECIPE = "recipe"
+"""The solver, and the schedule, of a cell that is what `steindiff.recipe` asks for."""
 
 Nfe = Annotated[int, Meta(ge=1, le=1_000)]
 
@@ -138,6 +143,8 @@ class Cell:
             whole with a last step into sigma = 0, which takes one.
         seed_list: the seeds, one a sample.
         calibration: SHA-256 of the file of a calibrated solver.
+        plan: of a cell of the recipe, which says with what its steps are relaxed and ended; its
+            base is the recipe's solver on its levels, neither relaxed nor ended.
     """
 
     model: str
@@ -150,6 +157,7 @@ class Cell:
     levels: tuple[float, ...] = field(compare=False, repr=False)
     seed_list: tuple[int, ...] = field(compare=False, repr=False)
     calibration: str | None = field(default=None, compare=False, repr=False)
+    plan: Recipe | None = field(default=None, compare=False, repr=False)
 
     @property
     def axes(self) -> CellAxes:
@@ -180,10 +188,12 @@ class Grid(Settings, frozen=True, kw_only=True):
     Attributes:
         cells: in the order in which results are listed.
         parsed: the coefficients by their texts.
+        subjects: models that were given as objects, by the names that cells call them.
     """
 
     cells: tuple[Cell, ...]
     parsed: dict[str, Coefficient]
+    subjects: dict[str, Subject] = {}
 
     def record(self) -> GridRecord:
         """As files hold it."""
@@ -191,7 +201,7 @@ class Grid(Settings, frozen=True, kw_only=True):
 
     def with_cells(self, more: Iterable[CellAxes]) -> Grid:
         """The grid with these cells after its own. Raises as `make_grid`."""
-        cells = dict.fromkeys([*self.cells, *_parse_cells(more, self)])
+        cells = dict.fromkeys([*self.cells, *_parse_cells(more, self, self.subjects)])
         return msgspec.structs.replace(self, cells=tuple(cells))
 
 
@@ -231,8 +241,12 @@ def presets() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.toml"))
 
 
-def make_grid(content: Mapping[str, Any]) -> Grid:
+def make_grid(content: Mapping[str, Any], subjects: Mapping[str, Subject] = {}) -> Grid:
     """The grid of plain data in the shape of the TOML file.
+
+    Args:
+        content: the data.
+        subjects: models that are given as objects, by the names that cells call them.
 
     Raises:
         ValueError: an unknown name, a value that cannot be, or too many cells; it is named.
@@ -250,8 +264,8 @@ def make_grid(content: Mapping[str, Any]) -> Grid:
         for axes in blocks
         for values in product(*axes.values())
     )
-    cells = dict.fromkeys(_parse_cells(wanted, file))
-    return Grid(**_settings(file), cells=tuple(cells), parsed=parsed)
+    cells = dict.fromkeys(_parse_cells(wanted, file, subjects))
+    return Grid(**_settings(file), cells=tuple(cells), parsed=parsed, subjects=dict(subjects))
 
 
 def _settings(settings: Settings) -> dict[str, Any]:
@@ -280,9 +294,11 @@ def _parse_coefficients(settings: Settings) -> dict[str, Coefficient]:
     return parsed
 
 
-def _parse_cells(wanted: Iterable[CellAxes], settings: Settings) -> Iterable[Cell]:
+def _parse_cells(
+    wanted: Iterable[CellAxes], settings: Settings, given: Mapping[str, Subject]
+) -> Iterable[Cell]:
     """The cells, every text of them parsed once, however many cells share it."""
-    subjects: dict[tuple[str, float], str] = {}
+    subjects: dict[tuple[str, float], str] = {(name, of.guidance): "" for name, of in given.items()}
     seeds: dict[str, tuple[int, ...]] = {}
     solvers: dict[str, tuple[Solver, str | None]] = {}
     for axes in wanted:
@@ -292,6 +308,9 @@ def _parse_cells(wanted: Iterable[CellAxes], settings: Settings) -> Iterable[Cel
             subjects[where] = hashes_of(axes.model).get("denoiser", "")
         if axes.seeds not in seeds:
             seeds[axes.seeds] = _parse_seeds(axes.seeds)
+        if axes.solver == RECIPE:
+            yield _recipe_cell(axes, settings, seeds[axes.seeds], given.get(axes.model))
+            continue
         if axes.solver not in solvers:
             file = calibration_path(axes.solver)
             solvers[axes.solver] = parse_solver(axes.solver), file and sha256(file)
@@ -303,11 +322,26 @@ def _parse_cells(wanted: Iterable[CellAxes], settings: Settings) -> Iterable[Cel
         if method.calls_per_step == 2:
             steps, final = (axes.nfe + 1) // 2, "zero" if axes.nfe % 2 else "sigma_min"
         levels = make_schedule(schedule, steps, settings.sigma_min, settings.sigma_max, final)
+        if axes.model in given:
+            levels = given[axes.model].rounded(levels)
         check_calibration(method, axes.model, subjects[where], axes.guidance, levels)
         yield Cell(
             axes.model, axes.guidance, schedule, axes.nfe, axes.solver, axes.seeds,
             method, tuple(levels.tolist()), seeds[axes.seeds], calibration,
         )  # fmt: skip
+
+
+def _recipe_cell(
+    axes: CellAxes, settings: Settings, seeds: tuple[int, ...], given: Subject | None
+) -> Cell:
+    plan = recipe(axes.nfe, axes.guidance, settings.sigma_max)
+    if given is not None:
+        levels = given.rounded(torch.tensor(plan.sigmas, dtype=torch.float64))
+        plan = replace(plan, sigmas=tuple(levels.tolist()))
+    return Cell(
+        axes.model, axes.guidance, RECIPE, axes.nfe, RECIPE, axes.seeds, plan.solver, plan.sigmas,
+        seeds, plan=plan,
+    )  # fmt: skip
 
 
 def _parse_seeds(text: str) -> tuple[int, ...]:

@@ -59,6 +59,7 @@ class Metrics(_Record, frozen=True, kw_only=True):
     coverage: float | None = None
     sliced_wasserstein: float | None = None
     rmse: float | None = None
+    relative_error: Interval | None = None
     variance_ratio: float | None = None
     modes: Modes | None = None
     as_label: float | None = None

@@ -110,6 +110,7 @@ def _hashes(grid: Grid) -> dict[str, dict[str, str]]:
     """SHA-256 of the files behind the models, and of calibrations by the texts of their solvers."""
     models = dict.fromkeys(cell.model for cell in grid.cells)
     files = {cell.solver: cell.calibration for cell in grid.cells if cell.calibration}
-    return {model: hashes_of(model) for model in models} | {
+    given = grid.subjects
+    return {m: dict(given[m].hashes) if m in given else hashes_of(m) for m in models} | {
         text: {"calibration": hashed} for text, hashed in files.items()
     }

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from ..._errors import NonFiniteError
+from ...composition import compose
 from ...denoisers import Denoiser
 from ...sampling import noise, sample
 from ...solvers import Solver
-from ...stein import Coefficient, Oracle, Relaxed
+from ...stein import Coefficient, Oracle
 from ...trajectory import FineSolution
 from ..subjects import make_subject
 from .cell_metrics import Reference
@@ -45,7 +46,8 @@ class SampledModel:
 
     def __init__(self, cell: Cell, grid: Grid, device: str, budget: Budget) -> None:
         self.key, self.grid, self.budget = cell.source, grid, budget
-        self.subject = make_subject(cell.model, cell.guidance, device)
+        given = grid.subjects.get(cell.model)
+        self.subject = given or make_subject(cell.model, cell.guidance, device)
         self.seeds = cell.seed_list
         self.x = noise(self.subject.shape, grid.sigma_max, self.seeds, device=device)
         self.memo = Memo(self.subject.denoiser)
@@ -59,14 +61,19 @@ class SampledModel:
         budget.finish()
 
     def sample(
-        self, solver: Solver, levels: Sequence[float], of: OfBatch, count: int | None = None
+        self,
+        solver: Solver,
+        levels: Sequence[float],
+        of: OfBatch,
+        count: int | None = None,
+        end: str = "none",
     ) -> Samples | Diverged:
-        """All samples, or the first `count`, of a solver under a coefficient."""
+        """All samples, or the first `count`, of a solver under a coefficient and an end."""
         found: list[Samples] = []
         failed: list[NonFiniteError] = []
         for part in self._first(len(self.x) if count is None else count):
             coefficient = of(part)
-            relaxed = Relaxed(solver, coefficient) if coefficient else solver
+            relaxed = compose(solver, coefficient, end)
             try:
                 found.append(self._batch(relaxed, levels, part))
             except NonFiniteError as error:

@@ -17,6 +17,7 @@ SOLVERS = {
     "res_multistep": "RES multistep",
     "res_2s": "RES 2S",
     "gradient_estimation": "gradient est.",
+    "recipe": "Recipe of steindiff.sample",
 }
 SCHEDULES = {
     "karras": "EDM (ρ=7)",
@@ -24,6 +25,7 @@ SCHEDULES = {
     "linear": "linear",
     "vp_time": "VP time",
     "flow_shift": "flow",
+    "recipe": "the recipe's",
 }
 COEFFICIENTS = {
     BASE: "base",

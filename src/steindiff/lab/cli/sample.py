@@ -16,12 +16,12 @@ from ..._files import write_whole
 from ...models import UNetDenoiser
 from ..devices import check_device
 from ..images import to_uint8
+from ..picture import image_grid
 from ..specs import parse_range
 from .commands.sample import AnyNetwork, Batches, Pictures
 from .method import Chosen, choose
 from .networks import Network, guided, load_network, model_hash, number_of_classes, within_levels
 from .options import Sampling, check_output
-from .picture import image_grid
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from ...sampling import noise, sample
 from ...trajectory import FineSolution
 from ...tuning import Choice, Tuned
 from ..images import to_uint8
+from ..picture import Row, comparison
 from ..report.html import Picture, inline, make_template
 from ..report.look import BLUE, GREY, ORANGE, plain_numbers, tidy
 from ..specs import spec_of
 from ..subjects import Subject
-from .picture import Row, comparison
 
 SHOWN = 8  # noises of the pictures, from seed 0
 

@@ -61,6 +61,12 @@ def written(path: Path, picture: Image.Image) -> None:
     write_whole(path, lambda file: picture.save(file, format="png"))
 
 
+def inline_file(path: Path) -> str:
+    """A PNG file as an <img> that needs no other file."""
+    uri = base64.b64encode(path.read_bytes()).decode()
+    return f'<img src="data:image/png;base64,{uri}" alt="{path.stem}" style="max-width: 100%">'
+
+
 def inline(picture: Image.Image, alt: str, scale: int = 1) -> Picture:
     """A picture for the page, shown `scale` times as large."""
     stream = io.BytesIO()

@@ -218,7 +218,7 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
         """The solver of a file of `steindiff calibrate`, for the model of `scheduler`.
 
         Its levels are the schedule. `coefficient` is None unless given: the fitted scalars do the
-        work of the relaxation already (docs/use/calibration.md).
+        work of the relaxation already (docs/tune.md).
 
         Raises:
             FileNotFoundError: no such file.

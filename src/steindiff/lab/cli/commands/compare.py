@@ -10,19 +10,18 @@ import typer
 
 from ..options import (
     COEFFICIENT_HELP,
-    MODEL,
     SCHEDULE_HELP,
     SOLVER_HELP,
     STEPS,
+    AnyModel,
     Device,
     FirstSeedOption,
     FormatOption,
-    Network,
     SigmaMaxOption,
     SigmaMinOption,
 )
 
-SOLVERS = ["euler", "dpmpp_2m", "ipndm:3", "heun"]
+SOLVERS = ["euler", "dpmpp_2m", "ipndm:3", "heun", "recipe"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +36,6 @@ class Results:
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the results of another run.")
     ] = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shipped(Network):
-    """A model with a classifier to measure by."""
-
-    model: Annotated[str, typer.Option(help="Shipped model.")] = MODEL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +54,10 @@ class Compared:
     steps: Annotated[list[int] | None, typer.Option("--steps", hidden=True)] = None
     solver: Annotated[
         list[str] | None,
-        typer.Option(help=f"Repeatable. {SOLVER_HELP}", show_default=", ".join(SOLVERS)),
+        typer.Option(
+            help=f"Repeatable; 'recipe' is what sample does. {SOLVER_HELP}",
+            show_default=", ".join(SOLVERS),
+        ),
     ] = None
     coefficient: Annotated[str, typer.Option(help=COEFFICIENT_HELP)] = "energy"
     schedule: Annotated[
@@ -81,17 +76,23 @@ class Measuring:
     """How much is measured."""
 
     panel: ClassVar[str] = "Measuring"
-    samples: Annotated[int, typer.Option(help="Samples, from the same noises; >= 16.")] = 512
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            help="Samples, from the same noises; >= 16.", show_default="512, of others' models 32"
+        ),
+    ] = None
     first_seed: FirstSeedOption = 0
     resamples: Annotated[int, typer.Option(min=20, help="Bootstrap resamples.")] = 200
 
 
 def compare(
-    results: Results, network: Shipped, compared: Compared, measuring: Measuring, device: Device
+    results: Results, network: AnyModel, compared: Compared, measuring: Measuring, device: Device
 ) -> None:
     """Compare solvers with and without relaxation at equal NFE, from the same noise.
 
-    A bench of one model without controls, and a picture of it. Started again it goes on.
+    On the shipped model, or on yours: a saved pipeline, an EDM pickle, a function. A bench of one
+    model without controls, and a picture of it. Started again it goes on.
     """
     from ..compare import compare
 
