@@ -125,7 +125,8 @@ class Start:
     """What all noises of a tuning have in common.
 
     Args:
-        denoiser, conditioning: as `tune` has them.
+        denoiser: as `tune` has it.
+        conditioning: as `tune` has it.
         shape: of one sample.
         seed: of the first noise.
         levels: the lowest level above 0 and the highest.
