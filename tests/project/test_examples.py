@@ -31,3 +31,11 @@ def test_says_what_it_takes(path: Path, tmp_path: Path) -> None:
 def test_the_shipped_pipeline(tmp_path: Path) -> None:
     run(ROOT / "examples/diffusers_shipped.py", cwd=tmp_path)
     assert (tmp_path / "out/diffusers_shipped.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_tuning_the_shipped_pipeline(tmp_path: Path) -> None:
+    said = run(ROOT / "examples/tune_shipped.py", cwd=tmp_path).stdout
+    assert "on fresh noises" in said or "is kept" in said
+    assert (tmp_path / "out/tune_shipped.png").stat().st_size > 1000
+    assert (tmp_path / "out/tune_shipped.json").stat().st_size > 1000

@@ -29,11 +29,6 @@ FEW: dict[str, Any] = {"noises": 8, "held_out": 24, "fresh": 16, "fine_steps": 1
 
 
 @pytest.fixture(scope="module")
-def found() -> sd.Tuned:
-    return sd.tune(MIXTURE, (4, 5), **FEW)
-
-
-@pytest.fixture(scope="module")
 def told() -> list[int]:
     return []
 
@@ -43,13 +38,21 @@ def whole(told: list[int]) -> sd.Tuned:
     return sd.tune(MIXTURE, 3, told=told.append, **FEW)
 
 
+@pytest.fixture(scope="module")
+def found(whole: sd.Tuned) -> sd.Tuned:
+    """Three steps fitted, four chosen."""
+    chosen = sd.tune(MIXTURE, 4, fit=False, **FEW)
+    return replace(whole, choices={**whole.choices, **chosen.choices})
+
+
 def test_what_comes_back_is_what_holds_on_fresh_noises(found: sd.Tuned) -> None:
-    assert sorted(found.choices) == [4, 5]
+    assert sorted(found.choices) == [3, 4]
     for steps, one in found.choices.items():
         assert len(one.recipe.sigmas) == steps + 1
         assert len(one.tried) > 20
         assert one.tried[0].score <= min(each.score for each in one.tried)
-        assert {"plain", "recipe", "chosen", "fitted"} == {each.kind for each in one.tried}
+        fitted = {"fitted"} if steps == 3 else set()
+        assert {"plain", "recipe", "chosen"} | fitted == {each.kind for each in one.tried}
         if one.against_plain.high < 1 and one.against_recipe.value <= 1:
             assert one.kind == one.tried[0].kind
         elif one.recipe_against_plain.high < 1:
@@ -82,28 +85,28 @@ def test_where_nothing_is_better_the_plain_solver_comes_back() -> None:
     assert "nothing beat" in one.verdict
 
 
-def test_a_fitted_solver_beats_what_was_chosen_on_the_network(found: sd.Tuned) -> None:
+def test_a_fitted_solver_beats_what_was_chosen_on_the_network(whole: sd.Tuned) -> None:
     """Of scores on the held-out noises: fitting goes on from what was chosen."""
-    for one in found.choices.values():
-        best = {each.kind: each.score for each in reversed(one.tried)}
-        assert best["fitted"] < best["chosen"] < best["plain"]
+    best = {each.kind: each.score for each in reversed(whole.choices[3].tried)}
+    assert best["fitted"] < best["chosen"] < best["plain"]
 
 
-def test_without_fitting_only_choices_are_made() -> None:
-    found = sd.tune(MIXTURE, 4, fit=False, **FEW)
-    assert {each.kind for each in found.choices[4].tried} == {"plain", "recipe", "chosen"}
-    assert found.calls < evaluations(4, 8, 24, 16, 12, fit=False)
+def test_several_numbers_of_steps_share_their_fine_solutions() -> None:
+    both = sd.tune(MIXTURE, (4, 3), fit=False, calls=3000, **FEW)
+    assert sorted(both.choices) == [3, 4]
+    assert both.calls <= 3000
+    assert evaluations((3, 4)) < evaluations(3) + evaluations(4) - 100 * 59
 
 
 def test_a_recipe_is_what_sample_takes(found: sd.Tuned) -> None:
     x = sd.noise((3, 4), 80.0, range(4))
-    assert sd.sample(MIXTURE, x, steps=found.recipe(5)).sigmas == found.recipe(5).sigmas
-    with pytest.raises(ValueError, match="steps is 8; this network was tuned for 4, 5"):
+    assert sd.sample(MIXTURE, x, steps=found.recipe(4)).sigmas == found.recipe(4).sigmas
+    with pytest.raises(ValueError, match="steps is 8; this network was tuned for 3, 4"):
         found.recipe(8)
-    with pytest.raises(ValueError, match="steps is None; this network was tuned for 4, 5"):
+    with pytest.raises(ValueError, match="steps is None; this network was tuned for 3, 4"):
         found.recipe()
-    single = replace(found, choices={5: found.choices[5]})
-    assert single.recipe() == found.recipe(5)
+    single = replace(found, choices={4: found.choices[4]})
+    assert single.recipe() == found.recipe(4)
 
 
 def test_another_guidance_is_refused(found: sd.Tuned) -> None:
@@ -114,7 +117,7 @@ def test_another_guidance_is_refused(found: sd.Tuned) -> None:
     denoiser = sd.ClassifierFreeGuidance(guided, 3.0, {"label": 1.0})
     x = sd.noise((3, 4), 80.0, range(4))
     with pytest.raises(ValueError, match="guidance is 3; the recipe was tuned for 1"):
-        sd.sample(denoiser, x, steps=found.recipe(5), conditioning=label)
+        sd.sample(denoiser, x, steps=found.recipe(4), conditioning=label)
 
 
 def test_use_is_checked_by_name(found: sd.Tuned) -> None:
@@ -264,6 +267,7 @@ def test_halves_answer_in_the_dtype_that_they_came_in() -> None:
     assert all(state.dtype == torch.float16 for state in fine.states.kept)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_half_precision_changes_little(whole: sd.Tuned) -> None:
     halved = sd.tune(MIXTURE, 3, half=True, **FEW)
     a, b = whole.choices[3].tried[0].score, halved.choices[3].tried[0].score
