@@ -74,10 +74,15 @@ class Contest:
         return self._verdict(own)
 
     def _race(self, field: Sequence[Candidate], keep: int) -> None:
-        """Screens all that the budget allows, and measures the best of them on all noises."""
+        """Screens all that the budget allows, and measures the best of them on all noises.
+
+        Room for these is kept while screening.
+        """
         screened: list[tuple[float, Candidate]] = []
         for one in field:
-            if not self.budget.allows(self.steps * len(self.held_out[0].x)):
+            room = min(keep, len(screened) + 1) * (self.steps + 1) * len(self.judge.fine)
+            known = self.tried or screened  # one candidate there must be
+            if known and not self.budget.allows(self.steps * len(self.held_out[0].x) + room):
                 break
             screened.append((self.screening.score(self._measured(one, 1)), one))
         screened.sort(key=lambda pair: pair[0])

@@ -89,9 +89,10 @@ def tune(
         device: where to sample.
         half: whether fine trajectories are kept in half precision; left out, where they would take
             more than 2 GiB otherwise.
-        calls: the most samples to evaluate the denoiser for. Candidates are dropped from the end of
-            their order: plain solvers, recipe and shapes, parts, fits, levels.
-        minutes: the most time, by the time that the evaluations so far took; the same order.
+        calls: the most samples to evaluate the denoiser for. Numbers of steps share it evenly;
+            each stage (plain solvers, recipe, shapes, parts, fits, levels, last step) drops its
+            last candidates where there is no room to measure them.
+        minutes: the most time, by the time that the evaluations so far took; in the same way.
         folder: where fine solutions and figures are kept, so that a tuning goes on when it is
             started again.
         model: what the model is called, for the file.
@@ -131,12 +132,11 @@ def tune(
     found = motion(path)
     seen = features or RandomFeatures(torch.cat([parts[1].fine, parts[2].fine]))
     middle = None if features else Middle.of(parts[1])
-    choices = {
-        count: Contest(
-            parts, seen, guidance, budget, store, count, start.levels, found, middle
-        ).choice(fit)
-        for count in wanted
-    }
+    choices = {}
+    for place, count in enumerate(wanted):
+        budget.share(len(wanted) - place)
+        contest = Contest(parts, seen, guidance, budget, store, count, start.levels, found, middle)
+        choices[count] = contest.choice(fit)
     return Tuned(
         choices, guidance, sigma_max, *counts, start.seed, fine_steps, found, budget.spent, model,
         model_hash, about, command, versions("steindiff", "torch"),
@@ -175,11 +175,11 @@ def _check(
 def _check_budget(
     calls: int | None, minutes: float | None, needed: int, held_out: int, wanted: Sequence[int]
 ) -> None:
-    least = needed + held_out * (wanted[0] + 1) + 4
+    least = needed + sum(held_out * (2 * count + 1) for count in wanted) + 4
     if calls is not None and calls < least:
         raise ValueError(
             f"calls is {calls}; {least} are needed for the fine solution, one candidate and the "
-            "fresh noises (fewer noises or fine_steps need less)"
+            "fresh noises (fewer noises, steps or fine_steps need less)"
         )
     if minutes is not None and not minutes > 0:
         raise ValueError(f"minutes is {minutes}; a number > 0 is needed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -47,21 +48,28 @@ class Budget:
     ) -> None:
         self.calls, self.minutes, self.reserve, self.told = calls, minutes, reserve, told
         self.spent, self.started = 0, time.monotonic()
+        self.stop = math.inf
 
     def spend(self, done: int) -> None:
         """Takes note of evaluations."""
         self.spent += done
         self.told(done)
 
+    def left(self) -> float:
+        """Evaluations that are left beside the reserve."""
+        found = math.inf if self.calls is None else self.calls - self.spent
+        if self.minutes is not None and self.spent:
+            passed = time.monotonic() - self.started
+            found = min(found, (60 * self.minutes - passed) * self.spent / passed)
+        return found - self.reserve
+
+    def share(self, parts: int) -> None:
+        """Gives the next of so many parts its share of what is left."""
+        self.stop = self.spent + self.left() / parts
+
     def allows(self, cost: int) -> bool:
-        """Whether so many evaluations more leave room for the reserve."""
-        needed = cost + self.reserve
-        if self.calls is not None and self.spent + needed > self.calls:
-            return False
-        if self.minutes is None or not self.spent:
-            return True
-        passed = time.monotonic() - self.started
-        return passed + needed * passed / self.spent <= 60 * self.minutes
+        """Whether so many evaluations more are in the share."""
+        return self.spent + cost <= self.stop and cost <= self.left()
 
 
 class Noises:
