@@ -1,11 +1,12 @@
 """Tunes a four-step sampler for the shipped Fashion-MNIST pipeline and uses it: python THIS_FILE.
 
-Needs no network and less than a minute. For a sampler to keep, leave the small numbers out.
+No network, less than a minute. For a sampler to keep, leave the small numbers out.
 The upper row is the pipeline's DPM-Solver++ 2M, the lower one the same noise and calls, tuned.
 """
 # pyright: reportPrivateImportUsage=false
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.utils import make_image_grid
@@ -15,14 +16,14 @@ from shipped_pipeline import FashionMNISTPipeline
 from steindiff.adapters.diffusers import SteinScheduler
 
 OUT = Path("out/tune_shipped.png")
-FEW = {"noises": 8, "held_out": 16, "fresh": 16, "fine_steps": 8, "calls": 2400}
 
 
 def main() -> None:
     """Tunes, keeps the file, and samples one image of each class before and after."""
     OUT.parent.mkdir(parents=True, exist_ok=True)
     net = sd.load_model("fashion-mnist")
-    tuned = sd.tune(net, 4, conditioning={"class_labels": torch.arange(10)}, **FEW)
+    few: Any = {"noises": 8, "held_out": 16, "fresh": 16, "fine_steps": 8, "calls": 2400}
+    tuned = sd.tune(net, 4, conditioning={"class_labels": torch.arange(10)}, **few)
     print(tuned.choices[4].verdict)
     tuned.save(OUT.with_suffix(".json"))
 
