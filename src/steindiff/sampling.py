@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import itertools
 import math
 import operator
@@ -71,6 +72,13 @@ class SampleResult:
             f"SampleResult(x: {tuple(x.shape)} {x.dtype} on {x.device}, nfe={self.nfe}, "
             f"method={self.method}{''.join(f', {name}' for name in kept)})"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the images, if they are some, and gamma where it was recorded."""
+        from ._notebook import gamma_plot, image_grid
+
+        plot = "" if self.record is None else gamma_plot(self.record.gamma)
+        return f"<div><pre>{html.escape(repr(self))}</pre>{image_grid(self.x)}{plot}</div>"
 
 
 def noise(

@@ -45,6 +45,7 @@ def ok(
             "coverage": 0.9 / (1 + fd / 50),
             "sliced_wasserstein": math.sqrt(fd) / 10,
             "rmse": 0.1 + fd / 100,
+            "relative_error": {"value": 0.2, "low": 0.1, "high": 0.3},
             "modes": {"modes": 10, "covered": 10 if fd < 100 else 7, "kl": fd / 300},
             "variance_ratio": 1.02,
         },

@@ -314,7 +314,7 @@ def test_functions_of_a_module(module: str) -> None:
     assert isinstance(image.features, RandomConvolutions)
     assert (vector.shape, vector.images) == ((5,), False)
     x = images(2, 3, 16, 16)
-    assert torch.equal(image.denoiser(x, 1.0), x / 2)
+    assert torch.equal(image.denoiser(x, torch.ones(2)), x / 2)
     assert image.features.features(x).shape == (2, 64)
 
 
@@ -360,7 +360,7 @@ def test_a_file_of_weights(tmp_path: Path) -> None:
     assert (plain.guidance, guided.guidance) == (1.0, 2.0)
     assert plain.column(13) == "class 3"
     x, given = images(2, 1, 28, 28), plain.conditioning(range(2))
-    assert torch.equal(plain.denoiser(x, 1.0, **given), net(x, 1.0, **given))
+    assert torch.equal(plain.denoiser(x, torch.ones(2), **given), net(x, torch.ones(2), **given))
     with pytest.raises(FileNotFoundError, match="is not a file"):
         of_name(str(tmp_path / "nowhere.safetensors"))
 

@@ -43,6 +43,7 @@ def blocks(page: str) -> list[str]:
         ("docs/use/edm.md", 3),
         ("docs/use/k_diffusion.md", 4),
         ("docs/use/network.md", 3),
+        ("docs/use/try.md", 1),
     ],
 )
 def test_code_on_the_page_runs(page: str, count: int, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,3 +39,11 @@ def test_tuning_the_shipped_pipeline(tmp_path: Path) -> None:
     assert "on fresh noises" in said or "is kept" in said
     assert (tmp_path / "out/tune_shipped.png").stat().st_size > 1000
     assert (tmp_path / "out/tune_shipped.json").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", ["time_series", "posterior"])
+def test_scientific_samplers(name: str, tmp_path: Path) -> None:
+    """Trained in seconds; both errors are printed, and relaxing made the one smaller."""
+    out = run(ROOT / f"examples/{name}.py", cwd=tmp_path).stdout
+    plain, relaxed = (float(line.rpartition(" ")[2]) for line in out.splitlines())
+    assert 0 < relaxed < plain < 1

@@ -429,6 +429,7 @@ def test_prompts_are_classes(name: str) -> None:
     mixed = model.denoiser(x, sigmas, class_labels=torch.tensor([1, 0, 2]))
     torch.testing.assert_close(mixed[:1], found[:1])
     assert not torch.allclose(mixed[1:], found[1:], atol=1e-4)
+    assert model.null_label is not None
     guided = sd.ClassifierFreeGuidance(model.denoiser, 3.0, {"class_labels": model.null_label})
     none = model.denoiser(x, sigmas, class_labels=torch.tensor([2, 2, 2]))
     expected = none + 3 * (found - none)

@@ -8,7 +8,14 @@ x = steindiff.noise(model.sample_shape, model.sigma_max, range(4))
 
 from __future__ import annotations
 
-from .loading import denoiser_of, load_folder
+from .loading import denoiser_of, load_folder, open_pipeline, takes_prompt
 from .model import FolderModel, PipelineDenoiser
 
-__all__ = ["FolderModel", "PipelineDenoiser", "denoiser_of", "load_folder"]
+__all__ = [
+    "FolderModel",
+    "PipelineDenoiser",
+    "denoiser_of",
+    "load_folder",
+    "open_pipeline",
+    "takes_prompt",
+]

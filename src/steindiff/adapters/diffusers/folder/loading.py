@@ -50,15 +50,30 @@ def load_folder(
             a prompt where none is taken, or both `prompt` and `prompts`.
         OSError: a part that is missing or damaged, as diffusers reports it.
     """
+    name = _name(_index(Path(path)))
+    _check_name(name, f"{path} holds")
+    _check_prompt(name, prompt, prompts)
+    return denoiser_of(open_pipeline(path, device), prompt=prompt, prompts=prompts)
+
+
+def open_pipeline(path: str | Path, device: torch.device | str = "cpu") -> Any:
+    """The pipeline itself, for those who ask for several prompts of it one after the other.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: as `load_folder`.
+    """
     folder = Path(path)
     index = _index(folder)
     _check_name(_name(index), f"{folder} holds")
-    _check_prompt(_name(index), prompt, prompts)
-    left_out = _left_out(folder, index)
     pipeline: Any = DiffusionPipeline.from_pretrained(
-        folder, local_files_only=True, torch_dtype=torch.float32, **left_out
+        folder, local_files_only=True, torch_dtype=torch.float32, **_left_out(folder, index)
     )
-    return denoiser_of(pipeline.to(device), prompt=prompt, prompts=prompts)
+    return pipeline.to(device)
+
+
+def takes_prompt(pipeline: Any) -> bool:
+    """Whether a pipeline is asked by a text."""
+    return any(cls.__name__ in BY_PROMPT for cls in type(pipeline).__mro__)
 
 
 def denoiser_of(pipeline: Any, *, prompt: str = "", prompts: Sequence[str] = ()) -> FolderModel:

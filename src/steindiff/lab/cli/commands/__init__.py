@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ...._provenance import own_version
-from . import bench, calibrate, compare, diagnose, evaluate, generate, info, sample, tune
+from . import bench, calibrate, compare, diagnose, evaluate, generate, info, lab, sample, tune
 from .grouping import grouped
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 for _name, _command in {
     "sample": sample.sample,
     "compare": compare.compare,
+    "lab": lab.lab,
     "tune": tune.tune,
     "recommend": tune.recommend,
     "calibrate": calibrate.calibrate,

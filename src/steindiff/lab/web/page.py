@@ -1,0 +1,129 @@
+"""The page: Gradio's controls around a scene."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import astuple, fields
+from typing import Any
+
+from .scene import Scene
+from .settings import CHOICES, MOST_SEEDS, MOST_STEPS, Settings, checked, read_query
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent from here
+
+NAMES = [field.name for field in fields(Settings)]
+FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+"""The reader's own: Gradio's default theme fetches its fonts from elsewhere."""
+
+
+def build(scene: Scene, title: str, prompted: bool, guided: bool) -> Any:
+    """The page of a model.
+
+    Args:
+        scene: what samples and draws.
+        title: of the model.
+        prompted: whether there is a prompt to write.
+        guided: whether guidance can be set.
+
+    Raises:
+        ValueError: Gradio is not installed.
+    """
+    try:
+        import gradio as gr  # pyright: ignore[reportMissingImports]
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{error.name} is missing, which the page needs: pip install 'steindiff[web]'"
+        ) from error
+
+    def show(*values: Any) -> tuple[Any, ...]:
+        try:
+            settings = checked(Settings(**dict(zip(NAMES, values, strict=True))))
+            shown = scene.show(settings)
+        except (ValueError, TypeError) as error:
+            raise gr.Error(" ".join(str(error).split())) from error
+        link = f"[Link to these settings](?{settings.query})"
+        return shown.sheet, _table(shown.rows), shown.figure, f"{link} · relaxed by `{shown.words}`"
+
+    def restore(request: gr.Request) -> tuple[Any, ...]:
+        try:
+            return astuple(read_query(dict(request.query_params)))
+        except ValueError as error:
+            raise gr.Error(str(error)) from error
+
+    restore.__annotations__["request"] = gr.Request  # Gradio looks for it, and reads no texts
+
+    with gr.Blocks(title="SteinDiff", analytics_enabled=False) as page:
+        gr.Markdown(f"## SteinDiff: base, relaxed and fine from the same noise\n{title}")
+        with gr.Row():
+            with gr.Column(scale=1, min_width=280):
+                controls = _controls(gr, prompted, guided)
+                button = gr.Button("Sample", variant="primary")
+            with gr.Column(scale=3, min_width=320):
+                sheet = gr.Image(label="base | relaxed | fine", format="png", interactive=False)
+                words = gr.Markdown()
+                table = gr.Markdown()
+                figure = gr.Plot(label="γ and energy of each step")
+        outputs = [sheet, table, figure, words]
+        page.load(restore, None, controls).then(show, controls, outputs)
+        button.click(show, controls, outputs)
+        for control in controls[2 if prompted else 1 :]:
+            # By the reader's hand alone: `restore` sets them too.
+            happens = control.release if isinstance(control, gr.Slider) else control.input
+            happens(show, controls, outputs, trigger_mode="always_last")
+    return page
+
+
+def _table(rows: list[list[str]]) -> str:
+    """In Markdown."""
+    head = ["| | model calls | relative error to fine |", "| --- | --- | --- |"]
+    return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _controls(gr: Any, prompted: bool, guided: bool) -> list[Any]:
+    """In the order of the fields of `Settings`."""
+    default = Settings()
+    prompt = gr.Textbox(default.prompt, label="prompt", visible=prompted, lines=2)
+    steps = gr.Slider(1, MOST_STEPS, default.steps, step=1, label="steps", elem_id="steps")
+    guidance = gr.Slider(1, 15, default.guidance, step=0.5, label="guidance", visible=guided)
+    named = [
+        gr.Dropdown(list(choices), value=getattr(default, name), label=name, elem_id=name)
+        for name, choices in CHOICES.items()
+    ]
+    first = gr.Number(default.first_seed, precision=0, minimum=0, label="first seed")
+    seeds = gr.Slider(1, MOST_SEEDS, default.seeds, step=1, label="seeds")
+    return [prompt, steps, guidance, *named, first, seeds]
+
+
+def serve(page: Any, host: str, port: int, wait: bool = True) -> Any:
+    """Serves the page until Ctrl-C.
+
+    Args:
+        page: of `build`.
+        host: the address to listen on.
+        port: the port.
+        wait: whether to return only when it ends.
+
+    Raises:
+        ValueError: an address or a port that cannot be listened on.
+    """
+    check_place(host, port)
+    import gradio as gr  # pyright: ignore[reportMissingImports]
+
+    return page.launch(
+        server_name=host, server_port=port, share=False, quiet=True, ssr_mode=False,
+        footer_links=[], theme=gr.themes.Default(**FONTS), prevent_thread_lock=not wait,
+    )  # fmt: skip
+
+
+def check_place(host: str, port: int) -> None:
+    """Raises ValueError for an address or a port that cannot be listened on."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        raise ValueError(
+            f"--host {host} --port {port} cannot be listened on ({error.strerror or error}); "
+            "another --port, such as 7861, may be free"
+        ) from error
