@@ -69,8 +69,12 @@ def fine_solution(denoiser: Rows, x: Tensor, levels: Sequence[float], steps: int
 
 def relative_rmse(x: Tensor, fine: Tensor) -> float:
     """Relative root mean square error of samples (B, *shape): (mean of |x - x*|^2/|x*|^2)^(1/2)."""
-    squares = inner(x - fine, x - fine) / inner(fine, fine)
-    return float(squares.mean().sqrt())
+    return float(relative_squares(x, fine).mean().sqrt())
+
+
+def relative_squares(x: Tensor, fine: Tensor) -> Tensor:
+    """(B,): |x - x*|^2/|x*|^2 of samples (B, *shape)."""
+    return inner(x - fine, x - fine) / inner(fine, fine)
 
 
 class FewStepPath:

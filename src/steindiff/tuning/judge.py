@@ -16,8 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._reductions import inner
-from ..calibrated.path import Rows
+from ..calibrated.path import Rows, relative_squares
 from ..calibrated.run import take_rows
 from ..denoisers import ClassifierFreeGuidance
 from .trials import Noises
@@ -128,8 +127,7 @@ class Judge:
 
     def _looked_at(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """(B,) relative squared errors, and features."""
-        moved = x - self.fine
-        return (inner(moved, moved) / inner(self.fine, self.fine)).cpu(), self._seen(x)
+        return relative_squares(x, self.fine).cpu(), self._seen(x)
 
     def _figures(self, seen: tuple[Tensor, list[Tensor]], rows: Tensor | slice) -> Figures:
         """With the geometric mean of the distances in all sets of features."""
