@@ -1,4 +1,4 @@
-"""The four nodes: what they ask for and give. The work is imported when a node runs."""
+"""The five nodes: what they ask for and give. The work is imported when a node runs."""
 
 from __future__ import annotations
 
@@ -211,6 +211,32 @@ class SteinRecipe:
         return ours("recipe").sampler_and_sigmas(model, steps, guidance, record)
 
 
+class SteinTuned:
+    """MODEL, file -> SAMPLER, SIGMAS: what `steindiff tune` found for this model."""
+
+    RETURN_TYPES = ("SAMPLER", "SIGMAS")
+    OUTPUT_TOOLTIPS: ClassVar = SteinRecipe.OUTPUT_TOOLTIPS
+    FUNCTION = "load"
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "The sampler and the levels that steindiff tune fitted to this model. The file says for "
+        "which guidance and numbers of steps it is; it can't see whether the model is the same."
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802  # ComfyUI's name
+        """What the node asks for."""
+        asked = SteinRecipe.INPUT_TYPES()["required"]
+        file = ("STRING", {"default": "tuned.json", "tooltip": "A file of steindiff tune."})
+        return {"required": {"model": asked["model"], "file": file, **asked}}
+
+    def load(
+        self, model: Any, file: str, steps: int, guidance: float, record: bool
+    ) -> tuple[Any, Any]:
+        """The sampler and its levels. Raises ValueError for a file of something else."""
+        return ours("tuned").sampler_and_sigmas(model, file, steps, guidance, record)
+
+
 class SteinReport:
     """SAMPLER, LATENT -> IMAGE, LATENT: what the last sampling with that sampler measured."""
 
@@ -242,11 +268,13 @@ NODE_CLASS_MAPPINGS = {
     "SteinSampler": SteinSampler,
     "SteinRelaxation": SteinRelaxation,
     "SteinRecipe": SteinRecipe,
+    "SteinTuned": SteinTuned,
     "SteinReport": SteinReport,
 }
 NODE_DISPLAY_NAME_MAPPINGS = {
     "SteinSampler": "Stein Sampler",
     "SteinRelaxation": "Stein Relaxation",
     "SteinRecipe": "Stein Recipe",
+    "SteinTuned": "Stein Tuned Sampler",
     "SteinReport": "Stein Report",
 }

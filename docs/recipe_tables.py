@@ -25,7 +25,6 @@ PARTS = {
     "without coefficient": "without the coefficient",
     "levels alone": "levels and solver alone",
     FIXED: "iPNDM-4 on Karras, plain",
-    "pilot": "`sd.pilot`",
 }
 
 Cells = Mapping[str, Mapping[str, Any]]
@@ -68,12 +67,8 @@ def networks(guidance: float = 1.0) -> str:
         row = [f"{TITLES[network]}, {steps}", _words(best), f"{cells[best][first]:.3g}"]
         row.append(f"{cells['recipe'][first]:.3g}")
         row.append(" / ".join(f"{value:.2f}" for value in ratios(cells, "recipe")))
-        found = ratios(cells, "pilot") if "pilot" in cells else []
-        row.append(" / ".join(f"{value:.2f}" for value in found))
         rows.append(row)
-    headings = ["network, calls", "best plain", "its distance", "`steps=N`", "ratio", "with pilot"]
-    if not any(row[-1] for row in rows):
-        headings, rows = headings[:-1], [row[:-1] for row in rows]
+    headings = ["network, calls", "best plain", "its distance", "`steps=N`", "ratio"]
     return render(plain_table(headings, rows), "markdown")
 
 

@@ -1,8 +1,7 @@
-"""What docs/evidence/recipe.md rests on: `steps=N` and the pilot beside every plain choice.
+"""What docs/evidence/recipe.md rests on: `steps=N` beside every plain choice.
 
     python research/recipe.py plain     8 solvers x 7 schedules, alone
     python research/recipe.py recipe    `sd.recipe`, and its parts left out one by one
-    python research/recipe.py pilot     `sd.pilot` on 64 other noises, judged on these
 
 Results go to research/results/recipe.json after every cell; `make docs` makes tables of them.
 Started again it goes on. All cells of a network start from the same noises. The plain choices are
@@ -62,7 +61,7 @@ class Results:
     def add(self, place: str, name: str, figures: dict[str, Any]) -> None:
         self.content["cells"].setdefault(place, {})[name] = figures
         self.content.update(
-            command="python research/recipe.py plain | recipe | pilot",
+            command="python research/recipe.py plain | recipe",
             seeds=[FIRST_SEED, FIRST_SEED + COUNT - 1],
             ranked=[RANK_SEED, RANK_SEED + RANKED - 1],
             versions=versions("steindiff", "torch"),
@@ -123,34 +122,15 @@ def recipes(results: Results, network: str, guidance: float, steps: Sequence[int
         print(network, guidance, count, "recipe", flush=True)
 
 
-def pilots(results: Results, network: str, guidance: float, steps: Sequence[int]) -> None:
-    bed = bed_of(network, guidance)
-    for count in steps:
-        place = f"{network} {guidance:g} {count}"
-        if results.measured(place, "pilot") is not None:
-            continue
-        found = sd.pilot(
-            bed.network.denoiser, count, shape=bed.network.shape, guidance=guidance,
-            conditioning=bed.network.conditioning,
-        )  # fmt: skip
-        plan = found.recipe(count)
-        about = {"sigmas": plan.sigmas, "solver": str(plan.solver), "end": plan.end,
-                 "coefficient": str(plan.coefficient), "why": plan.why}  # fmt: skip
-        _measure(results, bed, place, "pilot", plan, about)
-        print(place, "pilot", plan.why, plan.end, flush=True)
-
-
-def _measure(
-    results: Results, bed: Bed, place: str, name: str, plan: Recipe, about: Any = None
-) -> None:
+def _measure(results: Results, bed: Bed, place: str, name: str, plan: Recipe) -> None:
     if results.measured(place, name) is None:
         found = bed.measure(plan.solver, plan.sigmas, plan.coefficient, plan.end)
-        results.add(place, name, {**found, "about": about} if about else found)
+        results.add(place, name, found)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=("plain", "recipe", "pilot"))
+    parser.add_argument("stage", choices=("plain", "recipe"))
     parser.add_argument("--network", action="append", choices=NETWORKS)
     parser.add_argument("--guidance", type=float, action="append")
     parser.add_argument("--steps", type=int, action="append")
@@ -158,7 +138,7 @@ def main() -> None:
     chosen = parser.parse_args()
     results = Results(chosen.out)
     torch.set_num_threads(1)
-    stage = {"plain": plain, "recipe": recipes, "pilot": pilots}[chosen.stage]
+    stage = {"plain": plain, "recipe": recipes}[chosen.stage]
     for guidance, network in itertools.product(
         chosen.guidance or [1.0, 4.0], chosen.network or NETWORKS
     ):

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from .calibrated import Calibrated, calibrate, load_calibration, save_calibration
     from .denoisers import ClassifierFreeGuidance
     from .models import load_classifier, load_model
-    from .pilots import Pilot, load_pilot, pilot, save_pilot
     from .recipes import Recipe, recipe
     from .sampling import Progress, SampleResult, noise, sample
     from .solvers import (
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
         UniPC,
     )
     from .stein import Coefficient, Constant, Coupled, Energy, Published, Record, Relaxed, relax
+    from .tuning import Tuned, load_tuned, save_tuned, tune
 
     __version__: str
 
@@ -56,7 +56,6 @@ __all__ = [
     "GradientEstimation",
     "Heun",
     "NonFiniteError",
-    "Pilot",
     "Progress",
     "Published",
     "Recipe",
@@ -66,6 +65,7 @@ __all__ = [
     "ResMultistep",
     "SampleResult",
     "Solver",
+    "Tuned",
     "UniPC",
     "__version__",
     "calibrate",
@@ -75,18 +75,18 @@ __all__ = [
     "load_calibration",
     "load_classifier",
     "load_model",
-    "load_pilot",
+    "load_tuned",
     "models",
     "noise",
-    "pilot",
     "recipe",
     "relax",
     "sample",
     "save_calibration",
-    "save_pilot",
+    "save_tuned",
     "schedules",
     "solvers",
     "stein",
+    "tune",
 ]
 
 # Where each name is from. A part is imported when a name of it is first asked for, so that whoever
@@ -96,7 +96,6 @@ _HOMES = {
     "calibrated": ("Calibrated", "calibrate", "load_calibration", "save_calibration"),
     "denoisers": ("ClassifierFreeGuidance",),
     "models": ("load_classifier", "load_model"),
-    "pilots": ("Pilot", "load_pilot", "pilot", "save_pilot"),
     "recipes": ("Recipe", "recipe"),
     "sampling": ("Progress", "SampleResult", "noise", "sample"),
     "solvers": (
@@ -106,6 +105,7 @@ _HOMES = {
     "stein": (
         "Coefficient", "Constant", "Coupled", "Energy", "Published", "Record", "Relaxed", "relax",
     ),
+    "tuning": ("Tuned", "load_tuned", "save_tuned", "tune"),
 }  # fmt: skip
 _PARTS = ("calibrated", "denoisers", "levels", "models", "schedules", "solvers", "stein")
 _OTHERS = ("adapters", "lab")  # they reach other people's libraries

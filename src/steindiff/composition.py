@@ -28,13 +28,15 @@ def choose(
     Args:
         coefficient: a name of `COEFFICIENTS`, a `Coefficient`, "auto" for the recipe's, None or
             "none" for the plain solver.
-        end: one of `ENDS`; "auto" is the recipe's where there is a coefficient, else "none".
+        end: one of `ENDS`; "auto" is the recipe's where the coefficient is the recipe's too or
+            there is one, else "none".
         plan: the recipe that chooses; left out, what all recipes have in common.
         **options: of a coefficient that is named; beside "auto" they replace the recipe's own.
 
     Raises:
         ValueError, TypeError: as `resolve_coefficient` and `check_end`.
     """
+    whole = plan is not None and coefficient == AUTO
     if coefficient == AUTO:
         coefficient = plan.coefficient if plan else COEFFICIENT
         if coefficient is not None and options:
@@ -42,7 +44,7 @@ def choose(
             coefficient, options = replace(coefficient, **options), {}
     rule = resolve_coefficient(coefficient, **options)
     if end == AUTO:
-        end = "none" if rule is None else plan.end if plan else END
+        end = "none" if rule is None and not whole else plan.end if plan else END
     return rule, check_end(end)
 
 

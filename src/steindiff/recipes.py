@@ -35,9 +35,10 @@ class Recipe:
     Attributes:
         sigmas: the levels, decreasing; the last is 0.
         solver: the base.
-        coefficient: what relaxes it; None where a pilot found a plain solver to be the best.
+        coefficient: what relaxes it; None where tuning found none to be the best.
         end: how the last step goes into sigma = 0 (`steindiff.stein.ENDS`).
         why: the choice in a sentence.
+        guidance: that it was tuned for; None where it is not bound to one.
     """
 
     sigmas: tuple[float, ...]
@@ -45,6 +46,7 @@ class Recipe:
     coefficient: Coefficient | None
     end: str
     why: str
+    guidance: float | None = None
 
 
 def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe:

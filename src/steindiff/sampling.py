@@ -164,7 +164,7 @@ def sample(
         end: the step into sigma = 0, one of `ENDS`; "auto" is the recipe's where the steps are
             relaxed, and "none" where they are not.
         steps: how many model calls the recipe has, in place of `sigmas`; or the recipe itself,
-            as a `Pilot` gives it.
+            as `tune` gives it.
         guidance: the guidance scale that the recipe is for; left out, it is that of a
             `ClassifierFreeGuidance`, and 1 for any other denoiser.
         sigma_max: the level of `x` where `steps` is given.
@@ -246,8 +246,18 @@ def _levels(
         if guidance is None:
             guidance = denoiser.scale if isinstance(denoiser, ClassifierFreeGuidance) else 1.0
         steps = recipe(steps, guidance, sigma_max)  # type: ignore[arg-type]
+    else:
+        _check_guidance(denoiser, steps, guidance)
     _check_start(x, steps.sigmas[0])
     return steps.sigmas, steps
+
+
+def _check_guidance(denoiser: Denoiser, plan: Recipe, guidance: float | None) -> None:
+    """Refuses a recipe that was tuned for another guidance, where that can be seen."""
+    if guidance is None and isinstance(denoiser, ClassifierFreeGuidance):
+        guidance = denoiser.scale
+    if None not in (guidance, plan.guidance) and guidance != plan.guidance:
+        raise ValueError(f"guidance is {guidance:g}; the recipe was tuned for {plan.guidance:g}")
 
 
 def _check_start(x: Tensor, sigma_max: float) -> None:

@@ -6,11 +6,13 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import comfyui_standin as standin
 import pytest
 import torch
+import tunings
 from torch import Tensor
 
 import steindiff as sd
@@ -286,6 +288,43 @@ def test_the_recipe_asks_for_no_level_that_the_model_does_not_know(
 def test_what_is_no_model_is_refused(nodes: Any) -> None:
     with pytest.raises(TypeError, match="a MODEL of ComfyUI is needed"):
         nodes["SteinRecipe"]().choose(lambda x: x, 5, 1.0, False)
+
+
+# --- Stein Tuned Sampler
+
+
+@pytest.mark.parametrize("kind", ["EPS", "CONST"])
+@pytest.mark.parametrize("steps", [4, 5])
+def test_a_tuning_is_the_core_s(
+    comfy: Any, nodes: Any, tmp_path: Path, kind: str, steps: int
+) -> None:
+    tunings.tuned().save(tmp_path / "tuned.json")
+    plan = tunings.tuned().recipe(steps)
+    denoise = mixture()
+    guide = guider(comfy, kind, in_flow(denoise) if kind == "CONST" else denoise)
+    model, path = standin.Patcher(guide.inner_model), str(tmp_path / "tuned.json")
+    sampler, sigmas = nodes["SteinTuned"]().load(model, path, steps, 1.0, True)
+    start = noise()
+    core = sd.sample(denoise, start * 14.0, steps=plan).x  # below the model's highest level
+    assert_close(run(sampler, guide, sigmas, start), core)
+    assert len(sampler.sampler_function.journal.gamma) == steps
+
+
+def test_a_tuning_of_something_else_is_refused(comfy: Any, nodes: Any, tmp_path: Path) -> None:
+    tunings.tuned().save(tmp_path / "tuned.json")
+    path, load = str(tmp_path / "tuned.json"), nodes["SteinTuned"]().load
+    model = standin.Patcher(guider(comfy, "EPS", mixture()).inner_model)
+    with pytest.raises(ValueError, match="guidance is 8; the recipe was tuned for 1"):
+        load(model, path, 4, 8.0, False)
+    with pytest.raises(ValueError, match="steps is 6; this network was tuned for 4, 5"):
+        load(model, path, 6, 1.0, False)
+    with pytest.raises(FileNotFoundError, match="a tuning file is needed"):
+        load(model, str(tmp_path / "none.json"), 4, 1.0, False)
+    with pytest.raises(TypeError, match="a MODEL of ComfyUI is needed"):
+        load(lambda x: x, path, 4, 1.0, False)
+    low = standin.Model(standin.model_sampling(comfy, "EPS", 10.0), mixture())
+    with pytest.raises(ValueError, match=r"levels from 14 to 0\.6; this model knows 10 to 0\.03"):
+        load(standin.Patcher(low), path, 4, 1.0, False)
 
 
 def test_the_order_is_the_one_of_the_input(comfy: Any, nodes: Any) -> None:

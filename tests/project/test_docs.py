@@ -38,7 +38,7 @@ def blocks(page: str) -> list[str]:
         ("docs/evidence/bench.md", 1),
         ("docs/theory/end.md", 1),
         ("docs/theory/measured.md", 1),
-        ("docs/use/calibration.md", 1),
+        ("docs/tune.md", 1),
         ("docs/use/diffusers.md", 4),
         ("docs/use/edm.md", 3),
         ("docs/use/k_diffusion.md", 4),

@@ -45,6 +45,14 @@ def test_the_shipped_pipeline(run: Callable[..., None], tmp_path: Path) -> None:
     assert (tmp_path / "out/diffusers_shipped.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
+def test_tuning_the_shipped_pipeline(tmp_path: Path) -> None:
+    said = run(ROOT / "examples/tune_shipped.py", cwd=tmp_path).stdout
+    assert "on fresh noises" in said or "is kept" in said
+    assert (tmp_path / "out/tune_shipped.png").stat().st_size > 1000
+    assert (tmp_path / "out/tune_shipped.json").stat().st_size > 1000
+
+
 @pytest.mark.parametrize("name", ["time_series", "posterior"])
 def test_scientific_samplers(name: str, tmp_path: Path) -> None:
     """Trained in seconds; both errors are printed, and relaxing made the one smaller."""

@@ -84,7 +84,7 @@ def test_inner_products_of_docstrings_are_not_lost(site: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "index", "start", "choose", "extend", "use/diffusers", "use/comfyui", "use/calibration",
+        "index", "start", "choose", "extend", "use/diffusers", "use/comfyui", "tune",
         "theory/method", "theory/measured", "evidence/results", "evidence/research",
         "api/sampling", "api/stein",
     ],

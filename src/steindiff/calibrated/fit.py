@@ -29,6 +29,10 @@ class Equations(NamedTuple):
     matrix: Tensor
     right: Tensor
 
+    def first(self, count: int) -> Equations:
+        """Those of the first `count` basis vectors alone."""
+        return Equations(self.matrix[:count, :count], self.right[:count])
+
     def loss(self, scalars: Sequence[float]) -> float:
         """Share of Euler's squared error that remains with these scalars."""
         c = torch.tensor(scalars, dtype=torch.float64)

@@ -69,8 +69,12 @@ def fine_solution(denoiser: Rows, x: Tensor, levels: Sequence[float], steps: int
 
 def relative_rmse(x: Tensor, fine: Tensor) -> float:
     """Relative root mean square error of samples (B, *shape): (mean of |x - x*|^2/|x*|^2)^(1/2)."""
-    squares = inner(x - fine, x - fine) / inner(fine, fine)
-    return float(squares.mean().sqrt())
+    return float(relative_squares(x, fine).mean().sqrt())
+
+
+def relative_squares(x: Tensor, fine: Tensor) -> Tensor:
+    """(B,): |x - x*|^2/|x*|^2 of samples (B, *shape)."""
+    return inner(x - fine, x - fine) / inner(fine, fine)
 
 
 class FewStepPath:
@@ -86,7 +90,11 @@ class FewStepPath:
     """
 
     def __init__(
-        self, denoiser: Rows, x: Tensor, levels: Sequence[float], fine: FineSolution
+        self,
+        denoiser: Callable[[Tensor, Tensor], Tensor],
+        x: Tensor,
+        levels: Sequence[float],
+        fine: FineSolution,
     ) -> None:
         self.denoiser, self.x, self.levels = denoiser, x, levels
         self.targets = [fine.at(level) for level in levels[1:]]
@@ -103,9 +111,9 @@ class FewStepPath:
         return normal_equations(missing, differences(self.history, self.x, sigma_next))
 
     def advance(self, scalars: Sequence[float]) -> None:
-        """Takes the step with these scalars; none into sigma = 0."""
+        """Takes the step with these scalars; into sigma = 0 there may be none."""
         _, sigma, sigma_next = self._place()
-        basis = differences(self.history, self.x, sigma_next) if sigma_next > 0 else []
+        basis = differences(self.history, self.x, sigma_next)[: len(scalars)]
         candidate = euler_candidate(self.x, self.history.values[0], sigma, sigma_next)
         self.x = combine(candidate, basis, scalars)
         self.history = self.history.advance()

@@ -60,7 +60,7 @@ def calibrate(
     steps made, against a fine trajectory (Heun) from the same noise. Costs (noises + held_out) *
     (2 fine_steps + steps) evaluations.
 
-    Source: this project (docs/use/calibration.md).
+    Source: this project (docs/tune.md).
 
     Args:
         denoiser: D(x, sigma, **conditioning), in VE coordinates.
@@ -134,7 +134,7 @@ def fit_paths(
         equations = [path.equations() for path in paths]
         for path in followers:
             path.equations()
-        scalars = solve(pooled(equations), wanted, ridge) if wanted else ()
+        scalars = solve(pooled(equations).first(len(wanted)), wanted, ridge) if wanted else ()
         for path in (*paths, *followers):
             path.advance(scalars)
         found.append(scalars)

@@ -26,7 +26,7 @@ SAME = 1e-6
 
 
 def scalar_counts(levels: Sequence[float]) -> list[int]:
-    """How many scalars each step takes: 1, 2, 3, 3, ...; none into sigma = 0."""
+    """How many scalars each step takes: 1, 2, 3, 3, ...; into sigma = 0 none are needed."""
     return [0 if low == 0 else min(i + 1, KEEP) for i, low in enumerate(levels[1:])]
 
 
@@ -71,8 +71,9 @@ class _Scaled(Solver):
         denoised = denoiser(x, sigma)
         history = state.history.push(sigma, denoised, KEEP)
         candidate = euler_candidate(x, denoised, sigma, sigma_next)
-        if sigma_next > 0:
-            candidate = combine(candidate, differences(history, x, sigma_next), state.scalars[0])
+        if scalars := state.scalars[0]:
+            basis = differences(history, x, sigma_next)[: len(scalars)]
+            candidate = combine(candidate, basis, scalars)
         return Step(candidate, denoised, CalibratedState(history.advance(), state.scalars[1:]), x)
 
 
@@ -82,13 +83,15 @@ class Calibrated(_Scaled):
 
     One call a step. With all scalars 0 it is Euler; with a = h/(2 h_0), b = c = 0 it is DPM++2M; c
     alone relaxes Euler with gamma = 1 + c. The first step has only c, the second a and c. Into
-    sigma = 0 the step is x' = D and has no scalars.
+    sigma = 0 the step is x' = D without scalars; with a, or a and b, it is an end of fitted weights
+    (`steindiff.stein`). There is no c there: it would leave noise.
 
-    Source: this project (docs/use/calibration.md). `steindiff.calibrate` makes it.
+    Source: this project (docs/tune.md). `steindiff.calibrate` makes it.
 
     Attributes:
         levels: the noise levels that the scalars are for, decreasing; the last may be 0.
-        scalars: one tuple a step: (c,), (a, c), (a, b, c), (a, b, c), ...; () into sigma = 0.
+        scalars: one tuple a step: (c,), (a, c), (a, b, c), (a, b, c), ...; into sigma = 0 (), (a,)
+            or (a, b).
         calibration: how the scalars were fitted, where that is known.
 
     Raises:
@@ -131,7 +134,7 @@ class Shared(_Scaled):
     """`Calibrated` with the scalars that fit unlike networks together: the shared prior.
 
     One call a step. It exists for the levels of the usual schedules only; others are refused by
-    name. Source: this project (docs/use/calibration.md).
+    name. Source: this project (docs/tune.md).
     """
 
     def init(self, x: Tensor, sigmas: Sequence[float]) -> CalibratedState:
@@ -175,8 +178,10 @@ def check_scalars(scalars: Scalars, levels: Sequence[float]) -> None:
             f"scalars has {len(scalars)} rows; {len(counts)}, one a step of levels, are needed"
         )
     for i, (row, count) in enumerate(zip(scalars, counts, strict=True)):
-        if len(row) != count:
-            raise ValueError(f"scalars[{i}] has {len(row)} numbers; {count} are needed")
+        into_zero = levels[i + 1] == 0
+        if len(row) > min(i, KEEP - 1) if into_zero else len(row) != count:
+            needed = f"{min(i, KEEP - 1)} or fewer" if into_zero else count
+            raise ValueError(f"scalars[{i}] has {len(row)} numbers; {needed} are needed")
         for value in row:
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise ValueError(f"scalars[{i}] holds {value!r}; numbers are needed")

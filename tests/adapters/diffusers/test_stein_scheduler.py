@@ -432,7 +432,7 @@ def test_calibration_is_not_relaxed_unless_asked(calibration: Path) -> None:
 
 def test_calibration_keeps_to_its_levels(calibration: Path) -> None:
     scheduler = SteinScheduler.from_calibration(calibration, EDM)
-    with pytest.raises(ValueError, match="num_inference_steps is 7; the calibration is of 5"):
+    with pytest.raises(ValueError, match="num_inference_steps is 7; it was fitted for 5 steps"):
         scheduler.set_timesteps(7)
     with pytest.raises(ValueError, match="levels of its own"):
         scheduler.set_timesteps(sigmas=[40.0, 1.0, 0.0])

@@ -129,5 +129,19 @@ def test_bad_scalars_are_refused(scalars: object, said: str) -> None:
 def test_bad_levels_are_refused() -> None:
     with pytest.raises(ValueError, match="levels must strictly decrease"):
         Calibrated((1.0, 2.0), ((0.0,),))
-    with pytest.raises(ValueError, match=r"scalars\[1\] has 1 numbers; 0 are needed"):
-        Calibrated((2.0, 1.0, 0.0), ((0.0,), (0.0,)))
+    with pytest.raises(ValueError, match=r"scalars\[1\] has 2 numbers; 1 or fewer are needed"):
+        Calibrated((2.0, 1.0, 0.0), ((0.0,), (0.0, 0.0)))
+
+
+def test_scalars_into_zero_are_an_end() -> None:
+    """With a = w1 = sigma/(sigma_ - sigma) and b = 0 it is the linear end; with none, x0 = D."""
+    levels = (10.0, 3.0, 1.0, 0.0)
+    rows = ((0.0,), (0.4, 0.0))
+    x = sd.noise((6,), 10.0, range(4))
+    points = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
+    mixture = GaussianMixture(points, 0.2)
+    plain = Calibrated(levels, (*rows, ()))
+    fitted = Calibrated(levels, (*rows, (1 / (3 - 1), 0.0)))
+    linear = sd.sample(mixture, x, levels, plain, None, end="linear").x
+    assert torch.allclose(sd.sample(mixture, x, levels, fitted, None).x, linear, atol=1e-6)
+    assert not torch.allclose(sd.sample(mixture, x, levels, plain, None).x, linear, atol=1e-2)

@@ -22,6 +22,7 @@ from .samplers import (
     sample_stein_res_multistep,
     sample_stein_unipc,
 )
+from .tuned import sample_stein_tuned, tuned_recipe, tuned_sigmas
 
 __all__ = [
     "SAMPLERS",
@@ -36,5 +37,8 @@ __all__ = [
     "sample_stein_ipndm",
     "sample_stein_res_2s",
     "sample_stein_res_multistep",
+    "sample_stein_tuned",
     "sample_stein_unipc",
+    "tuned_recipe",
+    "tuned_sigmas",
 ]

@@ -14,7 +14,6 @@ from ..devices import check_device
 from ..generate import Processes, Sampler, Setting, processes
 from ..generate import generate as run
 from ..generate.formats import FORMATS
-from ..specs import check_calibration
 from .commands.generate import Batches, ImageSet
 from .method import choose
 from .networks import class_labels, guided, model_hash
@@ -46,7 +45,7 @@ def _prepare(
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True
     hashed = model_hash(network.model)
-    check_calibration(chosen.solver, network.model, hashed, network.guidance, sigmas)
+    chosen.check_use(network.model, hashed, network.guidance, sigmas)
     sampler = Sampler(
         guided(net, network.guidance), net.sample_shape, sigmas, chosen.solver,
         chosen.coefficient, chosen.method.end, device,

@@ -10,17 +10,28 @@ import torch
 import typer
 from torch import Tensor
 
-from ...pilots import load_pilot
+from ...calibrated import Calibrated
 from ...recipes import END, Recipe, recipe
 from ...solvers import Solver
 from ...stein import Coefficient, Relaxed, check_end
-from ..specs import calibrated_text, make_schedule, parse_coefficient, parse_solver, spec_of
+from ...tuning import Tuned, load_tuned
+from ..specs import (
+    calibrated_text,
+    check_calibration,
+    make_schedule,
+    parse_coefficient,
+    parse_solver,
+    spec_of,
+)
 from .options import STEPS, Sampling
 
 T = TypeVar("T")
 
 BY_RECIPE = "recipe"
 """The schedule that `steindiff.recipe` chooses."""
+
+BY_TUNING = "tuning"
+"""The schedule of a file of `steindiff tune`."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,8 @@ class Chosen:
         solver: the object.
         coefficient: the object; None for a plain solver.
         plan: the recipe that its levels are from, if one was given.
+        tuning: the tuning that it is from, if one was given.
+        any_model: whether that may be used with another model.
     """
 
     method: Method
@@ -73,11 +86,26 @@ class Chosen:
     solver: Solver
     coefficient: Coefficient | None
     plan: Recipe | None = None
+    tuning: Tuned | None = None
+    any_model: bool = False
+
+    def check_use(self, model: str, model_hash: str, guidance: float, sigmas: Tensor) -> None:
+        """Refuses what was fitted to another network, guidance or levels.
+
+        Raises:
+            ValueError: names what differs, and both values.
+        """
+        if self.tuning is None:
+            check_calibration(self.solver, model, model_hash, guidance, sigmas)
+            return
+        self.tuning.check_use(model, model_hash, guidance, self.any_model)
+        if self.any_model and model_hash != self.tuning.model_hash:
+            typer.echo(f"Note: tuned for {self.tuning.model!r}, used with {model!r}.", err=True)
 
     def levels(self) -> Tensor:
         """(steps + 1,) float64: the noise levels."""
         method = self.method
-        if method.schedule == BY_RECIPE:
+        if self.plan is not None or method.schedule == BY_RECIPE:
             plan = self.plan or recipe(self.steps, self.guidance, self.sigma_max)
             return torch.tensor(plan.sigmas, dtype=torch.float64)
         return make_schedule(
@@ -98,12 +126,15 @@ def choose(options: Sampling, guidance: float) -> Chosen:
 
     Raises:
         ValueError: unknown names; --calibration without --solver calibrated; --steps and --nfe
-            both, or --nfe where a step is more than one model call.
+            both, or --nfe where a step is more than one model call; --tuned with other parts.
     """
+    if options.tuned is not None:
+        return _tuned(options, options.tuned)
+    if options.any_model:
+        raise ValueError("--any-model is for --tuned FILE, which is missing")
     steps = one_of(options.steps, options.nfe)
     named = (options.schedule, options.sigma_min, options.final) != (None, None, None)
-    plan = _piloted(options, steps, guidance, named)
-    default = _default_method(plan or recipe(steps, guidance), named)
+    default = _default_method(recipe(steps, guidance), named)
     method = Method(
         _with_calibration(_or(options.solver, default.solver), options.calibration),
         _or(options.coefficient, default.coefficient),
@@ -115,27 +146,34 @@ def choose(options: Sampling, guidance: float) -> Chosen:
     solver, coefficient = parse_solver(method.solver), parse_coefficient(method.coefficient)
     if options.nfe is not None:
         check_nfe_alias(options.nfe, method.solver, solver, coefficient)
-    return Chosen(method, steps, options.sigma_max, guidance, solver, coefficient, plan)
+    return Chosen(method, steps, options.sigma_max, guidance, solver, coefficient)
 
 
-def _piloted(options: Sampling, steps: int, guidance: float, named: bool) -> Recipe | None:
-    """The recipe of --pilot, if it is given.
+def _tuned(options: Sampling, path: Path) -> Chosen:
+    """The sampler of --tuned.
 
     Raises:
-        ValueError: the pilot was run for another guidance, start or steps, or other levels are
-            asked for as well.
+        ValueError: a part of a method is asked for as well, or another number of steps or start
+            than the file has.
     """
-    if options.pilot is None:
-        return None
-    if named:
-        raise ValueError(f"--pilot {options.pilot} brings its levels; drop the schedule's options")
-    found = load_pilot(options.pilot)
-    for name, asked, made in (
-        ("guidance", guidance, found.guidance), ("sigma_max", options.sigma_max, found.sigma_max),
-    ):  # fmt: skip
-        if asked != made:
-            raise ValueError(f"{name} is {asked:g}; {options.pilot} is for {name} {made:g}")
-    return found.recipe(steps)
+    for name in ("solver", "calibration", "coefficient", "schedule", "sigma_min", "final", "end"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"--tuned {path} brings its own {name}; drop that option")
+    found = load_tuned(path)
+    asked = None if options.steps is options.nfe is None else one_of(options.steps, options.nfe)
+    plan = found.recipe(asked)
+    if options.sigma_max not in (80.0, found.sigma_max):
+        raise ValueError(
+            f"sigma_max is {options.sigma_max:g}; {path} is for sigma_max {found.sigma_max:g}"
+        )
+    fitted = isinstance(plan.solver, Calibrated)
+    solver = f"fitted by {path}" if fitted else spec_of(plan.solver)
+    method = Method(solver, spec_of(plan.coefficient), BY_TUNING, plan.sigmas[-2], "zero", plan.end)
+    steps = len(plan.sigmas) - 1
+    return Chosen(
+        method, steps, found.sigma_max, found.guidance, plan.solver, plan.coefficient, plan, found,
+        options.any_model,
+    )  # fmt: skip
 
 
 def _or(given: T | None, default: T) -> T:

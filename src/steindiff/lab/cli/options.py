@@ -137,10 +137,14 @@ class Sampling:
     sigma_max: SigmaMaxOption = 80.0
     final: Annotated[str | None, typer.Option(help=FINAL_HELP, show_default=BY_RECIPE)] = None
     end: Annotated[str | None, typer.Option(help=END_HELP, show_default=BY_RECIPE)] = None
-    pilot: Annotated[
+    tuned: Annotated[
         Path | None,
-        typer.Option(help="A file of steindiff pilot: its recipe.", show_default="no file"),
+        typer.Option(help="A file of steindiff tune: its sampler.", show_default="no file"),
     ] = None
+    any_model: Annotated[
+        bool,
+        typer.Option("--any-model", help="Use --tuned with another model, as with a LoRA on top."),
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)

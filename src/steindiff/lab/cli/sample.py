@@ -17,7 +17,7 @@ from ...models import UNetDenoiser
 from ..devices import check_device
 from ..images import to_uint8
 from ..picture import image_grid
-from ..specs import check_calibration, parse_range
+from ..specs import parse_range
 from .commands.sample import AnyNetwork, Batches, Pictures
 from .method import Chosen, choose
 from .networks import Network, guided, load_network, model_hash, number_of_classes, within_levels
@@ -41,7 +41,7 @@ def sample(pictures: Pictures, asked: AnyNetwork, options: Sampling, batches: Ba
     net = load_network(asked, device)
     sigmas = within_levels(net, chosen)
     source = asked.model if asked.edm is None else str(asked.edm)
-    check_calibration(chosen.solver, source, model_hash(source), asked.guidance, sigmas)
+    chosen.check_use(source, model_hash(source), asked.guidance, sigmas)
     seeds = parse_range(pictures.seeds, "seeds")
     denoiser = guided(net, asked.guidance) if isinstance(net, UNetDenoiser) else net
     done = _sample(

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from ...._errors import check_batch, non_finite_samples, require_finite
 from ....calibrated import Calibrated, load_calibration
-from ....composition import AUTO
+from ....composition import AUTO, compose
 from ....solvers import Euler, Solver
 from ....stein import Record
+from ....tuning import load_tuned, read_recipe, write_recipe
 from ..timesteps import index_in_memory
 from ..turns import LOCK, Turns
 from .base import Levels, ModelCall, check_schedule, plan
@@ -93,6 +94,8 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
         schedule_options: of a schedule of `SCHEDULES`, such as {"rho": 5.0, "sigma_max": 40.0}.
         final_sigmas_type: "zero", or "sigma_min" to stop at the model's lowest level.
         calibration: the content of a file of `steindiff calibrate`; its levels are the schedule.
+        recipe: one of a file of `steindiff tune`, see `from_tuned`: levels, solver, coefficient and
+            end are its own.
         record: whether `stein_record` is kept.
 
     Raises:
@@ -136,25 +139,34 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
         schedule_options: dict[str, Any] | None = None,
         final_sigmas_type: str = "zero",
         calibration: dict[str, Any] | None = None,
+        recipe: dict[str, Any] | None = None,
         record: bool = False,
     ) -> None:
         if prediction_type is None:
             found = "flow_prediction" if model == "flow" else "epsilon"
             self.register_to_config(prediction_type=found)
-        self._solver = make_solver(solver, solver_options or {}, calibration)
-        self._method = relaxed_solver(
-            self._solver, coefficient, coefficient_options or {}, end, record
-        )
+        self._fixed: tuple[float, ...] | None = None
+        if recipe is None:
+            self._solver = make_solver(solver, solver_options or {}, calibration)
+            self._method = relaxed_solver(
+                self._solver, coefficient, coefficient_options or {}, end, record
+            )
+        else:
+            plan = read_recipe(recipe)
+            self._solver, self._fixed = plan.solver, plan.sigmas
+            self._method = compose(plan.solver, plan.coefficient, plan.end, record)
         self.order = self._solver.calls_per_step
         self._model = make_model(self.config, self.order)
         if isinstance(self._model, VP):
             self.alphas_cumprod = self._model.alphas_cumprod  # read by some pipelines
         check_schedule(self._model, schedule, schedule_options or {}, final_sigmas_type)
         if isinstance(self._solver, Calibrated):
+            self._fixed = self._solver.levels
+        if self._fixed is not None:
             if schedule is not None:
-                raise ValueError(f"schedule is {schedule!r}; a calibration has levels of its own")
-            self._model.check(self._solver.levels)
-        if model == "flow" and (schedule is not None or calibration is not None):
+                raise ValueError(f"schedule is {schedule!r}; what was fitted has levels of its own")
+            self._model.check(self._fixed)
+        if model == "flow" and (schedule is not None or self._fixed is not None):
             # Read by pipelines of the Flux family, which else pass levels of their own.
             self.register_to_config(use_flow_sigmas=True)
         self.num_inference_steps: int | None = None
@@ -207,7 +219,7 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
         """The solver of a file of `steindiff calibrate`, for the model of `scheduler`.
 
         Its levels are the schedule. `coefficient` is None unless given: the fitted scalars do the
-        work of the relaxation already (docs/use/calibration.md).
+        work of the relaxation already (docs/tune.md).
 
         Raises:
             FileNotFoundError: no such file.
@@ -220,6 +232,27 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
             "calibration": json.loads(Path(path).read_text(encoding="utf-8")),
         }
         return cls.from_scheduler(scheduler, **{"coefficient": None, **fixed, **options})
+
+    @classmethod
+    def from_tuned(
+        cls, path: str | Path, scheduler: Any, steps: int | None = None, **options: Any
+    ) -> SteinScheduler:
+        """What `steindiff tune` found, for the model of `scheduler`: `from_tuned(path, pipe)`.
+
+        Args:
+            path: file of `steindiff tune`.
+            scheduler: one of diffusers, or a pipeline, whose scheduler is taken.
+            steps: which of the file's numbers of steps; left out, the one that there is.
+            **options: of the model, as for `from_scheduler`.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: a damaged file, another number of steps, levels that the model does not
+                know, or as `from_scheduler`.
+        """
+        plan = load_tuned(path).recipe(steps)
+        fixed = {"recipe": write_recipe(plan), "schedule": None, "calibration": None}
+        return cls.from_scheduler(getattr(scheduler, "scheduler", scheduler), **fixed, **options)
 
     def set_timesteps(
         self,
@@ -255,8 +288,8 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
         given = sigmas if timesteps is None else timesteps
         if mu is not None and config["model"] != "flow":
             raise ValueError(f"mu is {mu}; a {config['model']!r} model has no shift")
-        if isinstance(self._solver, Calibrated):
-            return self._calibrated_levels(self._solver, steps, given)
+        if self._fixed is not None:
+            return self._fixed_levels(self._fixed, steps, given)
         final = config["final_sigmas_type"]
         if given is None:
             if steps is None:
@@ -273,13 +306,13 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
             )
         return levels
 
-    def _calibrated_levels(self, solver: Calibrated, steps: int | None, given: Any) -> Levels:
-        count = len(solver.levels) - 1
+    def _fixed_levels(self, fixed: tuple[float, ...], steps: int | None, given: Any) -> Levels:
+        count = len(fixed) - 1
         if given is not None:
-            raise ValueError("timesteps or sigmas are given; the calibration has levels of its own")
+            raise ValueError("timesteps or sigmas are given; what was fitted has levels of its own")
         if steps not in (None, count):
-            raise ValueError(f"num_inference_steps is {steps}; the calibration is of {count} steps")
-        return self._model.at(solver.levels)
+            raise ValueError(f"num_inference_steps is {steps}; it was fitted for {count} steps")
+        return self._model.at(fixed)
 
     def _install(self, levels: Levels, solver: Solver, device: Any) -> None:
         self._calls = plan(self._model, solver, levels)

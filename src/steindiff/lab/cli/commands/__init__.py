@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ...._provenance import own_version
-from . import bench, calibrate, compare, diagnose, evaluate, generate, info, lab, pilot, sample
+from . import bench, calibrate, compare, diagnose, evaluate, generate, info, lab, sample, tune
 from .grouping import grouped
 
 app = typer.Typer(
@@ -20,7 +20,8 @@ for _name, _command in {
     "sample": sample.sample,
     "compare": compare.compare,
     "lab": lab.lab,
-    "pilot": pilot.pilot,
+    "tune": tune.tune,
+    "recommend": tune.recommend,
     "calibrate": calibrate.calibrate,
     "bench": bench.bench,
     "diagnose": diagnose.diagnose,

@@ -1,0 +1,112 @@
+"""What docs/tune.md rests on: `sd.tune` beside every plain choice, on noises that it has not seen.
+
+    python research/tune.py [--network NAME] [--guidance 1] [--steps 5] [--kind fitted]
+
+For every network, guidance and number of steps: `sd.tune` with and without fitting, on noises from
+seed 2,000,000,000 on, judged on the noises of research/results/recipe.json. Results go to
+research/results/tune.json after every cell; started again it goes on. What is printed are ratios to
+the best plain choice with hindsight in recipe.json, one a feature set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import recipe
+import steindiff as sd
+from bed import NETWORKS, Bed
+from steindiff import tuning
+from steindiff._files import digest, sha256, write_text
+from steindiff._provenance import versions
+
+RESULTS = Path(__file__).parent / "results" / "tune.json"
+RUNS = Path(__file__).parents[1] / "runs" / "tune"
+KINDS = {"chosen": False, "fitted": True}
+
+
+def tuned(bed: Bed, guidance: float, steps: Sequence[int], fit: bool) -> sd.Tuned:
+    """With and without fitting share their fine solutions and candidates, in runs/tune."""
+    network = bed.network
+    code = "".join(sha256(path) for path in sorted(Path(tuning.__file__).parent.glob("*.py")))
+    return sd.tune(
+        network.denoiser, steps, guidance=guidance, shape=network.shape, fit=fit,
+        conditioning=network.conditioning, model=network.name, model_hash=network.hash,
+        folder=RUNS / f"{network.name}-{guidance:g}-{digest(code)[:12]}",
+    )  # fmt: skip
+
+
+def measured(bed: Bed, found: sd.Tuned, steps: int, seconds: float) -> dict[str, Any]:
+    """The distances on the bed, and what the tuning itself says."""
+    one, plan = found.choices[steps], found.recipe(steps)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tuned.json"
+        found.save(path)
+        kept = next(
+            choice for choice in json.loads(path.read_text())["choices"]
+            if len(choice["recipe"]["sigmas"]) == steps + 1
+        )  # fmt: skip
+    figures = bed.measure(plan.solver, plan.sigmas, plan.coefficient, plan.end)
+    about = {key: kept[key] for key in ("kind", "recipe", "figures", "against_plain")}
+    about["first"] = one.tried[0].words
+    return {**figures, "about": {**about, "calls": found.calls, "seconds": round(seconds)}}
+
+
+def best_plain(network: str, guidance: float, steps: int) -> Mapping[str, float]:
+    """The least distance of a plain choice in each feature set, from recipe.json."""
+    cells = json.loads(recipe.RESULTS.read_text())["cells"].get(
+        f"{network} {guidance:g} {steps}", {}
+    )
+    plain = [figures for name, figures in cells.items() if " on " in name]
+    names = [key for one in plain[:1] for key in one if key != "about"]
+    return {name: min(one[name] for one in plain) for name in names}
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    content.update(
+        command="python research/tune.py",
+        seeds=[recipe.FIRST_SEED, recipe.FIRST_SEED + recipe.COUNT - 1],
+        versions=versions("steindiff", "torch"),
+    )
+    write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--network", action="append", choices=NETWORKS)
+    parser.add_argument("--guidance", type=float, action="append")
+    parser.add_argument("--steps", type=int, action="append")
+    parser.add_argument("--kind", action="append", choices=KINDS)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    content = json.loads(chosen.out.read_text()) if chosen.out.exists() else {"cells": {}}
+    for guidance, network in itertools.product(
+        chosen.guidance or [1.0, 4.0], chosen.network or NETWORKS
+    ):
+        bed = recipe.bed_of(network, guidance)
+        for kind, steps in itertools.product(chosen.kind or KINDS, chosen.steps or [5, 8]):
+            cell = content["cells"].setdefault(f"{network} {guidance:g} {steps}", {})
+            if kind not in cell:
+                began = time.process_time()
+                found = tuned(bed, guidance, [steps], KINDS[kind])
+                cell[kind] = measured(bed, found, steps, time.process_time() - began)
+                write(chosen.out, content)
+            ratios = {
+                name: round(cell[kind][name] / least, 3)
+                for name, least in best_plain(network, guidance, steps).items()
+            }
+            print(network, f"{guidance:g}", steps, kind, cell[kind]["about"]["kind"],
+                  cell[kind]["about"]["seconds"], "s", ratios, flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

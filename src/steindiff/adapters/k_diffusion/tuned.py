@@ -1,0 +1,108 @@
+"""A tuning's recipe as a k-diffusion sampler."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ...recipes import Recipe
+from ...sampling import sample
+from ...stein import Constant
+from ...tuning import Tuned, load_tuned
+from ..coordinates import flow_sigma, flow_time
+from .flow import FlowRelaxed, check_levels
+from .samplers import Callback, Model, _bar, _denoiser, _Follow
+
+SAME = 1e-3
+"""Relative difference of levels that pass as those of the tuning, such as rounded ones."""
+
+
+def tuned_recipe(
+    tuned: str | Path | Tuned | Recipe, steps: int | None = None, guidance: float | None = None
+) -> Recipe:
+    """The recipe of a file, of a tuning, or as it is.
+
+    Args:
+        tuned: a file of `steindiff tune`, what `tune` gave, or one recipe of it.
+        steps: which; left out, the one that there is.
+        guidance: that it is to be used with, where that is known.
+
+    Raises:
+        ValueError: a damaged file, another number of steps or another guidance.
+    """
+    if isinstance(tuned, (str, Path)):
+        tuned = load_tuned(tuned)
+    plan = tuned if isinstance(tuned, Recipe) else tuned.recipe(steps)
+    if None not in (guidance, plan.guidance) and guidance != plan.guidance:
+        raise ValueError(f"guidance is {guidance:g}; the recipe was tuned for {plan.guidance:g}")
+    return plan
+
+
+def tuned_sigmas(plan: Recipe, coordinates: Literal["ve", "flow"] = "ve") -> Tensor:
+    """(steps + 1,) float64: the levels to start `sample_stein_tuned` from, in these coordinates."""
+    flow = coordinates == "flow"
+    found = [float(flow_time(sigma)) for sigma in plan.sigmas] if flow else plan.sigmas
+    check_levels(found, coordinates)
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def sample_stein_tuned(
+    model: Model,
+    x: Tensor,
+    sigmas: Tensor | Sequence[float] | None = None,
+    extra_args: Mapping[str, Any] | None = None,
+    callback: Callback | None = None,
+    disable: bool | None = None,
+    *,
+    tuned: str | Path | Tuned | Recipe,
+    coordinates: Literal["ve", "flow"] = "ve",
+) -> Tensor:
+    """k-diffusion sampler: what `steindiff tune` found for this model, on the levels of its own.
+
+    Args:
+        model: model(x, sigma, **extra_args) -> denoised.
+        x: (B, *shape), the start at the first level of `tuned_sigmas`.
+        sigmas: those levels, maybe rounded; left out, they are taken.
+        extra_args: keyword arguments for the model.
+        callback: as for `sample_stein_euler`.
+        disable: as tqdm's.
+        tuned: a file of `steindiff tune`, what `tune` gave, or one recipe of it.
+        coordinates: "ve" or "flow", as for `sample_stein_euler`.
+
+    Raises:
+        ValueError: other levels than those of the tuning; otherwise as `sample_stein_euler`.
+    """
+    given = None if sigmas is None else list(map(float, sigmas))
+    plan = tuned_recipe(tuned, None if given is None else len(given) - 1)
+    levels = tuned_sigmas(plan, coordinates).tolist()
+    if given is not None and not _alike(given, levels, coordinates):
+        raise ValueError(
+            f"sigmas is {given}; the tuning has the levels {levels} (steindiff.adapters."
+            "k_diffusion.tuned_sigmas)"
+        )
+    solver, rule, end = plan.solver, plan.coefficient, plan.end
+    if coordinates == "flow":
+        solver, rule = FlowRelaxed.of(solver, rule or Constant(1.0), end), None
+        end = "none"  # it is in the solver
+    with _bar(len(levels) - 1, disable) as advance:
+        follow = _Follow(x, sigmas if sigmas is not None else levels, callback, advance)
+        return sample(
+            _denoiser(model, extra_args or {}), x, levels, solver, rule, end=end, callback=follow,
+            record=callback is not None,
+        ).x  # fmt: skip
+
+
+def _alike(given: Sequence[float], levels: Sequence[float], coordinates: str) -> bool:
+    """Whether levels are the same but for rounding, which a flow's time near 1 feels most."""
+    if coordinates == "flow":
+        given, levels = (
+            [flow_sigma(t) if t < 1 else math.inf for t in side] for side in (given, levels)
+        )
+    return len(given) == len(levels) and all(
+        math.isclose(a, b, rel_tol=SAME) for a, b in zip(given, levels, strict=True)
+    )

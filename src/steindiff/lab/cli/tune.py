@@ -1,0 +1,114 @@
+"""Does `steindiff tune` and `recommend`: measures, fits, and says what came of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from ..._files import digest
+from ..._provenance import command_line
+from ...tuning import SEED, Choice, Tuned, evaluations
+from ...tuning import tune as fit_sampler
+from ..devices import check_device
+from ..subjects import Subject
+from ..tables import Table
+from .commands.tune import Shown, Trials, TunedFile
+from .models import model_of
+from .options import AnyModel, Device, check_output
+from .show import check_format, remark, show, texts
+
+STEPS = (5, 6, 8)
+
+
+def tune(file: TunedFile, model: AnyModel, trials: Trials, device: Device) -> None:
+    """Tunes, writes the file and the report, and shows the verdicts."""
+    for path in (file.out, file.report):
+        if path is not None:
+            check_output(path, file.overwrite)
+    subject = model_of(model, str(check_device(device.device)))
+    found = _measured(subject, trials, fit=True)
+    found.save(file.out)
+    show([_verdicts(found)], "table")
+    for steps, one in sorted(found.choices.items()):
+        typer.echo(f"{steps} steps: {one.verdict}")
+    if file.report is not None:
+        from .tuning_report import write_report
+
+        write_report(file.report, found, subject)
+        typer.echo(f"report: {file.report}")
+    typer.echo(
+        f"tuning: {file.out}   use it:\nsteindiff sample --tuned {file.out} --out images.png"
+    )
+
+
+def recommend(shown: Shown, model: AnyModel, trials: Trials, device: Device) -> None:
+    """Measures, and shows the best of what can be chosen."""
+    check_format(shown.format)
+    subject = model_of(model, str(check_device(device.device)))
+    found = _measured(subject, trials, fit=False)
+    show([_ranking(steps, one, shown.top) for steps, one in sorted(found.choices.items())],
+         shown.format)  # fmt: skip
+    for steps, one in sorted(found.choices.items()):
+        remark(f"{steps} steps: {one.verdict}", shown.format)
+
+
+def _measured(subject: Subject, trials: Trials, fit: bool) -> Tuned:
+    """The tuning of a model, with a progress bar; what it may cost is told first."""
+    steps = trials.steps or list(STEPS)
+    counts = trials.noises, trials.held_out, trials.fresh
+    total = evaluations(steps, *counts, trials.fine_steps, fit)
+    total = total if trials.calls is None else min(total, trials.calls)
+    typer.echo(f"at most {total:,} samples are evaluated; about half of it is usual", err=True)
+    columns = (TextColumn("tuning"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=total)
+        return fit_sampler(
+            subject.denoiser, steps, fit=fit, shape=subject.shape, guidance=subject.guidance,
+            conditioning=subject.conditioning(range(sum(counts))), noises=trials.noises,
+            held_out=trials.held_out, fresh=trials.fresh, fine_steps=trials.fine_steps,
+            seed=SEED if trials.seed is None else trials.seed, batch=trials.batch,
+            sigma_max=trials.sigma_max or min(80.0, subject.sigma_max),
+            sigma_min=max(0.002, subject.sigma_min), device=subject.device, calls=trials.calls,
+            minutes=trials.minutes, folder=trials.folder, model=subject.name,
+            model_hash=_hash(subject), command=command_line(),
+            told=lambda done: progress.advance(task, done),
+        )  # fmt: skip
+
+
+def _hash(subject: Subject) -> str:
+    """SHA-256 of the file of the denoiser, of the only file, or of the hashes of all."""
+    hashes = dict(subject.hashes)
+    if "denoiser" in hashes:
+        return hashes["denoiser"]
+    return next(iter(hashes.values())) if len(hashes) == 1 else digest(hashes) if hashes else ""
+
+
+def _verdicts(found: Tuned) -> Table:
+    rows = []
+    for steps, one in sorted(found.choices.items()):
+        levels = " ".join(f"{sigma:.3g}" for sigma in one.recipe.sigmas)
+        ratios = [
+            f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
+            for ratio in (one.against_plain, one.against_recipe)
+        ]
+        rows.append([str(steps), one.kind, levels, *ratios])
+    headings = ["steps", "kept", "levels", "tuned / best plain", "tuned / recipe"]
+    return texts("Scores on fresh noises", headings, rows)
+
+
+def _ranking(steps: int, one: Choice, top: int) -> Table:
+    """The best candidates, and the best plain one and the recipe wherever they are."""
+    first = {kind: next((each for each in one.tried if each.kind == kind), None)
+             for kind in ("plain", "recipe")}  # fmt: skip
+    shown = [*one.tried[:top], *(each for each in first.values() if each)]
+    least = first["plain"].score if first["plain"] else one.tried[0].score
+    rows: list[Any] = [
+        [each.kind, each.words, f"{each.figures.error:.4f}", f"{each.figures.frechet:.3g}",
+         f"{each.score / least:.2f}"]
+        for each in dict.fromkeys(shown)
+    ]  # fmt: skip
+    headings = ["kind", "what", "error", "distance", "score / best plain"]
+    return texts(f"{steps} steps", headings, rows)

@@ -1,0 +1,22 @@
+"""Tuning: the few-step sampler of one's own network, from a few noises, without data."""
+
+from .file import load_tuned, read_recipe, save_tuned, write_recipe
+from .judge import Figures, RandomFeatures, Ratio
+from .record import Choice, Tried, Tuned
+from .run import SEED, evaluations, tune
+
+__all__ = [
+    "SEED",
+    "Choice",
+    "Figures",
+    "RandomFeatures",
+    "Ratio",
+    "Tried",
+    "Tuned",
+    "evaluations",
+    "load_tuned",
+    "read_recipe",
+    "save_tuned",
+    "tune",
+    "write_recipe",
+]

@@ -1,0 +1,115 @@
+"""What tuning tries: plain solvers, and shapes of levels with bases, coefficients and ends."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from .. import schedules
+from ..calibrated import Calibrated
+from ..recipes import COEFFICIENT, Recipe, flow_levels, leading_levels, lowest_level
+from ..solvers import IPNDM, DPMpp2M, Solver, UniPC
+from ..stein import ENDS, Coefficient
+from ..trajectory import FineSolution
+from .motion import Motion, arc_levels, shortest_levels, strictly_decreasing
+
+KINDS = ("plain", "recipe", "chosen", "fitted")
+"""What a candidate is: a plain solver, the recipe without tuning, parts chosen, scalars fitted."""
+
+BASES: tuple[Solver, ...] = (IPNDM(order=3), DPMpp2M(), UniPC(order=2))
+PLAIN: tuple[Solver, ...] = (IPNDM(order=3), IPNDM(order=4), DPMpp2M(), UniPC(order=2), UniPC())
+COEFFICIENTS: tuple[Coefficient | None, ...] = (COEFFICIENT, replace(COEFFICIENT, last=False), None)
+LEADS = (1.0, 1.5, 2.0, 3.0)
+LOWS = (0.5, 0.75, 1.0, 1.4)  # in units of the recipe's own
+SHIFTS = (1.0, 2.0, 3.0, 5.0)
+POWERS = (0.5, 0.7)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One thing that is tried.
+
+    Attributes:
+        kind: one of `KINDS`.
+        recipe: its levels, solver, coefficient and end.
+    """
+
+    kind: str
+    recipe: Recipe
+
+    @property
+    def words(self) -> str:
+        """What it is, for a table."""
+        plan = self.recipe
+        rule = {None: "", COEFFICIENT: ", relaxed"}.get(plan.coefficient, ", relaxed, no gift")
+        end = "" if plan.end == "none" else f", end {plan.end}"
+        solver = "fitted scalars" if isinstance(plan.solver, Calibrated) else str(plan.solver)
+        return f"{solver}{rule}{end}; {plan.why}"
+
+
+def plain(steps: int, sigma_min: float, sigma_max: float) -> list[Candidate]:
+    """Plain solvers on the usual schedules, which a choice has to beat."""
+    ends = sigma_min, sigma_max
+    levels = {
+        "Karras": schedules.karras(steps, *ends),
+        "even in log sigma": schedules.log_snr(steps, *ends),
+        "VP time": schedules.vp_time(steps, *ends),
+        **{f"flow, shift {shift:g}": schedules.flow_shift(steps, *ends, shift) for shift in SHIFTS},
+    }
+    return [
+        Candidate("plain", Recipe(tuple(sigmas.tolist()), solver, None, "none", words))
+        for words, sigmas in levels.items()
+        for solver in PLAIN
+    ]
+
+
+def shapes(plan: Recipe, fine: FineSolution, found: Motion, sigma_min: float) -> list[Candidate]:
+    """Levels of many shapes, each different from the others, with the rest of `plan`."""
+    tried: dict[tuple[float, ...], str] = {}
+    steps = len(plan.sigmas) - 1
+    for sigmas, words in _shapes(fine, found, steps, plan.sigmas[0]):
+        fits = len(sigmas) == steps + 1 and sigmas[-2] >= sigma_min
+        if fits and strictly_decreasing(sigmas):
+            tried.setdefault(sigmas, words)
+    return [
+        Candidate("chosen", replace(plan, sigmas=sigmas, why=words))
+        for sigmas, words in tried.items()
+    ]
+
+
+def _shapes(
+    fine: FineSolution, found: Motion, steps: int, sigma_max: float
+) -> Iterator[tuple[tuple[float, ...], str]]:
+    for share, lead in itertools.product(LOWS, LEADS):
+        low = share * lowest_level(steps)
+        words = f"even in log sigma to {low:g} after a first step {lead:g} times as long"
+        yield leading_levels(steps, low, sigma_max, lead), words
+    for shift in SHIFTS:
+        yield flow_levels(steps, shift, sigma_max), f"flow, shift {shift:g}"
+    for power in POWERS:
+        yield arc_levels(found, steps, sigma_max, power), f"following D's motion to the {power:g}"
+    for low in (1.0, 0.3):
+        words = f"least error of Euler's steps, to {low * lowest_level(steps):g}"
+        yield shortest_levels(fine, steps, low * lowest_level(steps)), words
+
+
+def variants(plans: Sequence[Recipe]) -> list[Candidate]:
+    """These levels with every base, coefficient and end. Ends share all calls."""
+    return [
+        Candidate("chosen", replace(plan, solver=solver, coefficient=coefficient, end=end))
+        for plan in plans
+        for solver in BASES
+        for coefficient in COEFFICIENTS
+        for end in ENDS
+    ]
+
+
+def fitted_variants(solver: Calibrated, plan: Recipe) -> list[Candidate]:
+    """A fitted solver with every coefficient, ended by its own scalars or by the recipe's end."""
+    ends = dict.fromkeys(("none", plan.end, "stein", "steady"))
+    return [
+        Candidate("fitted", replace(plan, solver=solver, coefficient=coefficient, end=end))
+        for coefficient in reversed(COEFFICIENTS)
+        for end in ends
+    ]

@@ -1,0 +1,227 @@
+"""The contest for one number of steps: who is tried, who goes on, and whether the winner holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from .._errors import NonFiniteError
+from .._files import digest
+from ..calibrated import Calibrated
+from ..recipes import Recipe, recipe
+from . import candidates
+from .candidates import Candidate
+from .fitting import GIFTS, SHARES, TRIALS, fit, last_numbers, search_levels
+from .judge import DIVERGED, Features, Figures, Judge, Middle, Ratio
+from .motion import Motion
+from .record import Choice, Tried
+from .trials import Budget, Noises, Store
+
+PLAIN_KEPT, SHAPES_KEPT, SHAPES_VARIED, VARIANTS_KEPT, SHAPES_FITTED = 8, 8, 3, 8, 3
+"""How many go on from the noises that screen to all, and from stage to stage."""
+
+NO_RATIO = Ratio(1.0, 1.0, 1.0)
+
+
+class Contest:
+    """Measures candidates on held-out noises: on a third of them first, the best then on all.
+
+    Args:
+        parts: noises of the fit, those that screen, the other held-out ones, fresh ones.
+        features: what distances are measured in.
+        guidance: of the denoiser.
+        budget: what may be spent.
+        store: what is known already.
+        steps: number of steps.
+        levels: the lowest level above 0, and the highest.
+        found: how D moves.
+        middle: the network's own features, which candidates that go on are measured in as well.
+    """
+
+    def __init__(
+        self, parts: Sequence[Noises], features: Features, guidance: float, budget: Budget,
+        store: Store, steps: int, levels: tuple[float, float], found: Motion,
+        middle: Middle | None,
+    ) -> None:  # fmt: skip
+        self.fitted_on, screen, rest, self.fresh = parts
+        self.held_out = (screen, rest)
+        self.budget, self.store, self.steps, self.motion = budget, store, steps, found
+        self.sigma_min, self.sigma_max = levels
+        self.guidance, self.features = guidance, features
+        self.middle = middle
+        self.screening = Judge([screen], features, guidance)
+        self.judge = Judge(self.held_out, features, guidance, middle)
+        self.tried: dict[Candidate, Figures] = {}
+
+    def choice(self, fit: bool) -> Choice:
+        """The contest, stage by stage, and its verdict on the fresh noises."""
+        plan = recipe(self.steps, self.guidance, self.sigma_max)
+        own = Candidate("recipe", plan)
+        path = self.fitted_on.path
+        assert path is not None
+        ends = self.sigma_min, self.sigma_max
+        self._race(candidates.plain(self.steps, *ends), PLAIN_KEPT)
+        self._race([own], 1)
+        shapes = candidates.shapes(plan, path, self.motion, self.sigma_min)
+        self._race(shapes, SHAPES_KEPT)
+        self._race(candidates.variants(self._best_levels(SHAPES_VARIED)), VARIANTS_KEPT)
+        if fit:
+            self._fit(plan)
+        return self._verdict(own)
+
+    def _race(self, field: Sequence[Candidate], keep: int) -> None:
+        """Screens all that the budget allows, and measures the best of them on all noises.
+
+        Room for these is kept while screening.
+        """
+        screened: list[tuple[float, Candidate]] = []
+        for one in field:
+            room = min(keep, len(screened) + 1) * (self.steps + 1) * len(self.judge.fine)
+            known = self.tried or screened  # one candidate there must be
+            if known and not self.budget.allows(self.steps * len(self.held_out[0].x) + room):
+                break
+            screened.append((self.screening.score(self._measured(one, 1)), one))
+        screened.sort(key=lambda pair: pair[0])
+        for _, one in screened[:keep]:
+            self._enter(one)
+
+    def _enter(self, one: Candidate) -> float:
+        """The score on all held-out noises; infinite where the budget ends."""
+        if one not in self.tried:
+            if self.tried and not self.budget.allows((self.steps + 1) * len(self.judge.fine)):
+                return math.inf
+            self.tried[one] = self._measured(one, 2)
+        return self.judge.score(self.tried[one])
+
+    def _measured(self, one: Candidate, parts: int) -> Figures:
+        judge = self.judge if parts == 2 else self.screening
+
+        def measure() -> Figures:
+            x = _sampled(self.held_out[:parts], one.recipe)
+            return DIVERGED if x is None else judge.figures(x)
+
+        return Figures(*self.store.remember(digest([parts, repr(one)]), measure))
+
+    def _ranked(self, *kinds: str) -> list[Candidate]:
+        found = [one for one in self.tried if not kinds or one.kind in kinds]
+        return sorted(found, key=lambda one: self.judge.score(self.tried[one]))
+
+    def _best_levels(self, count: int) -> list[Recipe]:
+        """The recipes of the best, each with other levels."""
+        found: dict[tuple[float, ...], Recipe] = {}
+        for one in self._ranked("recipe", "chosen", "fitted"):
+            found.setdefault(one.recipe.sigmas, one.recipe)
+        return list(found.values())[:count]
+
+    def _fit(self, plan: Recipe) -> None:
+        """Scalars on the best levels; the levels of the best; the last step of the best."""
+        for shape in self._best_levels(SHAPES_FITTED):
+            solver = self._solver(shape.sigmas)
+            if solver is not None:
+                levels = replace(shape, end=plan.end)
+                self._race(candidates.fitted_variants(solver, levels), VARIANTS_KEPT)
+        best, *_ = [*self._ranked("recipe", "chosen", "fitted"), None]
+        if best is None:
+            return
+        search_levels(best.recipe.sigmas, self.sigma_min, lambda levels: self._at(best, levels))
+        fitted = [
+            one for one in self._ranked("fitted") if isinstance(one.recipe.solver, Calibrated)
+        ]
+        if fitted and len(fitted[0].recipe.solver.scalars[-1]):  # type: ignore[attr-defined]
+            for solver in last_numbers(fitted[0].recipe.solver):  # type: ignore[arg-type]
+                plan = replace(fitted[0].recipe, solver=solver, end="none")
+                self._enter(Candidate("fitted", plan))
+
+    def _at(self, one: Candidate, levels: tuple[float, ...]) -> float:
+        """The score of a candidate on other levels, its scalars fitted to them."""
+        plan = replace(one.recipe, sigmas=levels, why="levels fitted")
+        if isinstance(plan.solver, Calibrated):
+            solver = self._solver(levels)
+            if solver is None:
+                return math.inf
+            plan = replace(plan, solver=solver)
+        return self._enter(Candidate("fitted", plan))
+
+    def _solver(self, levels: tuple[float, ...]) -> Calibrated | None:
+        """The solver fitted to these levels; None where the budget ends or it diverges."""
+        key = digest(["fit", levels])
+        if key not in self.store.figures:
+            if not self.budget.allows(self.steps * len(self.fitted_on.x)):
+                return None
+            try:
+                solver = fit(self.fitted_on, levels)
+            except NonFiniteError:
+                return None
+            self.store.remember(key, lambda: [v for row in solver.scalars for v in row])
+            return solver
+        flat = iter(self.store.figures[key])
+        counts = [min(i + 1, 3) for i in range(self.steps - 1)]
+        rows = [[next(flat) for _ in range(count)] for count in counts]
+        return Calibrated(levels, tuple(map(tuple, [*rows, list(flat)])))
+
+    def _verdict(self, own: Candidate) -> Choice:
+        """Measures winner, recipe and best plain solver on fresh noises, and chooses."""
+        judge = Judge([self.fresh], self.features, self.guidance, self.middle)
+        best, plain = self._ranked()[0], self._ranked("plain")[0]
+        drawn = {"tuned": best, "recipe": own, "plain": plain}
+        samples = {name: _sampled([self.fresh], one.recipe) for name, one in drawn.items()}
+        figures = {name: DIVERGED if x is None else judge.figures(x) for name, x in samples.items()}
+
+        def ratio(a: str, b: str) -> Ratio:
+            return _ratio(judge, samples[a], samples[b])
+
+        to_plain, to_recipe = ratio("tuned", "plain"), ratio("tuned", "recipe")
+        recipe_to_plain = ratio("recipe", "plain")
+        chosen = plain
+        if to_plain.high < 1 and to_recipe.value <= 1:
+            chosen = best
+        elif recipe_to_plain.high < 1:
+            chosen = own
+        ranked = [(one, self.tried[one]) for one in self._ranked()]
+        tried = tuple(
+            Tried(one.kind, one.words, found, self.judge.score(found))
+            for one, found in ranked
+            if math.isfinite(found.error)
+        )
+        return Choice(
+            chosen.kind, chosen.recipe, plain.recipe, figures, to_plain, to_recipe,
+            recipe_to_plain, tried,
+        )  # fmt: skip
+
+
+def _sampled(parts: Sequence[Noises], plan: Recipe) -> Tensor | None:
+    """Samples of all these noises; None where one diverges."""
+    found = [part.sampled(plan) for part in parts]
+    whole = [one for one in found if one is not None]
+    return torch.cat(whole) if len(whole) == len(found) else None
+
+
+def _ratio(judge: Judge, a: Tensor | None, b: Tensor | None) -> Ratio:
+    """The ratio of scores; what diverges is infinitely far."""
+    if a is None or b is None:
+        value = 1.0 if a is b else math.inf if a is None else 0.0
+        return Ratio(value, value, value)
+    return judge.ratio(a, b)
+
+
+def most_evaluations(steps: int, noises: int, held_out: int, fresh: int, fit: bool) -> int:
+    """The most evaluations of a contest; ends share all calls of a sampling."""
+    rules, ends = len(candidates.COEFFICIENTS), 4
+    screened = len(candidates.PLAIN) * 7 + 1 + 24
+    screened += SHAPES_VARIED * len(candidates.BASES) * rules
+    entered = PLAIN_KEPT + 1 + SHAPES_KEPT + VARIANTS_KEPT
+    fits = 0
+    if fit:
+        screened += SHAPES_FITTED * rules
+        entered += SHAPES_FITTED * min(VARIANTS_KEPT, rules * ends) + TRIALS
+        entered += len(GIFTS) * len(SHARES)
+        fits = SHAPES_FITTED + TRIALS
+    return (
+        (steps + 1) * (held_out * entered + 4 * fresh)
+        + held_out
+        + steps * (max(held_out // 3, 8) * screened + noises * fits)
+    )

@@ -1,0 +1,278 @@
+"""The judge: how far few-step samples are from the fine solution, sample by sample and as a whole.
+
+The relative error looks at each sample; it says little where few steps stay far from the fine
+solution, as under guidance. The Fréchet distance looks at what comes out as a whole, in features
+that need no download: those of random convolutions, and what the network's own middle block sees.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..calibrated.path import Rows, relative_squares
+from ..calibrated.run import take_rows
+from ..denoisers import ClassifierFreeGuidance
+from .trials import Noises
+
+Features = Callable[[Tensor], Tensor]
+"""(B, D) of samples (B, *shape)."""
+
+SEED = 7
+WIDTHS = (32, 48, 64)
+SHARE = 0.6
+"""Level at which the middle block is asked, in units of the size of samples."""
+PROBED = 3
+
+
+class Figures(NamedTuple):
+    """How far samples are from the fine solution; infinite where they diverge.
+
+    Attributes:
+        error: relative root mean square error.
+        frechet: Fréchet distance in features, without the bias of few pairs in its means.
+    """
+
+    error: float
+    frechet: float
+
+
+DIVERGED = Figures(math.inf, math.inf)
+ROUNDING = 1e-6
+"""A relative error that is none; its square is a distance that is none, relative to features."""
+
+
+class Ratio(NamedTuple):
+    """A ratio of two scores, with the 95% interval of a paired bootstrap."""
+
+    value: float
+    low: float
+    high: float
+
+
+def weights(guidance: float) -> tuple[float, float]:
+    """The exponents of the score: (1/2, 1) without guidance, (0, 1) with it.
+
+    So chosen by how candidates rank in features of classifiers that tuning never sees
+    (docs/tune.md): the distance ranks best, and under guidance the relative error misleads.
+    """
+    return (0.5, 1.0) if guidance == 1 else (0.0, 1.0)
+
+
+class Judge:
+    """Figures of samples that come from the noises of a fine solution.
+
+    Args:
+        parts: the noises, with their fine solutions.
+        features: what distances are measured in, beside the network's own.
+        guidance: guidance scale of the denoiser.
+        middle: the network's own features; None where they are not to be had, or not asked for.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Noises],
+        features: Features,
+        guidance: float,
+        middle: Middle | None = None,
+    ) -> None:
+        self.parts, self.features, self.middle = parts, features, middle
+        self.weights = weights(guidance)
+        self.fine = torch.cat([part.fine for part in parts])
+        self.targets = self._seen(self.fine)
+        self.least = [
+            ROUNDING**2 * float(one.square().mean(dim=0).sum()) or ROUNDING for one in self.targets
+        ]
+
+    def figures(self, x: Tensor) -> Figures:
+        """The figures of samples (B, *shape), in the order of the noises."""
+        return self._figures(self._looked_at(x), slice(None))
+
+    def score(self, figures: Figures) -> float:
+        """error^a frechet^b: the less the better. Rounding errors are all the same."""
+        a, b = self.weights
+        return max(figures.error, ROUNDING) ** a * figures.frechet**b
+
+    def ratio(self, x: Tensor, other: Tensor, resamples: int = 200) -> Ratio:
+        """The score of `x` over that of `other`; percentiles of resampled noises (Efron 1993)."""
+        sides = [self._looked_at(one) for one in (x, other)]
+        generator = torch.Generator().manual_seed(0)
+        count = len(x)
+
+        def log_ratio(rows: Tensor | slice) -> float:
+            own, its = (math.log(self.score(self._figures(side, rows))) for side in sides)
+            return own - its
+
+        drawn = torch.tensor(
+            [log_ratio(torch.randint(count, (count,), generator=generator))
+             for _ in range(resamples)], dtype=torch.float64,
+        )  # fmt: skip
+        low, high = torch.quantile(drawn, torch.tensor([0.025, 0.975], dtype=torch.float64)).exp()
+        return Ratio(math.exp(log_ratio(slice(None))), float(low), float(high))
+
+    def _seen(self, x: Tensor) -> list[Tensor]:
+        """Features in each set, (B, D) float64."""
+        with torch.no_grad():
+            found = [self.features(x)]
+            if self.middle is not None:
+                sides = zip(self.parts, x.split([len(part.x) for part in self.parts]), strict=True)
+                found.append(torch.cat([self.middle(part.rows, side) for part, side in sides]))
+        return [one.detach().cpu().double() for one in found]
+
+    def _looked_at(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """(B,) relative squared errors, and features."""
+        return relative_squares(x, self.fine).cpu(), self._seen(x)
+
+    def _figures(self, seen: tuple[Tensor, list[Tensor]], rows: Tensor | slice) -> Figures:
+        """With the geometric mean of the distances in all sets of features."""
+        squares, sets = seen
+        sides = zip(sets, self.targets, self.least, strict=True)
+        logs = [math.log(max(frechet(a[rows], b[rows]), least)) for a, b, least in sides]
+        return Figures(float(squares[rows].mean().sqrt()), math.exp(sum(logs) / len(logs)))
+
+
+def frechet(a: Tensor, b: Tensor) -> float:
+    """Fréchet distance of features (N, D) of samples from the same noises, row by row.
+
+    |mean(a - b)|^2 is too large by the variance of a - b over N in the mean; it is taken off.
+    Without that the distance of few pairs leans to the relative error. The part of the covariances
+    is as in `steindiff.lab.metrics`, by singular values.
+    """
+    moved = a - b
+    off = moved.mean(dim=0).square().sum() - moved.var(dim=0).sum() / len(a)
+    roots = [(one - one.mean(dim=0)) / math.sqrt(len(one) - 1) for one in (a, b)]
+    cross = torch.linalg.svdvals(roots[0] @ roots[1].T).sum()
+    spread = roots[0].square().sum() + roots[1].square().sum() - 2 * cross
+    return float(off.clamp_min(0) + spread.clamp_min(0))
+
+
+class RandomFeatures:
+    """(B, 64) of samples of any shape, by networks that were fitted to nothing.
+
+    Of (C, ..., H, W): three layers of 3x3 convolutions with ReLU, averaged over picture and frames;
+    random weights rank generators much as trained ones do (Naeem et al. 2020, arXiv 2002.09797).
+    Of vectors: random projections with ReLU.
+
+    Args:
+        fine: (B, *shape), samples that tell shape and scale.
+    """
+
+    def __init__(self, fine: Tensor) -> None:
+        generator = torch.Generator().manual_seed(SEED)
+        self.images = fine.ndim >= 4
+        self.scale = float(fine.double().square().mean().sqrt()) or 1.0
+        width, sizes = (fine.shape[1], WIDTHS) if self.images else (fine[0].numel(), WIDTHS[-1:])
+        self.layers = []
+        for size in sizes:
+            shape = (size, width, 3, 3) if self.images else (size, width)
+            weight = torch.randn(shape, generator=generator) * math.sqrt(2 / math.prod(shape[1:]))
+            bias = 0.1 * torch.randn(size, generator=generator)
+            self.layers.append((weight.to(fine.device), bias.to(fine.device)))
+            width = size
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, 64) features of samples (B, *shape)."""
+        x = x.float() / self.scale
+        if not self.images:
+            ((weight, bias),) = self.layers
+            return F.relu(F.linear(x.flatten(1), weight, bias))
+        frames = x.reshape(*x.shape[:2], -1, *x.shape[-2:]).transpose(1, 2)
+        h = frames.flatten(0, 1)
+        for stride, (weight, bias) in zip((1, 2, 2), self.layers, strict=True):
+            h = F.relu(F.conv2d(h, weight, bias, stride=stride, padding=1))
+        return h.mean(dim=(2, 3)).unflatten(0, frames.shape[:2]).mean(dim=1)
+
+
+class Middle:
+    """What a network's own middle block sees of samples, told a low level of noise: (B, 64).
+
+    The output of the part that is half-way through an evaluation of D, averaged over the picture
+    and brought to 64 random directions. Guidance is left out. It takes one evaluation a sample.
+
+    Activations inside a denoiser at low noise are known to tell what a picture shows (Baranchuk et
+    al. 2022, "Label-Efficient Semantic Segmentation with Diffusion Models", arXiv 2112.03126).
+
+    Args:
+        noises: some, with their denoiser; they tell which part is half-way.
+
+    Raises:
+        LookupError: there is no module inside the denoiser, or none that answers sample by sample.
+    """
+
+    def __init__(self, noises: Noises) -> None:
+        network = _module_in(noises.rows.denoiser)
+        self.sigma = SHARE * float(noises.fine.double().square().mean().sqrt())
+        self.directions: Tensor | None = None
+        if network is None or not self.sigma:
+            raise LookupError("no module inside the denoiser")
+        order: list[nn.Module] = []
+
+        def note(module: nn.Module, _: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.ndim > 2 and len(output) == PROBED:
+                order.append(module)
+
+        with _hooked([part for part in network.modules() if part is not network], note):
+            self._evaluate(noises.rows, noises.fine[:PROBED])
+        if not order:
+            raise LookupError("no part of the denoiser answers sample by sample")
+        self.part = order[len(order) // 2]
+        self.place, self.times = order[: len(order) // 2].count(self.part), order.count(self.part)
+
+    @classmethod
+    def of(cls, noises: Noises) -> Middle | None:
+        """None where there is none."""
+        try:
+            return cls(noises)
+        except LookupError:
+            return None
+
+    def __call__(self, rows: Rows, x: Tensor) -> Tensor:
+        """(B, 64) of the samples of these rows."""
+        found: list[Tensor] = []
+        with _hooked([self.part], lambda _part, _input, output: found.append(_pooled(output))):
+            self._evaluate(rows, x)
+        seen = torch.cat(found[self.place :: self.times])
+        if self.directions is None:
+            generator = torch.Generator().manual_seed(SEED)
+            drawn = torch.randn(seen.shape[1], 64, generator=generator) / math.sqrt(seen.shape[1])
+            self.directions = drawn.to(seen.device)
+        return seen @ self.directions
+
+    def _evaluate(self, rows: Rows, x: Tensor) -> None:
+        denoiser = rows.denoiser
+        if isinstance(denoiser, ClassifierFreeGuidance):
+            denoiser = denoiser.denoiser
+        conditioning = take_rows(rows.conditioning, range(len(x)))
+        bare = Rows(denoiser, conditioning, rows.batch, rows.told)
+        with torch.no_grad():
+            bare(x, torch.full((len(x),), self.sigma, dtype=x.dtype, device=x.device))
+
+
+def _pooled(output: Tensor) -> Tensor:
+    """(B, C) of (B, C, H, W, ...), or of tokens (B, T, C)."""
+    return output.float().mean(dim=tuple(range(2, output.ndim)) if output.ndim > 3 else 1)
+
+
+@contextmanager
+def _hooked(parts: Sequence[nn.Module], note: Callable[..., None]) -> Iterator[None]:
+    """While it lasts, `note` is told what these parts put out; what it returns would replace it."""
+    handles = [part.register_forward_hook(note) for part in parts]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _module_in(thing: Any, depth: int = 4) -> nn.Module | None:
+    """The module that a denoiser is, or that it wraps."""
+    if isinstance(thing, nn.Module):
+        return thing
+    inside = vars(thing).values() if depth and hasattr(thing, "__dict__") else ()
+    return next((one for one in (_module_in(each, depth - 1) for each in inside) if one), None)

@@ -1,0 +1,151 @@
+"""What tuning found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..recipes import Recipe
+from .judge import Figures, Ratio
+from .motion import Motion
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One candidate that was measured on all held-out noises.
+
+    Attributes:
+        kind: one of `candidates.KINDS`.
+        words: what it is.
+        figures: on the held-out noises.
+        score: the less the better.
+    """
+
+    kind: str
+    words: str
+    figures: Figures
+    score: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The choice for one number of steps. All figures but `tried` are of the fresh noises.
+
+    Attributes:
+        kind: what was chosen in the end: one of `candidates.KINDS`.
+        recipe: what was chosen.
+        plain: the best plain solver on a usual schedule, by the held-out noises.
+        figures: by what they are of: "tuned" is the best by the held-out noises, "recipe" what is
+            there without tuning, "plain" the best plain solver.
+        against_plain: the score of "tuned" over that of "plain".
+        against_recipe: the score of "tuned" over that of "recipe".
+        recipe_against_plain: the score of "recipe" over that of "plain".
+        tried: what was measured on the held-out noises, the best first.
+    """
+
+    kind: str
+    recipe: Recipe
+    plain: Recipe
+    figures: Mapping[str, Figures]
+    against_plain: Ratio
+    against_recipe: Ratio
+    recipe_against_plain: Ratio
+    tried: tuple[Tried, ...]
+
+    @property
+    def verdict(self) -> str:
+        """What came of it, in a sentence."""
+        if self.kind == "plain":
+            return "nothing beat the best plain solver beyond its interval: the plain one is kept"
+        ratio = self.recipe_against_plain if self.kind == "recipe" else self.against_plain
+        return (
+            f"{self.kind}: {ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] of the best plain "
+            "solver's score, on fresh noises"
+        )
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Recipes of one network, by their number of steps.
+
+    Attributes:
+        choices: by number of steps.
+        guidance: guidance scale that they are for.
+        sigma_max: level that they start at.
+        noises: how many noises scalars were fitted on.
+        held_out: how many more candidates were ranked on.
+        fresh: how many more the figures are of.
+        seed: of the first noise.
+        fine_steps: Heun steps of the fine solution.
+        motion: how D moves along the fine trajectories.
+        calls: samples that the denoiser was evaluated for.
+        model: what the model is called, where that was said.
+        model_hash: SHA-256 of its weights' file, where that was said.
+        conditioning_hash: SHA-256 of the prompts or labels, where there were any.
+        command: the command that was run, where it was one.
+        versions: of the packages used.
+    """
+
+    choices: Mapping[int, Choice]
+    guidance: float
+    sigma_max: float
+    noises: int
+    held_out: int
+    fresh: int
+    seed: int
+    fine_steps: int
+    motion: Motion
+    calls: int
+    model: str = ""
+    model_hash: str = ""
+    conditioning_hash: str = ""
+    command: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def recipe(self, steps: int | None = None) -> Recipe:
+        """What was chosen for that number of steps, for `sample(..., steps=tuned.recipe(5))`.
+
+        Args:
+            steps: left out, the one number that there is.
+
+        Raises:
+            ValueError: it was not tuned for that number; says for which it was.
+        """
+        if steps is None and len(self.choices) == 1:
+            steps = next(iter(self.choices))
+        if steps is None or steps not in self.choices:
+            known = ", ".join(map(str, sorted(self.choices)))
+            raise ValueError(f"steps is {steps!r}; this network was tuned for {known}")
+        return replace(self.choices[steps].recipe, guidance=self.guidance)
+
+    def check_use(
+        self, model: str, model_hash: str, guidance: float, any_model: bool = False
+    ) -> None:
+        """Refuses another network or guidance than it was tuned for.
+
+        Args:
+            model: name of the network that is to be sampled from, for the message.
+            model_hash: SHA-256 of its weights' file; empty where it is not known.
+            guidance: its guidance scale.
+            any_model: whether another network is let pass, such as one with a LoRA on top.
+
+        Raises:
+            ValueError: names what differs, and both values.
+        """
+        if guidance != self.guidance:
+            raise ValueError(f"guidance is {guidance:g}; it was tuned for {self.guidance:g}")
+        known = self.model_hash and model_hash
+        other = model_hash != self.model_hash if known else model != self.model
+        if other and not any_model:
+            raise ValueError(
+                f"model is {model!r} (SHA-256 {model_hash[:12] or 'unknown'}...); it was tuned for "
+                f"{self.model!r} (SHA-256 {self.model_hash[:12] or 'unknown'}...); --any-model "
+                "(any_model=True) uses it all the same"
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Writes it as JSON, whole or not at all; `load_tuned` reads it."""
+        from .file import save_tuned
+
+        save_tuned(path, self)

@@ -1,0 +1,240 @@
+"""`tune`: chooses and fits a few-step sampler on the fine solution of a few noises."""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._errors import check_count
+from .._provenance import versions
+from ..calibrated.run import sample_shape
+from ..denoisers import ClassifierFreeGuidance, Denoiser
+from .contest import Contest, most_evaluations
+from .judge import Features, Middle, RandomFeatures
+from .motion import motion
+from .record import Tuned
+from .trials import Budget, Noises, Start, Store
+
+SEED = 2 * 10**9
+"""Of the first noise: away from the seeds that people sample, bench and calibrate with."""
+
+LEAST = 16
+"""Held-out and fresh noises at the least: with fewer an interval says nothing."""
+
+TRAJECTORIES = 2 * 2**30
+"""Bytes that the whole fine solutions of the noises of the fit may take."""
+
+
+def tune(
+    denoiser: Denoiser,
+    steps: int | Sequence[int] = (5, 6, 8),
+    *,
+    guidance: float | None = None,
+    conditioning: Mapping[str, Any] | None = None,
+    shape: Sequence[int] | None = None,
+    fit: bool = True,
+    features: Features | None = None,
+    noises: int = 32,
+    held_out: int = 48,
+    fresh: int = 64,
+    seed: int = SEED,
+    fine_steps: int = 30,
+    sigma_max: float = 80.0,
+    sigma_min: float = 0.002,
+    batch: int = 64,
+    device: torch.device | str = "cpu",
+    half: bool | None = None,
+    calls: int | None = None,
+    minutes: float | None = None,
+    folder: str | Path | None = None,
+    model: str = "",
+    model_hash: str = "",
+    command: str = "",
+    told: Callable[[int], object] = lambda done: None,
+) -> Tuned:
+    """The best few-step sampler for this network, for each number of steps: no data, no training.
+
+    Candidates are sampled from the same noises and compared with the network's own fine solution:
+    plain solvers on the usual schedules, the recipe, other levels, bases, coefficients and ends;
+    then solvers whose scalars are fitted to the network, on levels that are fitted too. The winner
+    and the best plain solver are measured once more on fresh noises. Where the winner does not hold
+    there beyond its interval, the recipe or the plain solver comes back, and the record says so.
+
+    Source: this project (docs/tune.md).
+
+    Args:
+        denoiser: D(x, sigma, **conditioning), guided as it will be sampled with.
+        steps: numbers of steps to tune for, each 3 or more.
+        guidance: the guidance scale in it; left out, that of a `ClassifierFreeGuidance`, else 1.
+        conditioning: keyword arguments for the denoiser; rows of tensors are used in turn, noise k
+            gets row k mod their number.
+        shape: of one sample; left out, it is the denoiser's `sample_shape`.
+        fit: whether scalars and levels are fitted; without, candidates are only chosen from.
+        features: (B, D) of samples (B, *shape), what distances are measured in; left out, those of
+            `RandomFeatures`, and for candidates that go on those of the network's `Middle` too.
+        noises: how many scalars are fitted on.
+        held_out: how many more candidates are ranked on; a third of them screens.
+        fresh: how many more the winner is measured on.
+        seed: of the first; they count up from it.
+        fine_steps: Heun steps of the fine solution.
+        sigma_max: level to start from.
+        sigma_min: the lowest level above 0 that is visited.
+        batch: noises at a time.
+        device: where to sample.
+        half: whether fine trajectories are kept in half precision; left out, where they would take
+            more than 2 GiB otherwise.
+        calls: the most samples to evaluate the denoiser for. Numbers of steps share it evenly;
+            each stage (plain solvers, recipe, shapes, parts, fits, levels, last step) drops its
+            last candidates where there is no room to measure them.
+        minutes: the most time, by the time that the evaluations so far took; in the same way.
+        folder: where fine solutions and figures are kept, so that a tuning goes on when it is
+            started again.
+        model: what the model is called, for the file.
+        model_hash: SHA-256 of its weights, for the file.
+        command: the command that runs, for the file.
+        told: is told of evaluations done, out of at most `evaluations(...)`.
+
+    Raises:
+        ValueError: bad steps, counts, shape, levels or conditioning, a budget that is too small; a
+            folder of another tuning. Each is named.
+        NonFiniteError: a NaN or an infinity in the fine solution, with its step.
+        OSError: `folder` is full, or not writable.
+    """
+    wanted = sorted({steps} if isinstance(steps, int) else set(steps))
+    _check(wanted, noises, held_out, fresh, fine_steps, batch, sigma_min, sigma_max)
+    if guidance is None:
+        guidance = denoiser.scale if isinstance(denoiser, ClassifierFreeGuidance) else 1.0
+    sizes = sample_shape(denoiser, shape)
+    counts, conditioning = (noises, held_out, fresh), conditioning or {}
+    reserve = sum(4 * (count + 1) * fresh + held_out for count in wanted)
+    _check_budget(calls, minutes, (sum(counts)) * (2 * fine_steps - 1) + reserve, held_out, wanted)
+    budget = Budget(calls, minutes, reserve, told)
+    start = Start(
+        denoiser, conditioning, sizes, operator.index(seed), (sigma_min, sigma_max), fine_steps,
+        batch, device, _half(half, noises, fine_steps, sizes), budget.spend,
+    )  # fmt: skip
+    about = _hash(conditioning)
+    store = Store(
+        None if folder is None else Path(folder),
+        {"guidance": guidance, "noises": counts, "seed": start.seed, "fine_steps": fine_steps,
+         "levels": start.levels, "shape": sizes, "model": model_hash or model, "batch": batch,
+         "conditioning": about, "probe": _probe(start), "half": start.half},
+    )  # fmt: skip
+    parts = _noises(start, store, counts)
+    path = parts[0].path
+    assert path is not None
+    found = motion(path)
+    seen = features or RandomFeatures(torch.cat([parts[1].fine, parts[2].fine]))
+    middle = None if features else Middle.of(parts[1])
+    choices = {}
+    for place, count in enumerate(wanted):
+        budget.share(len(wanted) - place)
+        contest = Contest(parts, seen, guidance, budget, store, count, start.levels, found, middle)
+        choices[count] = contest.choice(fit)
+    return Tuned(
+        choices, guidance, sigma_max, *counts, start.seed, fine_steps, found, budget.spent, model,
+        model_hash, about, command, versions("steindiff", "torch"),
+    )  # fmt: skip
+
+
+def evaluations(
+    steps: int | Sequence[int], noises: int = 32, held_out: int = 48, fresh: int = 64,
+    fine_steps: int = 30, fit: bool = True,
+) -> int:  # fmt: skip
+    """The most samples that `tune` evaluates the denoiser for; about half of it is usual."""
+    wanted = {steps} if isinstance(steps, int) else set(steps)
+    made = sum(most_evaluations(count, noises, held_out, fresh, fit) for count in wanted)
+    return 4 + (noises + held_out + fresh) * (2 * fine_steps - 1) + made
+
+
+def _check(
+    wanted: Sequence[int], noises: int, held_out: int, fresh: int, fine_steps: int, batch: int,
+    sigma_min: float, sigma_max: float,
+) -> None:  # fmt: skip
+    if not wanted:
+        raise ValueError("steps is empty; one number of steps or more is needed")
+    for name, value, low in (
+        *(("steps", count, 3) for count in wanted), ("noises", noises, 4),
+        ("held_out", held_out, LEAST), ("fresh", fresh, LEAST), ("fine_steps", fine_steps, 4),
+        ("batch", batch, 1),
+    ):  # fmt: skip
+        check_count(name, value, low)
+    if not 0 < sigma_min < sigma_max < float("inf"):
+        raise ValueError(
+            f"sigma_min is {sigma_min} and sigma_max {sigma_max}; 0 < sigma_min < sigma_max < inf "
+            "is needed"
+        )
+
+
+def _check_budget(
+    calls: int | None, minutes: float | None, needed: int, held_out: int, wanted: Sequence[int]
+) -> None:
+    least = needed + sum(held_out * (2 * count + 1) for count in wanted) + 4
+    if calls is not None and calls < least:
+        raise ValueError(
+            f"calls is {calls}; {least} are needed for the fine solution, one candidate and the "
+            "fresh noises (fewer noises, steps or fine_steps need less)"
+        )
+    if minutes is not None and not minutes > 0:
+        raise ValueError(f"minutes is {minutes}; a number > 0 is needed")
+
+
+def _half(half: bool | None, noises: int, fine_steps: int, sizes: Sequence[int]) -> bool:
+    """Whether fine trajectories are kept in half precision.
+
+    Raises:
+        ValueError: they would be too large even so.
+    """
+    size = 4 * 2 * fine_steps * noises * torch.Size(sizes).numel()
+    if half is None:
+        half = size > TRAJECTORIES
+    if size / (2 if half else 1) > TRAJECTORIES:
+        most = int(noises * TRAJECTORIES / size * 2)
+        raise ValueError(
+            f"noises is {noises}: their fine trajectories would take more than 2 GiB; "
+            f"at most {most} fit, in half precision"
+        )
+    return half
+
+
+def _probe(start: Start) -> float:
+    """One evaluation, by which a folder knows its network: six digits of the size of D."""
+    bound, x = start.rows(range(1))
+    with torch.no_grad():
+        denoised = bound(x / start.levels[1], torch.ones(1, device=x.device))
+    return float(f"{float(denoised.double().square().mean()):.5g}")
+
+
+def _noises(start: Start, store: Store, counts: tuple[int, int, int]) -> list[Noises]:
+    """Those of the fit, those that screen, the other held-out ones, and the fresh ones."""
+    noises, held_out, fresh = counts
+    screen = max(LEAST // 2, held_out // 3)
+    sizes = (noises, screen, held_out - screen, fresh)
+    found, first = [], 0
+    for name, size in zip(("fit", "screen", "held-out", "fresh"), sizes, strict=True):
+        rows, whole = range(first, first + size), name == "fit"
+        fine = store.tensors(f"fine-{name}", lambda: start.solve(rows, whole))  # noqa: B023
+        found.append(start.noises(rows, fine, whole))
+        first += size
+    return found
+
+
+def _hash(conditioning: Mapping[str, Any]) -> str:
+    """SHA-256 of prompts or labels, as far as they are tensors, texts or numbers."""
+    if not conditioning:
+        return ""
+    found = hashlib.sha256()
+    for name, value in sorted(conditioning.items()):
+        found.update(f"{name} {type(value).__name__};".encode())
+        if isinstance(value, Tensor):
+            found.update(f"{tuple(value.shape)}".encode())
+            found.update(value.detach().cpu().double().numpy().tobytes())
+        elif isinstance(value, (str, int, float, list, tuple)):
+            found.update(repr(value).encode())
+    return found.hexdigest()

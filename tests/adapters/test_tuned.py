@@ -1,0 +1,132 @@
+"""A file of `steindiff tune` gives the same samples everywhere: core, diffusers, k-diffusion."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import tunings
+from torch import Tensor
+
+import steindiff as sd
+from steindiff.adapters.k_diffusion import sample_stein_tuned, tuned_recipe, tuned_sigmas
+from steindiff.denoisers import GaussianMixture
+
+SHAPE = (2, 4, 4)
+MEANS = torch.randn(5, *SHAPE, generator=torch.Generator().manual_seed(0))
+MIXTURE = GaussianMixture(MEANS, 0.2)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "tuned.json"
+    tunings.tuned().save(path)
+    return path
+
+
+def start() -> Tensor:
+    return sd.noise(SHAPE, 14.0, range(3))
+
+
+def core(steps: int) -> Tensor:
+    return sd.sample(MIXTURE, start(), steps=tunings.tuned().recipe(steps)).x
+
+
+def assert_agree(found: Tensor, wanted: Tensor) -> None:
+    assert float((found - wanted).abs().max() / wanted.abs().max()) < 1e-5
+
+
+def in_flow(x: Tensor, t: Tensor) -> Tensor:
+    ve = (t / (1 - t)).to(x.dtype)
+    return MIXTURE(x * (1 + ve).reshape(-1, *[1] * (x.ndim - 1)), ve)
+
+
+@pytest.mark.parametrize("steps", [4, 5])
+def test_k_diffusion(file: Path, steps: int) -> None:
+    plan = tuned_recipe(file, steps)
+    rounded = tuned_sigmas(plan).to(torch.float32)
+    found = sample_stein_tuned(MIXTURE, start(), rounded, disable=True, tuned=file)
+    assert_agree(found, core(steps))
+    assert_agree(sample_stein_tuned(MIXTURE, start(), disable=True, tuned=plan), core(steps))
+    first = float(tuned_sigmas(plan, "flow")[0])
+    assert first == pytest.approx(14 / 15)
+    flow = sample_stein_tuned(
+        in_flow, start() * (1 - first), tuned_sigmas(plan, "flow").to(torch.float32),
+        disable=True, tuned=file, coordinates="flow",
+    )  # fmt: skip
+    assert_agree(flow, core(steps))
+
+
+def test_k_diffusion_tells_of_every_step(file: Path) -> None:
+    told: list[dict[str, Tensor]] = []
+    sample_stein_tuned(
+        MIXTURE, start(), callback=told.append, disable=True, tuned=tuned_recipe(file, 4)
+    )
+    assert [float(each["sigma"]) for each in told] == list(tunings.FITTED.levels[:-1])
+    assert all(each["gamma"].shape == (3,) for each in told)
+
+
+def test_k_diffusion_refuses_what_is_of_something_else(file: Path) -> None:
+    with pytest.raises(ValueError, match="the tuning has the levels"):
+        sample_stein_tuned(MIXTURE, start(), [14.0, 6.0, 2.0, 0.6, 0.0], tuned=file)
+    with pytest.raises(ValueError, match="steps is 3; this network was tuned for 4, 5"):
+        sample_stein_tuned(MIXTURE, start(), [14.0, 6.0, 2.0, 0.0], tuned=file)
+    with pytest.raises(ValueError, match="steps is None; this network was tuned for 4, 5"):
+        sample_stein_tuned(MIXTURE, start(), tuned=file)
+    with pytest.raises(ValueError, match="guidance is 4; the recipe was tuned for 1"):
+        tuned_recipe(file, 4, 4.0)
+
+
+def exact_edm(x: Tensor, timestep: Tensor) -> Tensor:
+    """The mixture's posterior mean as the output of an EDM network with sigma_data 0.5."""
+    sigma = math.exp(4 * float(timestep))
+    total = sigma**2 + 0.25
+    state = x * math.sqrt(total)
+    denoised = MIXTURE(state, torch.full((len(x),), sigma))
+    return (denoised - 0.25 / total * state) * math.sqrt(total) / (sigma * 0.5)
+
+
+def exact_flow(x: Tensor, timestep: Tensor) -> Tensor:
+    t = float(timestep) / 1000
+    return (x - in_flow(x, torch.full((len(x),), t))) / t
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # numpy's, in diffusers
+@pytest.mark.parametrize("steps", [4, 5])
+def test_diffusers(file: Path, steps: int, tmp_path: Path) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    from steindiff.adapters.diffusers import SteinScheduler
+
+    edm = SteinScheduler.from_tuned(file, diffusers.EDMEulerScheduler(), steps)
+    edm.save_pretrained(tmp_path / "kept")
+    kept: Any = SteinScheduler.from_pretrained(tmp_path / "kept")
+    flow = SteinScheduler.from_tuned(file, diffusers.FlowMatchEulerDiscreteScheduler(), steps)
+    for scheduler, network, x in (
+        (edm, exact_edm, start()), (kept, exact_edm, start()), (flow, exact_flow, start() / 15),
+    ):  # fmt: skip
+        scheduler.set_timesteps(steps)
+        for timestep in scheduler.timesteps:
+            seen = scheduler.scale_model_input(x, timestep)
+            x = scheduler.step(network(seen, timestep), timestep, x, return_dict=False)[0]
+        assert_agree(x, core(steps))
+    with pytest.raises(ValueError, match="num_inference_steps is 7; it was fitted for"):
+        edm.set_timesteps(7)
+    with pytest.raises(ValueError, match="levels of its own"):
+        edm.set_timesteps(sigmas=[14.0, 1.0, 0.0])
+    with pytest.raises(ValueError, match="steps is 9; this network was tuned for 4, 5"):
+        SteinScheduler.from_tuned(file, diffusers.EDMEulerScheduler(), 9)
+
+
+def test_diffusers_refuses_levels_that_the_model_does_not_know(tmp_path: Path) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    from steindiff.adapters.diffusers import SteinScheduler
+
+    found = tunings.tuned()
+    low = replace(found.choices[5], recipe=replace(sd.recipe(5, sigma_max=900.0)))
+    replace(found, choices={5: low}).save(tmp_path / "high.json")
+    with pytest.raises(ValueError, match="the levels run from sigma = 900"):
+        SteinScheduler.from_tuned(tmp_path / "high.json", diffusers.DDIMScheduler())

@@ -1,0 +1,114 @@
+"""The judge: distances with known values, fair at few pairs, features of any shape."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from steindiff.calibrated.path import Rows
+from steindiff.denoisers import ClassifierFreeGuidance
+from steindiff.lab.metrics import frechet_distance
+from steindiff.models.network import NetworkConfig, UNetDenoiser
+from steindiff.tuning.judge import Figures, Judge, Middle, RandomFeatures, frechet, weights
+from steindiff.tuning.trials import Noises
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_a_shift_is_its_square_and_the_same_set_is_at_zero() -> None:
+    a = normal(40, 5)
+    shift = torch.tensor([1.0, 0, 0, 2.0, 0], dtype=torch.float64)
+    assert frechet(a + shift, a) == pytest.approx(5.0)
+    assert frechet(a, a) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_it_is_the_labs_distance_but_for_the_noise_of_the_means() -> None:
+    a, b = normal(30, 6), 1.3 * normal(30, 6, seed=1) + 0.5
+    off = float((a - b).var(dim=0).sum()) / 30
+    assert frechet(a, b) == pytest.approx(frechet_distance(a, b) - off)
+
+
+def test_means_have_less_bias_of_few_pairs() -> None:
+    """Pairs whose difference is noise of mean 0: the mean's part is var/n, of which a third is left
+    (it may not be negative).
+    """
+    found, naive = [], []
+    for seed in range(300):
+        a, moved = normal(16, 3, seed=seed), normal(16, 3, seed=1000 + seed)
+        mean = float(moved.mean(dim=0).square().sum())
+        naive.append(mean)
+        found.append(mean - frechet_distance(a + moved, a) + frechet(a + moved, a))
+    assert sum(naive) / 300 == pytest.approx(3 / 16, rel=0.15)
+    assert abs(sum(found) / 300) < 0.4 * 3 / 16
+
+
+@pytest.mark.parametrize("shape", [(12,), (1, 28, 28), (3, 8, 8), (4, 5, 8, 8), (16, 4, 4)])
+def test_features_of_any_shape(shape: tuple[int, ...]) -> None:
+    fine = torch.randn(20, *shape, generator=torch.Generator().manual_seed(0))
+    features = RandomFeatures(fine)
+    seen = features(fine)
+    assert seen.shape == (20, 64)
+    assert torch.equal(features(fine[:3]), RandomFeatures(fine)(fine[:3]))
+    assert float((seen.var(dim=0) > 0).float().mean()) > 0.8
+    scaled = RandomFeatures(7 * fine)(7 * fine)
+    assert torch.allclose(scaled, seen, atol=1e-4)
+
+
+def test_the_score_and_a_ratio_with_its_interval() -> None:
+    fine = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
+    rows = Rows(lambda x, sigma: x, {}, 64, lambda done: None)
+    judge = Judge([Noises(rows, fine, fine)], lambda x: x, guidance=1.0)
+    near, far = (fine + size * torch.ones(6) for size in (0.1, 0.4))
+    assert judge.score(Figures(0.25, 4.0)) == 2.0
+    ratio = judge.ratio(near, far)
+    assert ratio.value == pytest.approx(1 / 4**2.5, rel=0.01)
+    assert ratio.low <= ratio.value <= ratio.high < 1
+    same = judge.ratio(near, near)
+    assert same == (1.0, 1.0, 1.0)
+    assert math.isinf(judge.score(Figures(math.inf, math.inf)))
+
+
+def test_exponents_follow_the_guidance() -> None:
+    assert weights(1.0) == (0.5, 1.0)
+    assert weights(4.0) == (0.0, 1.0)
+
+
+def small_network() -> UNetDenoiser:
+    torch.manual_seed(0)
+    net = UNetDenoiser(NetworkConfig(image_size=8, num_classes=3, widths=(32, 32), embedding=8))
+    return net.eval().requires_grad_(False)
+
+
+def noises(denoiser: object, labels: torch.Tensor, fine: torch.Tensor) -> Noises:
+    rows = Rows(denoiser, {"class_labels": labels}, 4, lambda done: None)  # type: ignore[arg-type]
+    return Noises(rows, fine, fine)
+
+
+def test_the_middle_block_is_looked_at_sample_by_sample() -> None:
+    """In any batches, guided or not; and the network answers as before afterwards."""
+    net = small_network()
+    labels, fine = torch.arange(6) % 3, torch.randn(6, *net.sample_shape)
+    plain = noises(net, labels, fine)
+    before = net(fine, torch.ones(6), class_labels=labels)
+    middle = Middle(plain)
+    seen = middle(plain.rows, fine)
+    assert seen.shape == (6, 64)
+    assert torch.equal(net(fine, torch.ones(6), class_labels=labels), before)
+    few = noises(net, labels[:3], fine[:3])
+    assert torch.allclose(middle(few.rows, fine[:3]), seen[:3], atol=1e-5)
+    guided = ClassifierFreeGuidance(net, 4.0, {"class_labels": net.null_label})
+    again = Middle(noises(guided, labels, fine))
+    assert torch.allclose(again(noises(guided, labels, fine).rows, fine), seen, atol=1e-5)
+    assert float((seen[0] - seen[1]).norm()) > 1e-3
+
+
+def test_without_a_module_there_is_no_middle() -> None:
+    fine = torch.randn(6, 3, 8, 8)
+    found = Noises(Rows(lambda x, sigma: x, {}, 4, lambda done: None), fine, fine)
+    assert Middle.of(found) is None
+    with pytest.raises(LookupError, match="no module"):
+        Middle(found)

@@ -1,0 +1,349 @@
+"""Tuning: no worse than what it knows on noises that it has not seen, kept in a file, bounded."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import steindiff as sd
+from steindiff.calibrated import Calibrated
+from steindiff.calibrated.path import relative_rmse
+from steindiff.denoisers import Gaussian, GaussianMixture
+from steindiff.trajectory import FineSolution
+from steindiff.tuning import SEED, evaluations
+from steindiff.tuning.fitting import TRIALS, fit, last_numbers, search_levels
+from steindiff.tuning.motion import arc_levels, motion, shortest_levels
+from steindiff.tuning.trials import Halves
+
+POINTS = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(3))
+MIXTURE = GaussianMixture(POINTS, 0.05)
+FEW: dict[str, Any] = {"noises": 8, "held_out": 24, "fresh": 16, "fine_steps": 12}
+
+
+@pytest.fixture(scope="module")
+def told() -> list[int]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def whole(told: list[int]) -> sd.Tuned:
+    return sd.tune(MIXTURE, 3, told=told.append, **FEW)
+
+
+@pytest.fixture(scope="module")
+def found(whole: sd.Tuned) -> sd.Tuned:
+    """Three steps fitted, four chosen."""
+    chosen = sd.tune(MIXTURE, 4, fit=False, **FEW)
+    return replace(whole, choices={**whole.choices, **chosen.choices})
+
+
+def test_what_comes_back_is_what_holds_on_fresh_noises(found: sd.Tuned) -> None:
+    assert sorted(found.choices) == [3, 4]
+    for steps, one in found.choices.items():
+        assert len(one.recipe.sigmas) == steps + 1
+        assert len(one.tried) > 20
+        assert one.tried[0].score <= min(each.score for each in one.tried)
+        fitted = {"fitted"} if steps == 3 else set()
+        assert {"plain", "recipe", "chosen"} | fitted == {each.kind for each in one.tried}
+        if one.against_plain.high < 1 and one.against_recipe.value <= 1:
+            assert one.kind == one.tried[0].kind
+        elif one.recipe_against_plain.high < 1:
+            assert one.kind == "recipe"
+        else:
+            assert (one.kind, one.recipe) == ("plain", one.plain)
+
+
+def test_figures_are_those_of_the_fresh_noises(found: sd.Tuned) -> None:
+    x = sd.noise((3, 4), 80.0, range(SEED + 32, SEED + 48))
+    fine = FineSolution(MIXTURE, x, {}, 12, 0.002, 80.0)
+    for steps, one in found.choices.items():
+        name = {"plain": "plain", "recipe": "recipe"}.get(one.kind, "tuned")
+        sampled = sd.sample(MIXTURE, x, steps=found.recipe(steps)).x
+        assert relative_rmse(sampled, fine.x) == pytest.approx(one.figures[name].error, rel=1e-5)
+        fixed = sd.sample(MIXTURE, x, steps=steps).x
+        assert relative_rmse(fixed, fine.x) == pytest.approx(one.figures["recipe"].error, rel=1e-5)
+
+
+def test_where_nothing_is_better_the_plain_solver_comes_back() -> None:
+    """D is constant: every solver is exact, so no advantage can hold."""
+
+    def constant(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return 0.5 * torch.ones_like(x)
+
+    found = sd.tune(constant, 4, shape=(3,), fit=False, sigma_min=1e-7, **FEW)
+    one = found.choices[4]
+    assert one.kind == "plain"
+    assert one.recipe == one.plain
+    assert "nothing beat" in one.verdict
+
+
+def test_a_fitted_solver_beats_what_was_chosen_on_the_network(whole: sd.Tuned) -> None:
+    """Of scores on the held-out noises: fitting goes on from what was chosen."""
+    best = {each.kind: each.score for each in reversed(whole.choices[3].tried)}
+    assert best["fitted"] < best["chosen"] < best["plain"]
+
+
+def test_several_numbers_of_steps_share_their_fine_solutions() -> None:
+    """And the budget, each its part."""
+    both = sd.tune(MIXTURE, (4, 3), fit=False, calls=3000, **FEW)
+    assert sorted(both.choices) == [3, 4]
+    assert both.calls <= 3000
+    assert all(len(one.tried) > 1 for one in both.choices.values())
+    assert evaluations((3, 4)) < evaluations(3) + evaluations(4) - 100 * 59
+
+
+def test_a_recipe_is_what_sample_takes(found: sd.Tuned) -> None:
+    x = sd.noise((3, 4), 80.0, range(4))
+    assert sd.sample(MIXTURE, x, steps=found.recipe(4)).sigmas == found.recipe(4).sigmas
+    with pytest.raises(ValueError, match="steps is 8; this network was tuned for 3, 4"):
+        found.recipe(8)
+    with pytest.raises(ValueError, match="steps is None; this network was tuned for 3, 4"):
+        found.recipe()
+    single = replace(found, choices={4: found.choices[4]})
+    assert single.recipe() == found.recipe(4)
+
+
+def test_another_guidance_is_refused(found: sd.Tuned) -> None:
+    def guided(x: torch.Tensor, sigma: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return MIXTURE(x, sigma)
+
+    label = {"label": torch.zeros(4)}
+    denoiser = sd.ClassifierFreeGuidance(guided, 3.0, {"label": 1.0})
+    x = sd.noise((3, 4), 80.0, range(4))
+    with pytest.raises(ValueError, match="guidance is 3; the recipe was tuned for 1"):
+        sd.sample(denoiser, x, steps=found.recipe(4), conditioning=label)
+
+
+def test_use_is_checked_by_name(found: sd.Tuned) -> None:
+    named = replace(found, model="a", model_hash="f" * 64)
+    named.check_use("renamed", "f" * 64, 1.0)
+    named.check_use("b", "0" * 64, 1.0, any_model=True)
+    with pytest.raises(ValueError, match=r"model is 'b'.*tuned for 'a'.*--any-model"):
+        named.check_use("b", "0" * 64, 1.0)
+    with pytest.raises(ValueError, match="guidance is 4; it was tuned for 1"):
+        named.check_use("a", "f" * 64, 4.0, any_model=True)
+    with pytest.raises(ValueError, match="model is 'b'"):
+        found.check_use("b", "", 1.0)
+
+
+def test_cost_is_told_beforehand_and_kept(whole: sd.Tuned, told: list[int]) -> None:
+    assert sum(told) == whole.calls
+    assert sum(told) <= evaluations(3, 8, 24, 16, 12)
+    assert sum(told) > evaluations(3, 8, 24, 16, 12) / 5
+    assert evaluations((5, 6, 8)) < 100 * 144 * 30
+
+
+def test_a_budget_drops_candidates(whole: sd.Tuned) -> None:
+    """The bound holds, plain solvers and the recipe are there, and what is left stands in both."""
+    bound = 1556 + 800
+    part = sd.tune(MIXTURE, 3, calls=bound, **FEW)
+    assert part.calls <= bound < whole.calls
+    kinds = {each.kind for each in part.choices[3].tried}
+    assert {"plain", "recipe"} <= kinds
+    assert len(part.choices[3].tried) < len(whole.choices[3].tried) / 2
+    measured = {each for each in whole.choices[3].tried if each.kind == "plain"}
+    assert {each for each in part.choices[3].tried if each.kind == "plain"} & measured
+    with pytest.raises(ValueError, match="calls is 1000; 1556 are needed"):
+        sd.tune(MIXTURE, 3, calls=1000, **FEW)
+
+
+def test_an_interrupted_tuning_goes_on_where_it_was(tmp_path: Path, whole: sd.Tuned) -> None:
+    """The fine solutions and every candidate that was measured are not made again."""
+    told: list[int] = []
+
+    def interrupt(done: int) -> None:
+        told.append(done)
+        if sum(told) > 0.8 * whole.calls:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sd.tune(MIXTURE, 3, folder=tmp_path, told=interrupt, **FEW)
+    again: list[int] = []
+    found = sd.tune(MIXTURE, 3, folder=tmp_path, told=again.append, **FEW)
+    assert sum(again) < 0.5 * whole.calls
+    assert replace(found, calls=0) == replace(whole, calls=0)
+    with pytest.raises(ValueError, match="holds another tuning"):
+        sd.tune(GaussianMixture(2 * POINTS, 0.05), 3, folder=tmp_path, **FEW)
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        sd.tune(MIXTURE, 4, folder=tmp_path, **FEW)
+    assert str(tmp_path) in str(caught.value.filename)
+    assert not list(tmp_path.glob("*.pt"))
+
+
+def test_a_file_holds_all_of_it(found: sd.Tuned, tmp_path: Path) -> None:
+    found.save(tmp_path / "tuned.json")
+    assert sd.load_tuned(tmp_path / "tuned.json") == found
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("choices"), "'choices' is missing"),
+        (lambda c: c.update(choices=[]), "choices is empty"),
+        (lambda c: c.update(format="other"), "is not a tuning file"),
+        (lambda c: c.update(version=9), "version 1 is needed"),
+        (lambda c: c["choices"][0]["recipe"].update(sigmas=[1, 2, 0]), "must strictly decrease"),
+        (lambda c: c["choices"][0]["plain"]["solver"].update(name="rk45"), "'rk45' is unknown"),
+        (lambda c: c["choices"][0]["recipe"].update(end="soft"), "end 'soft' is unknown"),
+        (lambda c: c["choices"][0].update(kind="best"), "kind is 'best'"),
+        (lambda c: c["choices"][0].update(against_plain=[1.0]), "3 numbers are needed"),
+        (lambda c: c["choices"][0]["recipe"].update(
+            solver={"name": "calibrated", "scalars": [[1.0]]}), "scalars has 1 rows"),
+        (lambda c: c.update(choices=[3]), "damaged"),
+    ],
+)  # fmt: skip
+def test_damaged_files(found: sd.Tuned, tmp_path: Path, change: Any, message: str) -> None:
+    path = tmp_path / "tuned.json"
+    sd.save_tuned(path, found)
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=message) as caught:
+        sd.load_tuned(path)
+    assert str(path) in str(caught.value)
+
+
+def test_motion_of_a_gaussian_is_known() -> None:
+    """D = v/(v + s^2) x along the flow: dD/d ln s = -x0 v^(1/2) s^2 (v + s^2)^(-3/2)."""
+    exact = Gaussian(variance=0.5, shape=(64,))
+    x = sd.noise((64,), 80.0, range(4), dtype=torch.float64)
+    fine = FineSolution(exact, x, {}, 200, 0.01, 80.0)
+    levels, speeds = motion(fine)
+    x0 = float(exact.transport(x, 80.0, 0.0).square().mean().sqrt())
+    for level, speed in zip(levels[::20], speeds[::20], strict=True):
+        wanted = x0 * 0.5**0.5 * level**2 / (0.5 + level**2) ** 1.5
+        assert speed == pytest.approx(wanted, rel=0.01)
+
+
+def test_arc_levels_share_out_the_motion() -> None:
+    """A constant speed gives levels even in log sigma, down to where it ends."""
+    levels = [80 * 0.9**k for k in range(120)]
+    even = arc_levels((tuple(levels), (1.0,) * 120), 6, 80.0, 0.5)
+    assert even[0] == 80
+    assert even[-1] == 0
+    ratios = [a / b for a, b in pairwise(even[:-1])]
+    assert ratios == pytest.approx([ratios[0]] * 5, rel=0.02)
+
+
+def fine_mixture(count: int = 8, steps: int = 16) -> FineSolution:
+    return FineSolution(MIXTURE, sd.noise((3, 4), 80.0, range(count)), {}, steps, 0.002, 80.0)
+
+
+def test_shortest_levels_are_the_best_of_all() -> None:
+    """Against every choice of levels, by the cost that it says: Euler's steps from the solution."""
+    fine = fine_mixture()
+    levels = [level for level in fine.levels if level >= 0.2]
+
+    def cost(path: tuple[float, ...]) -> float:
+        total = 0.0
+        for high, low in pairwise(path):
+            euler = fine.at(high) + (low - high) * fine.slopes[fine.levels.index(high)]
+            total += float((fine.at(low) - euler).flatten(1).norm(dim=1).mean())
+        return total
+
+    found = shortest_levels(fine, 3, 0.2)
+    inner = [(a, b) for i, a in enumerate(levels[1:]) for b in levels[i + 2 :]]
+    least = min(cost((80.0, a, b, 0.0)) for a, b in inner)
+    assert cost(found) == pytest.approx(least, rel=1e-5)
+
+
+def test_halves_answer_in_the_dtype_that_they_came_in() -> None:
+    fine = fine_mixture()
+    before = fine.at(1.0)
+    fine.states, fine.slopes = Halves(fine.states), Halves(fine.slopes)  # type: ignore[assignment]
+    assert fine.at(1.0).dtype == torch.float32
+    assert torch.allclose(fine.at(1.0), before, atol=0.02)
+    assert all(state.dtype == torch.float16 for state in fine.states.kept)  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_half_precision_changes_little(whole: sd.Tuned) -> None:
+    halved = sd.tune(MIXTURE, 3, half=True, **FEW)
+    a, b = whole.choices[3].tried[0].score, halved.choices[3].tried[0].score
+    assert a == pytest.approx(b, rel=0.3)
+
+
+def test_the_search_finds_the_least_of_a_bowl_and_stops() -> None:
+    wanted, asked = (80.0, 12.0, 3.0, 0.7, 0.0), []
+
+    def score(levels: tuple[float, ...]) -> float:
+        asked.append(levels)
+        ratios = torch.tensor(levels[1:-1]) / torch.tensor(wanted[1:-1])
+        return float(ratios.log().square().sum())
+
+    found = search_levels((80.0, 20.0, 4.0, 0.5, 0.0), 0.002, score)
+    assert score(found) < 0.02 < score((80.0, 20.0, 4.0, 0.5, 0.0))
+    assert len(asked) <= TRIALS + 2
+    assert all(levels[0] == 80 and levels[-1] == 0 for levels in asked)
+
+
+def test_the_last_numbers_move_the_last_call_alone() -> None:
+    levels = (80.0, 10.0, 1.0, 0.0)
+    solver = Calibrated(levels, ((0.0,), (0.5, 0.0), (0.2, 0.1)))
+    first, *others = last_numbers(solver)
+    assert first == solver
+    for one in others:
+        assert one.scalars[:1] == solver.scalars[:1]
+        assert one.scalars[1][0] == 0.5
+    assert len({one.scalars for one in others}) == len(others)
+
+
+def test_a_fit_follows_the_fine_solution_into_zero() -> None:
+    """With the scalars of the end the samples are nearer than with x0 = D."""
+    from steindiff.calibrated.path import Rows
+    from steindiff.tuning.trials import Noises
+
+    x = sd.noise((3, 4), 80.0, range(32))
+    fine = FineSolution(MIXTURE, x, {}, 20, 0.002, 80.0)
+    noises = Noises(Rows(MIXTURE, {}, 64, lambda done: None), x, fine.x, fine)
+    solver = fit(noises, (80.0, 8.0, 2.0, 0.5, 0.0))
+    bare = replace(solver, scalars=(*solver.scalars[:-1], ()))
+    errors = [
+        relative_rmse(sd.sample(MIXTURE, x, one.levels, one, None).x, fine.x)
+        for one in (solver, bare)
+    ]
+    assert len(solver.scalars[-1]) == 2
+    assert errors[0] < 0.95 * errors[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"steps": 2}, "steps is 2; an int >= 3 is needed"),
+        ({"steps": []}, "steps is empty"),
+        ({"noises": 1}, "noises is 1; an int >= 4 is needed"),
+        ({"held_out": 8}, "held_out is 8; an int >= 16 is needed"),
+        ({"fresh": 8}, "fresh is 8; an int >= 16 is needed"),
+        ({"batch": 0}, "batch is 0; an int >= 1 is needed"),
+        ({"fine_steps": 3}, "fine_steps is 3; an int >= 4 is needed"),
+        ({"sigma_min": 90.0}, "sigma_min is 90.0 and sigma_max 80.0"),
+        ({"minutes": 0.0}, "minutes is 0.0; a number > 0 is needed"),
+        ({"shape": (4096, 4096), "noises": 32}, "their fine trajectories would take more than 2"),
+    ],
+)
+def test_bad_input(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        sd.tune(MIXTURE, **arguments)
+
+
+def test_a_network_that_breaks_is_named_with_its_step() -> None:
+    def broken(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return x * float("nan") if float(sigma[0]) > 50 else 0 * x
+
+    with pytest.raises(sd.NonFiniteError, match="at step 0"):
+        sd.tune(broken, 4, shape=(2,), **FEW)
