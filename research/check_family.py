@@ -21,7 +21,7 @@ import steindiff as sd
 from families import FAMILIES, Family, load_family
 from families.data import Split, load_data, load_pasted
 from families.pasting import paste
-from steindiff.lab.cli.picture import image_grid
+from steindiff.lab.picture import image_grid
 from steindiff.lab.images import to_uint8
 from training import accuracy
 
