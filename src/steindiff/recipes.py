@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from ._errors import check_count, check_number
-from .schedules import MOST_STEPS
+from .schedules.checks import MOST_STEPS
 from .solvers import IPNDM, Solver, UniPC
 from .stein import Coefficient, Energy
 
