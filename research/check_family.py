@@ -21,8 +21,8 @@ import steindiff as sd
 from families import FAMILIES, Family, load_family
 from families.data import Split, load_data, load_pasted
 from families.pasting import paste
-from steindiff.lab.picture import image_grid
 from steindiff.lab.images import to_uint8
+from steindiff.lab.picture import image_grid
 from training import accuracy
 
 LATENT = "latent-emoji"

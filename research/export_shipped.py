@@ -17,8 +17,8 @@ import steindiff as sd
 from shipped.data import fashion_mnist
 from steindiff._files import sha256
 from steindiff.denoisers import Denoiser
-from steindiff.lab.picture import image_grid
 from steindiff.lab.images import to_uint8
+from steindiff.lab.picture import image_grid
 from steindiff.models import NetworkConfig, UNetDenoiser, save_model
 from training import accuracy, averaged, curve_of
 
