@@ -99,6 +99,9 @@ def check_shape(name: str, value: object) -> tuple[int, ...]:
 LARGEST = 2**31
 """Of any one size."""
 
+MOST_STEPS = 1_000_000
+"""Of a sampling."""
+
 
 def check_count(name: str, value: object, least: int = 1, most: int | None = None) -> int:
     """`value` if it is an int from `least` to `most`; raises ValueError where it is not."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ._errors import check_count, check_number
-from .schedules.checks import MOST_STEPS
+from ._errors import MOST_STEPS, check_count, check_number
 from .solvers import IPNDM, Solver, UniPC
 from .stein import Coefficient, Energy
 

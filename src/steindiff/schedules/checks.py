@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from .._errors import check_count, check_number, shown, unknown_name
+from .._errors import MOST_STEPS, check_count, check_number, shown, unknown_name
 
 FINALS = ("sigma_min", "zero")
-MOST_STEPS = 1_000_000
 
 
 def check_sigmas(sigmas: Tensor | Sequence[float]) -> tuple[float, ...]:
