@@ -1,4 +1,4 @@
-"""The tables of docs/evidence/recipe.md, from research/results/recipe.json."""
+"""The tables of the recipe and of tuning, from research/results/recipe.json and tune.json."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from steindiff.lab.tables import plain_table, render
 
 RESULTS = Path(__file__).parents[1] / "research" / "results" / "recipe.json"
+TUNED = RESULTS.with_name("tune.json")
 FIXED = "ipndm:4 on karras"
 TITLES = {
     "fashion-mnist": "clothes, U-Net (shipped)",
@@ -45,8 +46,38 @@ def _sets(cells: Cells) -> list[str]:
 
 def ratios(cells: Cells, name: str) -> list[float]:
     """To the best plain choice with hindsight, in each feature set by itself."""
-    plain = [figures for key, figures in cells.items() if " on " in key]
-    return [cells[name][key] / min(one[key] for one in plain) for key in _sets(cells)]
+    return _ratios(cells, cells[name])
+
+
+def _ratios(cells: Cells, figures: Mapping[str, float]) -> list[float]:
+    plain = [one for key, one in cells.items() if " on " in key]
+    return [figures[key] / min(one[key] for one in plain) for key in _sets(cells)]
+
+
+def tuned(guidance: float = 1.0) -> str:
+    """What `sd.tune` gave: chosen only, and fitted; means over networks below."""
+    content, rows = json.loads(TUNED.read_text())["cells"], []
+    found: dict[tuple[int, str], list[list[float]]] = {}
+    for network, steps, cells in sorted(_places(guidance), key=lambda one: one[1]):
+        measured = content.get(f"{network} {guidance:g} {steps}", {})
+        row = [f"{TITLES[network]}, {steps}", _pair(ratios(cells, "recipe"))]
+        for kind in ("chosen", "fitted"):
+            values = _ratios(cells, measured[kind])
+            found.setdefault((steps, kind), []).append(values)
+            kept = measured[kind]["about"]["kind"]
+            row.append(_pair(values) + (f" ({kept} kept)" if kept in ("plain", "recipe") else ""))
+        rows.append(row)
+    for steps in sorted({steps for steps, _ in found}):
+        means = [_mean([_mean(one) for one in found[steps, kind]]) for kind in ("chosen", "fitted")]
+        every = [ratios(cells, "recipe") for _, n, cells in _places(guidance) if n == steps]
+        mean = _mean([_mean(one) for one in every])
+        rows.append([f"geometric mean, {steps}", *(f"{value:.2f}" for value in (mean, *means))])
+    headings = ["network, calls", "`steps=N`", "tuned, `fit=False`", "tuned"]
+    return render(plain_table(headings, rows), "markdown")
+
+
+def _pair(values: Sequence[float]) -> str:
+    return " / ".join(f"{value:.2f}" for value in values)
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -66,7 +97,7 @@ def networks(guidance: float = 1.0) -> str:
         best = _best(cells, first)
         row = [f"{TITLES[network]}, {steps}", _words(best), f"{cells[best][first]:.3g}"]
         row.append(f"{cells['recipe'][first]:.3g}")
-        row.append(" / ".join(f"{value:.2f}" for value in ratios(cells, "recipe")))
+        row.append(_pair(ratios(cells, "recipe")))
         rows.append(row)
     headings = ["network, calls", "best plain", "its distance", "`steps=N`", "ratio"]
     return render(plain_table(headings, rows), "markdown")
@@ -96,8 +127,8 @@ def _best(cells: Cells, key: str) -> str:
     return min((name for name in cells if " on " in name), key=lambda name: cells[name][key])
 
 
-def _change(cells: Cells) -> str:
-    return " / ".join(f"{100 * (value - 1):+.0f}%" for value in ratios(cells, "recipe"))
+def _change(values: Sequence[float]) -> str:
+    return " / ".join(f"{100 * (value - 1):+.0f}%" for value in values)
 
 
 def changes(network: str) -> list[list[str]]:
@@ -107,23 +138,26 @@ def changes(network: str) -> list[list[str]]:
         first = _sets(cells)[0]
         before, after = (cells[name][first] for name in (_best(cells, first), "recipe"))
         label = f"`steps={steps}`, no guidance"
-        rows.append([label, str(steps), f"{before:.3g} → {after:.3g}", _change(cells)])
+        change = _change(ratios(cells, "recipe"))
+        rows.append([label, str(steps), f"{before:.3g} → {after:.3g}", change])
     return rows
 
 
 def short() -> str:
     """For the README: 5 calls without guidance."""
-    rows = []
+    content, rows = json.loads(TUNED.read_text())["cells"], []
     for network, steps, cells in _places(1.0):
         if steps != 5:
             continue
         first = _sets(cells)[0]
         best = _best(cells, first)
+        fitted = content[f"{network} 1 5"]["fitted"]
         rows.append([
             TITLES[network], f"{cells[best][first]:.3g} ({_words(best)})",
-            f"{cells['recipe'][first]:.3g}", _change(cells),
+            f"{cells['recipe'][first]:.3g} ({_change(ratios(cells, 'recipe'))})",
+            f"{fitted[first]:.3g} ({_change(_ratios(cells, fitted))})",
         ])  # fmt: skip
-    headings = ["5 calls", "best plain choice, with hindsight", "`steps=5`", "change"]
+    headings = ["5 calls", "best plain choice, with hindsight", "`steps=5`", "`sd.tune`"]
     return render(plain_table(headings, rows), "markdown")
 
 
@@ -133,4 +167,5 @@ TABLES = {
     "recipe-networks-guided": lambda: networks(4.0),
     "recipe-parts-guided": lambda: parts(4.0),
     "recipe-short": short,
+    "tuned": tuned,
 }

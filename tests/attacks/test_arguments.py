@@ -119,6 +119,18 @@ def few(**options: Any) -> Calibrated:
     return sd.calibrate(sigmas=SIGMAS, **given)
 
 
+def tuned(**options: Any) -> sd.Tuned:
+    given = {
+        "denoiser": GAUSSIAN, "steps": 3, "noises": 4, "held_out": 16, "fresh": 16, "fine_steps": 4,
+        "fit": False, **options,
+    }  # fmt: skip
+    return sd.tune(given.pop("denoiser"), given.pop("steps"), **given)
+
+
+def is_tuned(found: sd.Tuned, value: Any) -> bool:
+    return len(found.recipe(3).sigmas) == 4
+
+
 def is_sampled(result: Any, value: Any) -> bool:
     return bool(torch.isfinite(result.x).all())
 
@@ -150,6 +162,13 @@ ROWS = [
     schedule("vp_time", "beta_min", denormal=falls),
     schedule("vp_time", "beta_max"),
     schedule("vp_time", "rho"),
+    schedule("kl_optimal", "sigma_max"),
+    schedule("simple", "shift"),
+    schedule("sgm_uniform", "sigma_min", denormal=falls_to),
+    schedule("beta", "alpha"),
+    schedule("beta", "beta"),
+    schedule("linear_quadratic", "threshold", denormal=falls),
+    schedule("bong_tangent", "steps"),
     Row("alphas", "alphas_cumprod", lambda v: schedules.from_alphas_cumprod(v, 3)),
     Row("check", "sigmas", schedules.check_sigmas),
     Row("recipe", "steps", sd.recipe),
@@ -190,6 +209,10 @@ ROWS = [
     Row("Published", "gamma_max", lambda v: Published(gamma_max=v),
         {name: kept("gamma_max") for name in ("0", "denormal", "inf", "None")}),
     Row("IPNDM", "order", lambda v: sd.IPNDM(order=v)),
+    Row("IPNDM", "variable", lambda v: sd.IPNDM(variable=v)),
+    Row("GradientEstimation", "gamma", lambda v: sd.GradientEstimation(gamma=v),
+        {name: kept("gamma") for name in ANY_SIGN}),
+    Row("GradientEstimation", "variable", lambda v: sd.GradientEstimation(variable=v)),
     Row("DEIS", "order", lambda v: sd.DEIS(order=v)),
     Row("DEIS", "variable", lambda v: sd.DEIS(variable=v)),
     Row("UniPC", "order", lambda v: sd.UniPC(order=v)),
@@ -297,6 +320,22 @@ ROWS = [
     Row("calibrate", "ridge", lambda v: few(ridge=v).calibration,
         {name: kept("ridge") for name in ("0", "denormal")}),
     Row("calibrate", "prior", lambda v: few(prior=v), also="scalars"),
+    Row("tune", "denoiser", lambda v: tuned(denoiser=v, shape=(2,))),
+    Row("tune", "steps", lambda v: tuned(steps=v)),
+    Row("tune", "guidance", lambda v: tuned(guidance=v), leave=("None", *ANY_SIGN)),
+    Row("tune", "noises", lambda v: tuned(noises=v)),
+    Row("tune", "held_out", lambda v: tuned(held_out=v)),
+    Row("tune", "fresh", lambda v: tuned(fresh=v)),
+    Row("tune", "fine_steps", lambda v: tuned(fine_steps=v)),
+    Row("tune", "batch", lambda v: tuned(batch=v)),
+    Row("tune", "seed", lambda v: tuned(seed=v), leave=("-1", "0")),
+    Row("tune", "sigma_max", lambda v: tuned(sigma_max=v)),
+    Row("tune", "sigma_min", lambda v: tuned(sigma_min=v), leave=("denormal",)),
+    Row("tune", "calls", lambda v: tuned(calls=v), {"None": is_tuned}),
+    Row("tune", "minutes", lambda v: tuned(minutes=v), leave=("None", "denormal")),
+    Row("tune", "features", lambda v: tuned(features=v), leave=("None",)),
+    Row("tune", "conditioning", lambda v: tuned(conditioning=v), leave=("None",)),
+    Row("tune", "shape", lambda v: tuned(denoiser=denoise, shape=v), leave=("list", "empty")),
     Row("from_function", "f", lambda v: from_function(v, coordinates="ve")),
     Row("from_function", "prediction", lambda v: from_function(denoise, v, coordinates="ve")),
     Row("from_function", "coordinates", lambda v: from_function(denoise, coordinates=v)),

@@ -100,7 +100,7 @@ def test_parts_of_a_step_are_ordered_and_positive(found: dict[str, Any], solver:
         values = row["seconds_per_step"][part]
         assert values["min"] <= values["median"] <= values["max"]
         assert row["operations_per_step"][part] > 0
-    assert row["calls_per_step"] == (2 if solver == "heun" else 1)
+    assert row["calls_per_step"] == (2 if solver in ("heun", "res_2s") else 1)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._errors import check_number
 from .checks import check_final, check_positive, check_range, check_sigmas, check_steps
 from .spaced import warped
 
@@ -129,7 +130,7 @@ def linear_quadratic(
 
     The other arguments, result and errors as for `karras`; also a threshold that is not.
     """
-    if not 0 < threshold <= 0.5:
+    if not 0 < check_number("threshold", threshold) <= 0.5:
         raise ValueError(f"threshold is {threshold}; a number above 0 and up to 0.5 is needed")
     check_range(steps, sigma_min, sigma_max, final)
     half = steps // 2

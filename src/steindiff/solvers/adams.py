@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
-from .._errors import unknown_name
+from .._errors import check_number, unknown_name
 from .base import BoundDenoiser, History, Solver, Step, check_order, usable_order, weighted_sum
 from .euler import euler_candidate
 
@@ -57,7 +57,6 @@ class AdamsBashforth(Solver):
 Variable = Literal["sigma", "flow"]
 
 
-@dataclass(frozen=True)
 class EvenSteps(AdamsBashforth):
     """Adams-Bashforth with fixed weights, as if the steps were even, in one of two variables.
 
@@ -72,7 +71,7 @@ class EvenSteps(AdamsBashforth):
         ValueError: another variable.
     """
 
-    variable: Variable = field(default="sigma", kw_only=True)
+    variable: Variable
 
     def __post_init__(self) -> None:
         if self.variable not in get_args(Variable):
@@ -133,6 +132,7 @@ class IPNDM(EvenSteps):
 
     order: int = 3
     lower_order_final: bool = False
+    variable: Variable = "sigma"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -164,10 +164,11 @@ class GradientEstimation(EvenSteps):
     order: ClassVar[int] = 2
     lower_order_final: ClassVar[bool] = False
     gamma: float = 2.0
+    variable: Variable = "sigma"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not math.isfinite(self.gamma):
+        if not math.isfinite(check_number("gamma", self.gamma)):
             raise ValueError(f"gamma is {self.gamma!r}; a finite number is needed")
 
     def even_weights(self, count: int) -> Sequence[float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._errors import check_count
 from .._provenance import versions
 from ..calibrated.run import sample_shape
 from ..denoisers import ClassifierFreeGuidance, Denoiser
+from .checks import (
+    LEAST,
+    check_budget,
+    check_callables,
+    check_conditioning,
+    check_counts,
+    check_guidance,
+    check_levels,
+    check_steps,
+)
 from .contest import Contest, most_evaluations
 from .judge import Features, Middle, RandomFeatures
 from .motion import motion
@@ -23,9 +31,6 @@ from .trials import Budget, Noises, Start, Store
 
 SEED = 2 * 10**9
 """Of the first noise: away from the seeds that people sample, bench and calibrate with."""
-
-LEAST = 16
-"""Held-out and fresh noises at the least: with fewer an interval says nothing."""
 
 TRAJECTORIES = 2 * 2**30
 """Bytes that the whole fine solutions of the noises of the fit may take."""
@@ -106,17 +111,19 @@ def tune(
         NonFiniteError: a NaN or an infinity in the fine solution, with its step.
         OSError: `folder` is full, or not writable.
     """
-    wanted = sorted({steps} if isinstance(steps, int) else set(steps))
-    _check(wanted, noises, held_out, fresh, fine_steps, batch, sigma_min, sigma_max)
+    wanted, counts = check_steps(steps), (noises, held_out, fresh)
+    check_counts(*counts, fine_steps, batch, seed)
+    check_levels(sigma_min, sigma_max)
+    check_callables(features, told)
     if guidance is None:
         guidance = denoiser.scale if isinstance(denoiser, ClassifierFreeGuidance) else 1.0
+    guidance, conditioning = check_guidance(guidance), check_conditioning(conditioning)
     sizes = sample_shape(denoiser, shape)
-    counts, conditioning = (noises, held_out, fresh), conditioning or {}
     reserve = sum(4 * (count + 1) * fresh + held_out for count in wanted)
-    _check_budget(calls, minutes, (sum(counts)) * (2 * fine_steps - 1) + reserve, held_out, wanted)
+    check_budget(calls, minutes, sum(counts) * (2 * fine_steps - 1) + reserve, held_out, wanted)
     budget = Budget(calls, minutes, reserve, told)
     start = Start(
-        denoiser, conditioning, sizes, operator.index(seed), (sigma_min, sigma_max), fine_steps,
+        denoiser, conditioning, sizes, seed, (sigma_min, sigma_max), fine_steps,
         batch, device, _half(half, noises, fine_steps, sizes), budget.spend,
     )  # fmt: skip
     about = _hash(conditioning)
@@ -151,38 +158,6 @@ def evaluations(
     wanted = {steps} if isinstance(steps, int) else set(steps)
     made = sum(most_evaluations(count, noises, held_out, fresh, fit) for count in wanted)
     return 4 + (noises + held_out + fresh) * (2 * fine_steps - 1) + made
-
-
-def _check(
-    wanted: Sequence[int], noises: int, held_out: int, fresh: int, fine_steps: int, batch: int,
-    sigma_min: float, sigma_max: float,
-) -> None:  # fmt: skip
-    if not wanted:
-        raise ValueError("steps is empty; one number of steps or more is needed")
-    for name, value, low in (
-        *(("steps", count, 3) for count in wanted), ("noises", noises, 4),
-        ("held_out", held_out, LEAST), ("fresh", fresh, LEAST), ("fine_steps", fine_steps, 4),
-        ("batch", batch, 1),
-    ):  # fmt: skip
-        check_count(name, value, low)
-    if not 0 < sigma_min < sigma_max < float("inf"):
-        raise ValueError(
-            f"sigma_min is {sigma_min} and sigma_max {sigma_max}; 0 < sigma_min < sigma_max < inf "
-            "is needed"
-        )
-
-
-def _check_budget(
-    calls: int | None, minutes: float | None, needed: int, held_out: int, wanted: Sequence[int]
-) -> None:
-    least = needed + sum(held_out * (2 * count + 1) for count in wanted) + 4
-    if calls is not None and calls < least:
-        raise ValueError(
-            f"calls is {calls}; {least} are needed for the fine solution, one candidate and the "
-            "fresh noises (fewer noises, steps or fine_steps need less)"
-        )
-    if minutes is not None and not minutes > 0:
-        raise ValueError(f"minutes is {minutes}; a number > 0 is needed")
 
 
 def _half(half: bool | None, noises: int, fine_steps: int, sizes: Sequence[int]) -> bool:

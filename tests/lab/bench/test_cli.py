@@ -20,6 +20,7 @@ from steindiff.lab.bench.cell_sampling import measure_cell
 from steindiff.lab.bench.grid import presets
 from steindiff.lab.bench.results import read_results
 from steindiff.lab.cli.commands import app
+from steindiff.lab.folders import claim
 from steindiff.lab.locks import lock_rank
 from steindiff.solvers import SOLVERS
 
@@ -156,7 +157,7 @@ def test_a_folder_in_use(
 ) -> None:
     monkeypatch.setattr(locks, "WAIT", 0.1)
     out = tmp_path / "out"
-    out.mkdir()
+    claim(out, "bench", overwrite=False)
     with lock_rank(out, 0):
         outcome = steindiff("bench", "--grid", grid, "--out", out)
     assert outcome.code == 2

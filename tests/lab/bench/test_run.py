@@ -15,7 +15,6 @@ from small import MIXTURE, Breaking, block, measured, small
 from torch import Tensor
 
 import steindiff as sd
-from steindiff.lab import subjects
 from steindiff.lab.bench import cell_sampling, sampled_model
 from steindiff.lab.bench.cell_metrics import distances, spread
 from steindiff.lab.bench.compare_runs import Trend, compare_results
@@ -27,7 +26,7 @@ from steindiff.lab.bench.results import Diverged, Measured, read_results
 from steindiff.lab.bench.tables import cells_table
 from steindiff.lab.metrics import frechet_distance, nearest_mode, paired_bootstrap
 from steindiff.lab.specs import parse_solver
-from steindiff.lab.subjects import Mixture, make_subject
+from steindiff.lab.subjects import Mixture, known, make_subject
 from steindiff.solvers import SOLVERS
 from steindiff.stein import Constant, Oracle
 from steindiff.trajectory import FineSolution
@@ -389,7 +388,7 @@ def test_samples_whose_features_overflow(
         def features(self, images: Tensor) -> Tensor:
             return images.flatten(1).square()
 
-    monkeypatch.setattr(subjects, "Pixels", Squares)
+    monkeypatch.setattr(known, "Pixels", Squares)
     out = tmp_path / "out"
     solver = "breaking:at=3,value=1e25"  # whose square is more than float32 holds
     cell, other = measured(small(block(solver=[solver, "euler"], schedule="karras")), out)

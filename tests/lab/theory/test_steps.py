@@ -68,7 +68,8 @@ def test_it_is_the_sampling_bit_for_bit(solver: str, rule: str, final: str) -> N
         assert step.ratio == step.sigma_next / step.sigma
     assert torch.equal(steps[-1].gamma, torch.ones(7, dtype=torch.float64))
     if rule not in ("none", "constant"):
-        assert any(bool((step.gamma != 1).any()) for step in steps)
+        acted = (result.record.gamma != 1) | (result.record.correction != 1)
+        assert bool(acted.any())
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -120,7 +121,8 @@ def test_the_maps_elsewhere(solver: str) -> None:
 def test_the_share_of_a_corrector_is_frozen_too() -> None:
     """x' = (1 - gamma) x + gamma (T1 + c (T - T1)) with the c of the state."""
     acts = 0
-    for step in opened("heun", Energy()):
+    levels = sd.schedules.karras(4, 0.05, 10.0)  # few enough for it to act
+    for step in opened("heun", Energy(), levels=levels):
         record = step.method.step(
             step.bound, step.x, step.sigma, step.sigma_next, step.state
         ).state.record

@@ -93,7 +93,14 @@ def unlearned_features(shape: Sequence[int]) -> Features:
     Args:
         shape: of one sample; (C, H, W) of at least 11 x 11 pixels is looked at by convolutions,
             anything else as a vector.
+
+    Raises:
+        ValueError: a size below 1.
     """
+    if min(shape, default=1) < 1:
+        raise ValueError(
+            f"shape is {tuple(shape)}; the sizes of one sample, each 1 or more, are needed"
+        )
     if len(shape) == 3 and min(shape[1:]) >= _SMALLEST:
         return RandomConvolutions(shape[0])
     return RandomProjections(math.prod(shape))

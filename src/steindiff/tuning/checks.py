@@ -1,0 +1,94 @@
+"""What a tuning asks of its settings, before anything is evaluated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .._errors import MOST_STEPS, check_callable, check_count, check_number, shown
+from ..calibrated.run import MOST
+
+LEAST = 16
+"""Held-out and fresh noises at the least: with fewer an interval says nothing."""
+
+
+def check_steps(steps: int | Sequence[int]) -> list[int]:
+    """The numbers of steps, each once, in order.
+
+    Raises:
+        TypeError: neither a number nor a sequence.
+        ValueError: none, or one that is no int >= 3.
+    """
+    try:
+        wanted = [steps] if isinstance(steps, int) else list(steps)
+    except TypeError:
+        raise TypeError(f"steps is {shown(steps)}; an int, or several, are needed") from None
+    if not wanted:
+        raise ValueError("steps is empty; one number of steps or more is needed")
+    return sorted({check_count("steps", count, 3, MOST_STEPS) for count in wanted})
+
+
+def check_counts(
+    noises: int, held_out: int, fresh: int, fine_steps: int, batch: int, seed: int
+) -> None:
+    """Raises ValueError for a count that is no int within its bounds; names it."""
+    for name, value, low in (
+        ("noises", noises, 4), ("held_out", held_out, LEAST), ("fresh", fresh, LEAST),
+        ("fine_steps", fine_steps, 4), ("batch", batch, 1),
+    ):  # fmt: skip
+        check_count(name, value, low, MOST)
+    check_count("seed", seed, -(2**62), 2**62)
+
+
+def check_levels(sigma_min: float, sigma_max: float) -> None:
+    """Raises TypeError, ValueError unless 0 < sigma_min < sigma_max < infinity."""
+    low, high = check_number("sigma_min", sigma_min), check_number("sigma_max", sigma_max)
+    if not 0 < low < high < math.inf:
+        raise ValueError(
+            f"sigma_min is {sigma_min} and sigma_max {sigma_max}; 0 < sigma_min < sigma_max < inf "
+            "is needed"
+        )
+
+
+def check_guidance(guidance: float) -> float:
+    """`guidance` as a finite number; raises TypeError, ValueError where it is none."""
+    found = check_number("guidance", guidance)
+    if not math.isfinite(found):
+        raise ValueError(f"guidance is {guidance}; a finite number is needed")
+    return found
+
+
+def check_conditioning(conditioning: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """`conditioning`, empty for None; raises TypeError where it is no mapping."""
+    if conditioning is not None and not isinstance(conditioning, Mapping):
+        raise TypeError(f"conditioning is {shown(conditioning)}; a mapping of names is needed")
+    return conditioning or {}
+
+
+def check_callables(features: object, told: object) -> None:
+    """Raises TypeError for features that are given, or a `told`, that cannot be called."""
+    if features is not None:
+        check_callable("features", features)
+    check_callable("told", told)
+
+
+def check_budget(
+    calls: int | None, minutes: float | None, needed: int, held_out: int, wanted: Sequence[int]
+) -> None:
+    """Raises TypeError, ValueError for a budget that is no number, or too small for a tuning.
+
+    Args:
+        calls, minutes: as `tune` takes them.
+        needed: evaluations of the fine solution and of the verdict.
+        held_out: noises of a candidate.
+        wanted: the numbers of steps.
+    """
+    least = needed + sum(held_out * (2 * count + 1) for count in wanted) + 4
+    if calls is not None and check_count("calls", calls, 0, 10**12) < least:
+        raise ValueError(
+            f"calls is {calls}; {least} are needed for the fine solution, one candidate and the "
+            "fresh noises (fewer noises, steps or fine_steps need less)"
+        )
+    if minutes is not None and not 0 < check_number("minutes", minutes) < math.inf:
+        raise ValueError(f"minutes is {minutes}; a finite number > 0 is needed")
