@@ -95,7 +95,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    content = json.loads(chosen.out.read_text()) if chosen.out.exists() else {"cells": {}}
+    content: dict[str, Any] = {"cells": {}}
+    if chosen.out.exists():
+        content = json.loads(chosen.out.read_text())
     counts = chosen.steps or [5, 8]
     for network in chosen.network or NETWORKS:
         bed = Bed(network, GUIDANCE, range(FIRST_SEED, FIRST_SEED + COUNT))

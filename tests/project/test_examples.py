@@ -46,16 +46,22 @@ def test_the_shipped_pipeline(run: Callable[..., None], tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_tuning_the_shipped_pipeline(tmp_path: Path) -> None:
-    said = run(ROOT / "examples/tune_shipped.py", cwd=tmp_path).stdout
+def test_tuning_the_shipped_pipeline(
+    run: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(ROOT / "examples/tune_shipped.py")
+    said = capsys.readouterr().out
     assert "on fresh noises" in said or "is kept" in said
     assert (tmp_path / "out/tune_shipped.png").stat().st_size > 1000
     assert (tmp_path / "out/tune_shipped.json").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("name", ["time_series", "posterior"])
-def test_scientific_samplers(name: str, tmp_path: Path) -> None:
+def test_scientific_samplers(
+    run: Callable[..., None], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Trained in seconds; both errors are printed, and relaxing made the one smaller."""
-    out = run(ROOT / f"examples/{name}.py", cwd=tmp_path).stdout
-    plain, relaxed = (float(line.rpartition(" ")[2]) for line in out.splitlines())
+    run(ROOT / f"examples/{name}.py")
+    lines = capsys.readouterr().out.splitlines()
+    plain, relaxed = (float(line.rpartition(" ")[2]) for line in lines)
     assert 0 < relaxed < plain < 1
