@@ -79,7 +79,8 @@ def check_budget(
     """Raises TypeError, ValueError for a budget that is no number, or too small for a tuning.
 
     Args:
-        calls, minutes: as `tune` takes them.
+        calls: as `tune` takes it.
+        minutes: as `tune` takes it.
         needed: evaluations of the fine solution and of the verdict.
         held_out: noises of a candidate.
         wanted: the numbers of steps.

@@ -332,7 +332,7 @@ def test_a_fit_follows_the_fine_solution_into_zero() -> None:
         ({"batch": 0}, "batch is 0; an int >= 1 is needed"),
         ({"fine_steps": 3}, "fine_steps is 3; an int >= 4 is needed"),
         ({"sigma_min": 90.0}, "sigma_min is 90.0 and sigma_max 80.0"),
-        ({"minutes": 0.0}, "minutes is 0.0; a number > 0 is needed"),
+        ({"minutes": 0.0}, "minutes is 0.0; a finite number > 0 is needed"),
         ({"shape": (4096, 4096), "noises": 32}, "their fine trajectories would take more than 2"),
     ],
 )

@@ -376,7 +376,7 @@ def test_finished_runs_do_nothing(
         (("--batch", 5), "batch is 100 there and 5 here"),
         (("--classes", "1"), "classes is [0, 1, 2] there and [1] here"),
         (("--model", "fashion-mnist"), "classes is [0, 1, 2] there"),
-        (("--solver", "euler"), "solver is 'IPNDM("),
+        (("--solver", "euler"), 'solver is "IPNDM('),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
