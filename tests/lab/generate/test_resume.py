@@ -52,8 +52,16 @@ def make(weights: Path, out: Path, *options: object) -> Path:
 
 @pytest.fixture(scope="module")
 def large(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What an undisturbed run of many shards writes."""
-    return contents(make(weights, tmp_path_factory.mktemp("large") / "out", *LARGE))
+    """What an undisturbed run of many shards writes, in a process of its own like those of a test.
+
+    What other tests have done to this one (threads, modes of torch) must not reach the pixels.
+    """
+    out = tmp_path_factory.mktemp("large") / "out"
+    command = ["steindiff", "generate", "--out", out, "--model", weights, *LARGE]
+    code = "import sys; sys.argv = {}; from steindiff.lab.cli.commands import app; app()"
+    argv = [str(part) for part in command]
+    subprocess.run([sys.executable, "-c", code.format(argv)], check=True, capture_output=True)
+    return contents(out)
 
 
 @pytest.fixture(scope="module", params=["png", "npz", "wds"])
