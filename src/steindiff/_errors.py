@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import fields
@@ -72,6 +73,14 @@ def check_number(name: str, value: object) -> float:
         raise ValueError(f"{name} is {shown(value)}; a number of 64 bits is needed") from None
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name} is {shown(value)}; a number is needed") from None
+
+
+def check_finite(name: str, value: object) -> float:
+    """As `check_number`; raises ValueError for NaN and infinities as well."""
+    number = check_number(name, value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name} is {value}; a finite number is needed")
+    return number
 
 
 def check_callable(name: str, value: object) -> None:

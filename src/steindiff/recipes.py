@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ._errors import MOST_STEPS, check_count, check_number
+from ._errors import MOST_STEPS, check_count, check_finite, check_number
 from .solvers import IPNDM, Solver, UniPC
 from .stein import Coefficient, Energy
 
@@ -61,8 +61,7 @@ def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe
             not above the last level.
     """
     check_count("steps", steps, 1, MOST_STEPS)
-    if not math.isfinite(check_number("guidance", guidance)):
-        raise ValueError(f"guidance is {guidance}; a finite number is needed")
+    check_finite("guidance", guidance)
     low = lowest_level(steps)
     check_number("sigma_max", sigma_max)
     if not (math.isfinite(sigma_max) and (steps == 1 or sigma_max > 2 * low) and sigma_max > 0):

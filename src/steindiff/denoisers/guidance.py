@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .._errors import check_callable, check_number, shown
+from .._errors import check_callable, check_finite, shown
 
 Sigma = Tensor | float
 
@@ -51,8 +50,7 @@ class ClassifierFreeGuidance:
         interval: tuple[float, float] | None = None,
     ) -> None:
         check_callable("denoiser", denoiser)
-        if not math.isfinite(check_number("scale", scale)):
-            raise ValueError(f"scale is {scale}; a finite number is needed")
+        check_finite("scale", scale)
         if not isinstance(unconditional, Mapping):
             raise TypeError(
                 f"unconditional is a {type(unconditional).__name__}; a mapping is needed"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
-from .._errors import check_number, unknown_name
+from .._errors import check_finite, unknown_name
 from .base import BoundDenoiser, History, Solver, Step, check_order, usable_order, weighted_sum
 from .euler import euler_candidate
 
@@ -168,8 +167,7 @@ class GradientEstimation(EvenSteps):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not math.isfinite(check_number("gamma", self.gamma)):
-            raise ValueError(f"gamma is {self.gamma!r}; a finite number is needed")
+        check_finite("gamma", self.gamma)
 
     def even_weights(self, count: int) -> Sequence[float]:
         return self.gamma, 1 - self.gamma

@@ -20,10 +20,12 @@ KINDS = ("plain", "recipe", "chosen", "fitted")
 BASES: tuple[Solver, ...] = (IPNDM(order=3), DPMpp2M(), UniPC(order=2))
 PLAIN: tuple[Solver, ...] = (IPNDM(order=3), IPNDM(order=4), DPMpp2M(), UniPC(order=2), UniPC())
 COEFFICIENTS: tuple[Coefficient | None, ...] = (COEFFICIENT, replace(COEFFICIENT, last=False), None)
+SCHEDULES = {"Karras": "karras", "even in log sigma": "log_snr", "VP time": "vp_time"}
 LEADS = (1.0, 1.5, 2.0, 3.0)
 LOWS = (0.5, 0.75, 1.0, 1.4)  # in units of the recipe's own
 SHIFTS = (1.0, 2.0, 3.0, 5.0)
 POWERS = (0.5, 0.7)
+SHORTEST = (1.0, 0.3)  # lowest levels of GITS' paths, in units of the recipe's own
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,7 @@ def plain(steps: int, sigma_min: float, sigma_max: float) -> list[Candidate]:
     """Plain solvers on the usual schedules, which a choice has to beat."""
     ends = sigma_min, sigma_max
     levels = {
-        "Karras": schedules.karras(steps, *ends),
-        "even in log sigma": schedules.log_snr(steps, *ends),
-        "VP time": schedules.vp_time(steps, *ends),
+        **{words: schedules.SCHEDULES[name](steps, *ends) for words, name in SCHEDULES.items()},
         **{f"flow, shift {shift:g}": schedules.flow_shift(steps, *ends, shift) for shift in SHIFTS},
     }
     return [
@@ -89,9 +89,19 @@ def _shapes(
         yield flow_levels(steps, shift, sigma_max), f"flow, shift {shift:g}"
     for power in POWERS:
         yield arc_levels(found, steps, sigma_max, power), f"following D's motion to the {power:g}"
-    for low in (1.0, 0.3):
+    for low in SHORTEST:
         words = f"least error of Euler's steps, to {low * lowest_level(steps):g}"
         yield shortest_levels(fine, steps, low * lowest_level(steps)), words
+
+
+def most_plain() -> int:
+    """How many `plain` gives."""
+    return (len(SCHEDULES) + len(SHIFTS)) * len(PLAIN)
+
+
+def most_shapes() -> int:
+    """How many `shapes` gives at the most."""
+    return len(LOWS) * len(LEADS) + len(SHIFTS) + len(POWERS) + len(SHORTEST)
 
 
 def variants(plans: Sequence[Recipe]) -> list[Candidate]:

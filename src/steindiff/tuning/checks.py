@@ -6,11 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .._errors import MOST_STEPS, check_callable, check_count, check_number, shown
+from .._errors import MOST_STEPS, check_callable, check_count, check_finite, check_number, shown
 from ..calibrated.run import MOST
 
 LEAST = 16
 """Held-out and fresh noises at the least: with fewer an interval says nothing."""
+
+
+def screening(held_out: int) -> int:
+    """How many of the held-out noises screen."""
+    return max(LEAST // 2, held_out // 3)
 
 
 def check_steps(steps: int | Sequence[int]) -> list[int]:
@@ -53,10 +58,7 @@ def check_levels(sigma_min: float, sigma_max: float) -> None:
 
 def check_guidance(guidance: float) -> float:
     """`guidance` as a finite number; raises TypeError, ValueError where it is none."""
-    found = check_number("guidance", guidance)
-    if not math.isfinite(found):
-        raise ValueError(f"guidance is {guidance}; a finite number is needed")
-    return found
+    return check_finite("guidance", guidance)
 
 
 def check_conditioning(conditioning: Mapping[str, Any] | None) -> Mapping[str, Any]:

@@ -12,9 +12,11 @@ from torch import Tensor
 from .._errors import NonFiniteError
 from .._files import digest
 from ..calibrated import Calibrated
+from ..calibrated.solver import scalar_counts
 from ..recipes import Recipe, recipe
 from . import candidates
 from .candidates import Candidate
+from .checks import screening
 from .fitting import GIFTS, SHARES, TRIALS, fit, last_numbers, search_levels
 from .judge import DIVERGED, Features, Figures, Judge, Middle, Ratio
 from .motion import Motion
@@ -159,7 +161,7 @@ class Contest:
             self.store.remember(key, lambda: [v for row in solver.scalars for v in row])
             return solver
         flat = iter(self.store.figures[key])
-        counts = [min(i + 1, 3) for i in range(self.steps - 1)]
+        counts = scalar_counts(levels)[:-1]
         rows = [[next(flat) for _ in range(count)] for count in counts]
         return Calibrated(levels, tuple(map(tuple, [*rows, list(flat)])))
 
@@ -211,7 +213,7 @@ def _ratio(judge: Judge, a: Tensor | None, b: Tensor | None) -> Ratio:
 def most_evaluations(steps: int, noises: int, held_out: int, fresh: int, fit: bool) -> int:
     """The most evaluations of a contest; ends share all calls of a sampling."""
     rules, ends = len(candidates.COEFFICIENTS), 4
-    screened = len(candidates.PLAIN) * 7 + 1 + 24
+    screened = candidates.most_plain() + 1 + candidates.most_shapes()
     screened += SHAPES_VARIED * len(candidates.BASES) * rules
     entered = PLAIN_KEPT + 1 + SHAPES_KEPT + VARIANTS_KEPT
     fits = 0
@@ -223,5 +225,5 @@ def most_evaluations(steps: int, noises: int, held_out: int, fresh: int, fit: bo
     return (
         (steps + 1) * (held_out * entered + 4 * fresh)
         + held_out
-        + steps * (max(held_out // 3, 8) * screened + noises * fits)
+        + steps * (screening(held_out) * screened + noises * fits)
     )

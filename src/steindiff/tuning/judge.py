@@ -25,7 +25,8 @@ Features = Callable[[Tensor], Tensor]
 """(B, D) of samples (B, *shape)."""
 
 SEED = 7
-WIDTHS = (32, 48, 64)
+WIDTHS, STRIDES, BIAS = (32, 48, 64), (1, 2, 2), 0.1
+"""Of the random convolutions."""
 SHARE = 0.6
 """Level at which the middle block is asked, in units of the size of samples."""
 PROBED = 3
@@ -152,6 +153,12 @@ def frechet(a: Tensor, b: Tensor) -> float:
     return float(off.clamp_min(0) + spread.clamp_min(0))
 
 
+def random_layer(shape: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Weights (out, in, ...) of N(0, 2/fan_in) (He et al. 2015), and biases (out,) of N(0, .01)."""
+    weight = torch.randn(*shape, generator=generator) * math.sqrt(2 / math.prod(shape[1:]))
+    return weight, BIAS * torch.randn(shape[0], generator=generator)
+
+
 class RandomFeatures:
     """(B, 64) of samples of any shape, by networks that were fitted to nothing.
 
@@ -171,8 +178,7 @@ class RandomFeatures:
         self.layers = []
         for size in sizes:
             shape = (size, width, 3, 3) if self.images else (size, width)
-            weight = torch.randn(shape, generator=generator) * math.sqrt(2 / math.prod(shape[1:]))
-            bias = 0.1 * torch.randn(size, generator=generator)
+            weight, bias = random_layer(shape, generator)
             self.layers.append((weight.to(fine.device), bias.to(fine.device)))
             width = size
 
@@ -184,7 +190,7 @@ class RandomFeatures:
             return F.relu(F.linear(x.flatten(1), weight, bias))
         frames = x.reshape(*x.shape[:2], -1, *x.shape[-2:]).transpose(1, 2)
         h = frames.flatten(0, 1)
-        for stride, (weight, bias) in zip((1, 2, 2), self.layers, strict=True):
+        for stride, (weight, bias) in zip(STRIDES, self.layers, strict=True):
             h = F.relu(F.conv2d(h, weight, bias, stride=stride, padding=1))
         return h.mean(dim=(2, 3)).unflatten(0, frames.shape[:2]).mean(dim=1)
 

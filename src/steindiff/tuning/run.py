@@ -14,7 +14,6 @@ from .._provenance import versions
 from ..calibrated.run import sample_shape
 from ..denoisers import ClassifierFreeGuidance, Denoiser
 from .checks import (
-    LEAST,
     check_budget,
     check_callables,
     check_conditioning,
@@ -22,6 +21,7 @@ from .checks import (
     check_guidance,
     check_levels,
     check_steps,
+    screening,
 )
 from .contest import Contest, most_evaluations
 from .judge import Features, Middle, RandomFeatures
@@ -189,7 +189,7 @@ def _probe(start: Start) -> float:
 def _noises(start: Start, store: Store, counts: tuple[int, int, int]) -> list[Noises]:
     """Those of the fit, those that screen, the other held-out ones, and the fresh ones."""
     noises, held_out, fresh = counts
-    screen = max(LEAST // 2, held_out // 3)
+    screen = screening(held_out)
     sizes = (noises, screen, held_out - screen, fresh)
     found, first = [], 0
     for name, size in zip(("fit", "screen", "held-out", "fresh"), sizes, strict=True):

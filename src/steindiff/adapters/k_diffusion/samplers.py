@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...composition import AUTO, choose
 from ...sampling import Progress, sample
-from ...solvers import SOLVERS, resolve_solver
+from ...solvers import SOLVERS, Solver, resolve_solver
 from ...solvers.adams import EvenSteps
 from ...stein import Coefficient, Constant
 from .flow import FlowRelaxed, check_levels, without_repeats
@@ -107,19 +107,39 @@ def _sampler(name: str) -> Sampler:
         if len(sigmas) == 1:
             return x
         levels = check_levels(sigmas, coordinates)
-        if coordinates == "flow":
-            solver, rule = FlowRelaxed.of(solver, rule or Constant(1.0), end), None
-            end = "none"  # it is in the solver
-        with _bar(len(levels) - 1, disable) as advance:
-            follow = _Follow(x, sigmas, callback, advance)
-            denoiser = _denoiser(model, extra_args or {})
-            record = callback is not None
-            return sample(
-                denoiser, x, levels, solver, rule, end=end, callback=follow, record=record,
-                strict=False,
-            ).x  # fmt: skip
+        return follow_levels(
+            model, x, sigmas, levels, solver, rule, end, coordinates, extra_args, callback,
+            disable, strict=False,
+        )  # fmt: skip
 
     return _named(sample_stein, name)
+
+
+def follow_levels(
+    model: Model, x: Tensor, sigmas: Tensor | Sequence[float], levels: Sequence[float],
+    solver: Solver, rule: Coefficient | None, end: str, coordinates: str,
+    extra_args: Mapping[str, Any] | None, callback: Callback | None, disable: bool | None,
+    *, strict: bool,
+) -> Tensor:  # fmt: skip
+    """Samples by k-diffusion's protocol, everything chosen and checked.
+
+    Args:
+        sigmas: what the callback is told of `levels`.
+        levels: in these coordinates, as floats.
+        strict: as `steindiff.sample` takes it.
+
+    The others are as the samplers take them.
+    """
+    if coordinates == "flow":
+        solver, rule = FlowRelaxed.of(solver, rule or Constant(1.0), end), None
+        end = "none"  # it is in the solver
+    with _bar(len(levels) - 1, disable) as advance:
+        follow = _Follow(x, sigmas, callback, advance)
+        denoiser = _denoiser(model, extra_args or {})
+        return sample(
+            denoiser, x, levels, solver, rule, end=end, callback=follow,
+            record=callback is not None, strict=strict,
+        ).x  # fmt: skip
 
 
 def _named(function: Any, name: str) -> Sampler:

@@ -11,12 +11,10 @@ import torch
 from torch import Tensor
 
 from ...recipes import Recipe
-from ...sampling import sample
-from ...stein import Constant
 from ...tuning import Tuned, load_tuned
 from ..coordinates import flow_sigma, flow_time
-from .flow import FlowRelaxed, check_levels
-from .samplers import Callback, Model, _bar, _denoiser, _Follow
+from .flow import check_levels
+from .samplers import Callback, Model, follow_levels
 
 SAME = 1e-3
 """Relative difference of levels that pass as those of the tuning, such as rounded ones."""
@@ -85,16 +83,10 @@ def sample_stein_tuned(
             f"sigmas is {given}; the tuning has the levels {levels} (steindiff.adapters."
             "k_diffusion.tuned_sigmas)"
         )
-    solver, rule, end = plan.solver, plan.coefficient, plan.end
-    if coordinates == "flow":
-        solver, rule = FlowRelaxed.of(solver, rule or Constant(1.0), end), None
-        end = "none"  # it is in the solver
-    with _bar(len(levels) - 1, disable) as advance:
-        follow = _Follow(x, sigmas if sigmas is not None else levels, callback, advance)
-        return sample(
-            _denoiser(model, extra_args or {}), x, levels, solver, rule, end=end, callback=follow,
-            record=callback is not None,
-        ).x  # fmt: skip
+    return follow_levels(
+        model, x, levels if sigmas is None else sigmas, levels, plan.solver, plan.coefficient,
+        plan.end, coordinates, extra_args, callback, disable, strict=True,
+    )  # fmt: skip
 
 
 def _alike(given: Sequence[float], levels: Sequence[float], coordinates: str) -> bool:

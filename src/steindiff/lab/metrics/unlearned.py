@@ -10,11 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..._errors import check_batch
+from ...tuning.judge import STRIDES, WIDTHS, random_layer
 from .features import CHUNK, Features
 
 SEED = 0
-WIDTHS = (32, 48, 64)
-_BIAS = 0.1
 _SMALLEST = 11
 """Pixels that three convolutions of 3x3, two of them with a stride of 2, leave something of."""
 
@@ -39,12 +38,12 @@ class RandomConvolutions:
         generator = torch.Generator().manual_seed(SEED)
         self.layers: list[tuple[Tensor, Tensor]] = []
         for width in WIDTHS:
-            self.layers.append(_layer((width, channels, 3, 3), generator))
+            self.layers.append(random_layer((width, channels, 3, 3), generator))
             channels = width
 
     def __call__(self, images: Tensor) -> Tensor:
         h = images.float()
-        for stride, (weight, bias) in zip((1, 2, 2), self.layers, strict=True):
+        for stride, (weight, bias) in zip(STRIDES, self.layers, strict=True):
             h = F.relu(F.conv2d(h, weight, bias, stride=stride))
         return h.mean(dim=(2, 3))
 
@@ -72,7 +71,7 @@ class RandomProjections:
     dim = 64
 
     def __init__(self, dim: int) -> None:
-        self.weight, self.bias = _layer((64, dim), torch.Generator().manual_seed(SEED))
+        self.weight, self.bias = random_layer((64, dim), torch.Generator().manual_seed(SEED))
 
     def __call__(self, vectors: Tensor) -> Tensor:
         return F.relu(F.linear(vectors.float(), self.weight, self.bias))
@@ -104,8 +103,3 @@ def unlearned_features(shape: Sequence[int]) -> Features:
     if len(shape) == 3 and min(shape[1:]) >= _SMALLEST:
         return RandomConvolutions(shape[0])
     return RandomProjections(math.prod(shape))
-
-
-def _layer(shape: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    weight = torch.randn(*shape, generator=generator) * math.sqrt(2 / math.prod(shape[1:]))
-    return weight, _BIAS * torch.randn(shape[0], generator=generator)
