@@ -30,7 +30,10 @@ def quick(cases: Iterable[T], kept: Collection[T]) -> list[Any]:
     """The cases as parameters, all but those that are kept marked slow; `kept` must be of them."""
     cases = list(cases)
     assert all(case in cases for case in kept), kept
-    return [case if case in kept else slow(case) for case in cases]
+    return [
+        case if case in kept else slow(*(case if isinstance(case, tuple) else (case,)))
+        for case in cases
+    ]
 
 
 def slow(*case: object) -> Any:
