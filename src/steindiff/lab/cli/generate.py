@@ -10,7 +10,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..._errors import unknown_name
 from ..._provenance import own_version
 from ...models import load_model
-from ..devices import check_device
 from ..generate import Processes, Sampler, Setting, processes
 from ..generate import generate as run
 from ..generate.formats import FORMATS
@@ -24,7 +23,7 @@ def generate(images: ImageSet, network: Labelled, sampling: Sampling, batches: B
     """Completes the folder; rank 0 says what was done."""
     with processes() as world:
         with world.together():
-            device = check_device(world.device(batches.device))
+            device = world.device(batches.device)
             if images.format not in FORMATS:
                 raise unknown_name("format", images.format, FORMATS)
             setting, sampler, described = _prepare(images, network, sampling, batches, device)
