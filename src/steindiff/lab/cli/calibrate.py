@@ -17,10 +17,11 @@ from ...calibrated.run import evaluations
 from ...models import load_model
 from ..devices import check_device
 from ..specs import make_schedule
+from ..subjects import guided
 from ..tables import Table
 from .commands.calibrate import CalibrationFile, Fit, FittedLevels
 from .method import note_alias, one_of
-from .networks import class_labels, guided, model_hash
+from .networks import class_labels, model_hash
 from .options import MODEL, Device, Labelled, check_output
 from .show import figures, progress, show
 
@@ -39,8 +40,8 @@ def calibrate(
     about = About(network.model, model_hash(network.model), levels.schedule, network.guidance)
     labels = torch.tensor(class_labels(net, network.classes), device=place)
     solver = _fit(
-        guided(net, network.guidance), sigmas, fit, shape=net.sample_shape, device=place,
-        about=about, conditioning={"class_labels": labels},
+        guided(net, network.guidance, net.null_label), sigmas, fit, shape=net.sample_shape,
+        device=place, about=about, conditioning={"class_labels": labels},
     )  # fmt: skip
     made = solver.calibration
     assert made is not None

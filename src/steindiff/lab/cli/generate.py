@@ -13,9 +13,10 @@ from ...models import load_model
 from ..generate import Processes, Sampler, Setting, processes
 from ..generate import generate as run
 from ..generate.formats import FORMATS
+from ..subjects import guided
 from .commands.generate import Batches, ImageSet
 from .method import choose
-from .networks import class_labels, guided, model_hash
+from .networks import class_labels, model_hash
 from .options import Labelled, Sampling
 
 
@@ -46,7 +47,7 @@ def _prepare(
     hashed = model_hash(network.model)
     chosen.check_use(network.model, hashed, network.guidance, sigmas)
     sampler = Sampler(
-        guided(net, network.guidance), net.sample_shape, sigmas, chosen.solver,
+        guided(net, network.guidance, net.null_label), net.sample_shape, sigmas, chosen.solver,
         chosen.coefficient, chosen.method.end, device,
     )  # fmt: skip
     method = chosen.method
