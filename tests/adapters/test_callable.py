@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from matrices import quick, slow
 from native_networks import ALPHAS_CUMPROD, highest, native
 from torch import Tensor
 
@@ -124,7 +125,7 @@ def probed(shipped: Any, truth: tuple[str, str], declared: tuple[str, Coordinate
     return probe(denoiser, SHAPE, LABELS, seeds=range(2), sigmas=levels)
 
 
-@pytest.mark.parametrize(("kind", "prediction"), [("vp", "epsilon"), ("ve", "epsilon")])
+@pytest.mark.parametrize(("kind", "prediction"), [("vp", "epsilon"), slow("ve", "epsilon")])
 def test_right_conventions_get_a_clean_bill(shipped: Any, kind: str, prediction: str) -> None:
     report = probed(shipped, (kind, prediction), (prediction, COORDINATES[kind]))
     assert report.ok, report
@@ -149,12 +150,8 @@ MISTAKES = {
 }  # fmt: skip
 
 
-RARE = ("input not scaled", "sigma given as timestep", "time reversed")
-
-
 @pytest.mark.parametrize(
-    "mistake",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name in RARE)) for name in MISTAKES],
+    "mistake", quick(MISTAKES, ["v read as epsilon", "noise read as velocity"])
 )
 def test_a_mistake_is_named(shipped: Any, mistake: str) -> None:
     truth, declared, expected = MISTAKES[mistake]

@@ -336,23 +336,16 @@ def test_options_reach_solver_and_coefficient() -> None:
 @every_sampler
 @pytest.mark.parametrize("coordinates", ["ve", "flow"])
 def test_the_end_is_the_cores(sampler: Sampler, coordinates: Any) -> None:
-    """Of the shipped network."""
-    net = partial(sd.load_model("fashion-mnist"), class_labels=torch.tensor([3]))
     ve = sd.schedules.log_snr(4, 0.3, 20.0, final="zero")
-    x = sd.noise((1, 28, 28), sigma=20.0)
-
-    def model(z: Tensor, sigma: Tensor) -> Tensor:
-        alpha = 1 - sigma if coordinates == "flow" else torch.ones_like(sigma)
-        return net(z / alpha.reshape(-1, 1, 1, 1), sigma / alpha)
-
+    x, model = start(20.0), denoise_flow if coordinates == "flow" else denoise
     top = ve / (1 + ve) if coordinates == "flow" else ve
-    native = x * (1 - top[0]).float() if coordinates == "flow" else x
+    native = x * (1 - top[0]) if coordinates == "flow" else x
     run = partial(sampler, model, native, top, disable=True, coordinates=coordinates)
     solver = solver_on_flow(sampler) if coordinates == "flow" else solver_of(sampler)
     ends = []
     for end in ("auto", "steady", "stein", "linear", "mean", "none"):
         for coefficient in ("auto", "none"):
-            core = sd.sample(net, x, ve, solver, coefficient, end=end).x
+            core = sd.sample(denoise, x, ve, solver, coefficient, end=end).x
             close(run(coefficient=coefficient, end=end), core)
             ends.append(core)
     assert torch.equal(ends[0], ends[2])  # "auto" is "steady" with a coefficient

@@ -9,6 +9,7 @@ import diffusers
 import msgspec
 import pytest
 import torch
+from matrices import slow
 
 import diffusers_schedulers as bench
 import steindiff as sd
@@ -26,7 +27,7 @@ def test_every_supported_scheduler_is_measured() -> None:
 
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.title)
-@pytest.mark.parametrize("nfe", [5, 8, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("nfe", [5, slow(8), slow(12)])
 def test_evaluations_are_as_many_as_fit(peer: Peer, nfe: int) -> None:
     steps = bench._steps(peer, nfe)
     assert steps > 0

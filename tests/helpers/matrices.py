@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Collection, Hashable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import pytest
 
 T = TypeVar("T")
 
@@ -22,6 +24,21 @@ def covering(cases: Iterable[tuple[T, Iterable[Hashable]]]) -> list[T]:
             kept.append(case)
             seen |= found
     return kept
+
+
+def quick(cases: Iterable[T], kept: Collection[T]) -> list[Any]:
+    """The cases as parameters, all but those that are kept marked slow; `kept` must be of them."""
+    cases = list(cases)
+    assert all(case in cases for case in kept), kept
+    return [
+        case if case in kept else slow(*(case if isinstance(case, tuple) else (case,)))
+        for case in cases
+    ]
+
+
+def slow(*case: object) -> Any:
+    """A case that `make test` leaves out."""
+    return pytest.param(*case, marks=pytest.mark.slow)
 
 
 def as_text(value: object) -> Hashable:

@@ -631,6 +631,7 @@ def test_the_picture_where_everything_diverged(
     assert (out / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_interrupted_after_the_first_cell(
     steindiff: Command,
     tiny: str,

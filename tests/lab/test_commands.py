@@ -58,35 +58,45 @@ def option(parameter: inspect.Parameter) -> Any:
 
 MEASURED = f"""
 import json, sys
-sys.argv = ["steindiff", *sys.argv[1:]]
 from steindiff.lab.cli import main
-try:
-    main()
-except SystemExit as end:
-    code = end.code or 0
-loaded = [name for name in {HEAVY!r} if name in sys.modules]
-print("\\n" + json.dumps([code, loaded]))
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["steindiff", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code or 0
+    loaded = [name for name in {HEAVY!r} if name in sys.modules]
+    print("\\nmeasured " + json.dumps([arguments, code, loaded]))
 """
+LIGHT = [
+    ["--help"], ["--version"], ["info"], ["info", "--format", "csv"], ["sample", "--sedes"],
+    *([name, "--help"] for name in COMMANDS),
+]  # fmt: skip
+IMPORTING = ["info", "schedules"]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["--help"], ["--version"], ["info"], ["info", "--format", "csv"], ["sample", "--sedes"],
-     *([name, "--help"] for name in COMMANDS)],
-    ids=" ".join,
-)  # fmt: skip
-def test_answers_without_torch(arguments: list[str]) -> None:
-    done = python(MEASURED, *arguments)
-    assert done.stdout, done.stderr
-    code, loaded = json.loads(done.stdout.splitlines()[-1])
-    assert code == (2 if "--sedes" in arguments else 0), done
+@pytest.fixture(scope="module")
+def answers() -> dict[str, tuple[int, list[str]]]:
+    """Exit code and what was loaded after each command, one after the other in a new process."""
+    done = python(MEASURED, json.dumps([*LIGHT, IMPORTING]))
+    lines = [line for line in done.stdout.splitlines() if line.startswith("measured ")]
+    assert len(lines) == len(LIGHT) + 1, done
+    found = [json.loads(line.removeprefix("measured ")) for line in lines]
+    return {" ".join(arguments): (code, loaded) for arguments, code, loaded in found}
+
+
+@pytest.mark.parametrize("arguments", LIGHT, ids=" ".join)
+def test_answers_without_torch(
+    answers: dict[str, tuple[int, list[str]]], arguments: list[str]
+) -> None:
+    code, loaded = answers[" ".join(arguments)]
+    assert code == (2 if "--sedes" in arguments else 0)
     assert loaded == []
 
 
-def test_the_measure_sees_torch() -> None:
+def test_the_measure_sees_torch(answers: dict[str, tuple[int, list[str]]]) -> None:
     """Or the test above could not fail."""
-    done = python(MEASURED, "info", "schedules")
-    code, loaded = json.loads(done.stdout.splitlines()[-1])
+    code, loaded = answers[" ".join(IMPORTING)]
     assert code == 0
     assert {"torch", "numpy"} <= set(loaded)
 
@@ -106,11 +116,32 @@ def forked() -> Iterator[Forked]:
     server.close()
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_without_what_windows_lacks(forked: Forked, module: str) -> None:
-    code = f"import steindiff.lab.cli.{module}"
+IMPORTED = """
+import importlib, json, traceback
+failed = {{}}
+for name in {modules!r}:
+    try:
+        importlib.import_module(name)
+    except Exception:
+        failed[name] = traceback.format_exc()
+print(json.dumps(failed))
+"""
+
+
+@pytest.fixture(scope="module")
+def failed(forked: Forked) -> dict[str, str]:
+    """What is said of modules that cannot be imported, by their names."""
+    names = [f"steindiff.lab.cli.{module}" for module in MODULES]
+    code = IMPORTED.format(modules=[*names, *POSIX])
     done = forked.run(code, path=PROJECT / "src", cwd=PROJECT, blocked=POSIX)
     assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_without_what_windows_lacks(failed: dict[str, str], module: str) -> None:
+    assert failed.get(f"steindiff.lab.cli.{module}") is None
+    assert failed.keys() >= {*POSIX}  # or it could not fail
 
 
 def test_the_laboratorys_packages_are_named_when_they_are_missing() -> None:
@@ -158,8 +189,9 @@ def test_the_face_of_the_package() -> None:
         _ = sd.sampel
 
 
-def test_fitted_solvers_are_known_whatever_was_imported() -> None:
-    done = python("from steindiff.solvers import resolve_solver; print(resolve_solver('prior'))")
+def test_fitted_solvers_are_known_whatever_was_imported(forked: Forked) -> None:
+    code = "from steindiff.solvers import resolve_solver; print(resolve_solver('prior'))"
+    done = forked.run(code, path=PROJECT / "src", cwd=PROJECT)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Shared(")
 

@@ -238,6 +238,7 @@ def test_no_frame_is_cut(found: plane.Plane) -> None:
         assert not np.concatenate([ink[0], ink[-1], ink[:, 0], ink[:, -1]]).any()
 
 
+@pytest.mark.slow
 def test_the_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Into a new folder, and with the sampling of a diagnosis into the folder of that."""
     monkeypatch.setattr(sys, "argv", ["plane.py", str(tmp_path / "a"), "--steps", "4"])

@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from matrices import slow
 
 from steindiff.lab.bench.grid import make_grid
 
@@ -38,11 +39,11 @@ def blocks(page: str) -> list[str]:
         ("docs/evidence/bench.md", 1),
         ("docs/theory/end.md", 1),
         ("docs/theory/measured.md", 1),
-        ("docs/tune.md", 1),
+        slow("docs/tune.md", 1),
         ("docs/use/diffusers.md", 4),
         ("docs/use/edm.md", 3),
         ("docs/use/k_diffusion.md", 4),
-        ("docs/use/network.md", 3),
+        slow("docs/use/network.md", 3),
         ("docs/use/try.md", 1),
     ],
 )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from matrices import slow
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -56,7 +57,7 @@ def test_tuning_the_shipped_pipeline(
     assert (tmp_path / "out/tune_shipped.json").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("name", ["time_series", "posterior"])
+@pytest.mark.parametrize("name", ["time_series", slow("posterior")])
 def test_scientific_samplers(
     run: Callable[..., None], name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from forked import Forked
+from matrices import slow
 
 ROOT = Path(__file__).parents[2]
 LABORATORY = (
@@ -110,7 +111,7 @@ main()
     ("arguments", "made"),
     [
         (["info"], None),
-        (["sample", "--out", "a.png", "--steps", "2", "--seeds", "0-3"], "a.png"),
+        slow(["sample", "--out", "a.png", "--steps", "2", "--seeds", "0-3"], "a.png"),
         (
             ["generate", "--out", "images", "--count", "2", "--steps", "1"],
             "images/000000/img000000001.png",

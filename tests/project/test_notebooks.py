@@ -48,6 +48,7 @@ def test_the_tour(capsys: pytest.CaptureFixture[str]) -> None:
     assert names["relaxed"].record is not None
 
 
+@pytest.mark.slow
 def test_an_own_network(capsys: pytest.CaptureFixture[str]) -> None:
     names = run(FOLDER / "own_network.ipynb")
     assert "epsilon" in capsys.readouterr().out  # what the probe suggests in place of "v"

@@ -80,7 +80,8 @@ def claim(folder: Path, kind: str, overwrite: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     found = _kind_of(folder)
     if found is not None and found != kind:
-        raise ValueError(f"{folder} holds a run of `{_command(found)}`; choose another folder")
+        command = KINDS[found].command if found in KINDS else found
+        raise ValueError(f"{folder} holds a run of `{command}`; choose another folder")
     _check_entries(folder, KINDS[kind], ours=found == kind, overwrite=overwrite)
     if not (folder / MARKER).exists():
         write_text(folder / MARKER, f"{kind}\n")
@@ -120,10 +121,6 @@ def _check_entries(folder: Path, kind: Kind, *, ours: bool, overwrite: bool) -> 
 def _is_leftover(entry: Path, files: set[str]) -> bool:
     """Whether a run that was killed left it half written (`write_whole`)."""
     return entry.name.startswith(tuple(f".{name}." for name in {*files, MARKER}))
-
-
-def _command(kind: str) -> str:
-    return KINDS[kind].command if kind in KINDS else kind
 
 
 def _holds(path: Path, keys: tuple[str, ...]) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matrices import quick
 from torch import Tensor
 
 import steindiff as sd
@@ -250,13 +251,7 @@ FINE: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-CORE = ("DDIM", "DPM++ 2M Karras", "EDM Euler", "flow Euler", "Stein vp")  # one of each kind
-
-
-@pytest.mark.parametrize(
-    "name",
-    [name if name in CORE else pytest.param(name, marks=pytest.mark.slow) for name in FINE],
-)
+@pytest.mark.parametrize("name", quick(FINE, ["DDIM", "DPM++ 2M Karras", "flow Euler"]))
 def test_fine_schedules_meet(denoiser: FashionMNISTDenoiser, solution: Tensor, name: str) -> None:
     """Images of other noise are 0.8 apart, an even grey is 0.6 away."""
     scheduler, schedule = FINE[name]

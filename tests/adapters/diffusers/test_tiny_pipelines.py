@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from matrices import quick, slow
 from torch import Tensor
 
 import steindiff as sd
@@ -90,6 +91,18 @@ CASES = [
 ]
 
 
+FEW = quick(
+    CASES,
+    [
+        *(("sd", name) for name in ("pndm", "euler", "heun", "dpm++ karras", "unipc")),
+        ("sdxl", "euler"),
+        ("sd3", "flow euler"),
+        ("flux", "flow euler mu"),
+    ],
+)
+"""Each kind of pipeline; every class of scheduler is run without one in `test_bit_identity`."""
+
+
 def build(family: str, scheduler: Any = None) -> Any:
     return quiet(FAMILIES[family].build(scheduler))
 
@@ -143,7 +156,7 @@ def assert_near_but_different(found: Tensor, plain: Tensor) -> None:
 # Text to image
 
 
-@pytest.mark.parametrize(("family", "name"), CASES)
+@pytest.mark.parametrize(("family", "name"), FEW)
 def test_gamma_of_one_keeps_the_bits(family: str, name: str) -> None:
     scheduler = SCHEDULERS[name]()
     pipe, arguments = build(family, scheduler), FAMILIES[family].arguments(BATCH)
@@ -151,7 +164,7 @@ def test_gamma_of_one_keeps_the_bits(family: str, name: str) -> None:
     assert_same_bits(run(pipe, neutral(scheduler), **arguments), plain)
 
 
-@pytest.mark.parametrize(("family", "name"), CASES)
+@pytest.mark.parametrize(("family", "name"), FEW)
 def test_energy_moves_the_image_a_little(family: str, name: str) -> None:
     """The second call gives the bits of the first: nothing is left of the one before."""
     scheduler = SCHEDULERS[name]()
@@ -184,7 +197,7 @@ def test_images_come_out_as_asked(family: str) -> None:
         ("heun", sd.solvers.Heun()),
     ],
 )
-@pytest.mark.parametrize(("scale", "rescale"), [(1.0, 0.0), (5.0, 0.0), (5.0, 0.7)])
+@pytest.mark.parametrize(("scale", "rescale"), [slow(1.0, 0.0), slow(5.0, 0.0), (5.0, 0.7)])
 def test_guided_pipeline_is_sample_on_the_guided_network(
     name: str, solver: Any, scale: float, rescale: float
 ) -> None:
@@ -302,13 +315,7 @@ def image_of(batch: int = BATCH) -> Tensor:
 IMG2IMG = ["pndm", "ddim", "euler", "dpm++ karras", "heun", "unipc", "deis"]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        name if name in ("euler", "heun", "unipc") else pytest.param(name, marks=pytest.mark.slow)
-        for name in IMG2IMG
-    ],
-)
+@pytest.mark.parametrize("name", quick(IMG2IMG, ["euler", "heun"]))
 def test_img2img_starts_in_the_middle(name: str) -> None:
     scheduler = SCHEDULERS[name]()
     pipe = quiet(diffusers.StableDiffusionImg2ImgPipeline.from_pipe(build("sd", scheduler)))
@@ -709,7 +716,7 @@ def test_noise_added_on_purpose_is_refused() -> None:
 # Records
 
 
-@pytest.mark.parametrize(("family", "name"), CASES)
+@pytest.mark.parametrize(("family", "name"), FEW)
 def test_record_of_a_sampling(family: str, name: str) -> None:
     """One row a whole step, however many calls of the network it takes."""
     pipe = build(family, relax(SCHEDULERS[name](), record=True))

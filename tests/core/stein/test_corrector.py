@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from matrices import slow
 from torch import Tensor
 
 import steindiff as sd
@@ -27,7 +28,7 @@ def heun(denoiser: partial[Tensor], steps: int, coefficient: str | None) -> Tens
 
 @pytest.mark.parametrize(
     ("guidance", "steps", "least", "most"),
-    [(2.0, 12, 0.95, 1.1), (4.0, 5, 0.0, 0.6), (1.0, 5, 0.0, 0.9)],
+    [slow(2.0, 12, 0.95, 1.1), (4.0, 5, 0.0, 0.6), slow(1.0, 5, 0.0, 0.9)],
 )
 def test_a_guided_heun_is_cut_only_where_it_fails(
     guidance: float, steps: int, least: float, most: float

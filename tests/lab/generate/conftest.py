@@ -75,7 +75,7 @@ main()
 def start(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Ranks]:
     """Starts a command in several processes, forked from one that has imported the package."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["steindiff.lab.cli"])
+    context.set_forkserver_preload(["steindiff.lab.cli.commands", "steindiff.lab.cli.generate"])
     folder = tmp_path_factory.mktemp("logs")
 
     def run(count: int, *arguments: object, before: str = "") -> Ranks:

@@ -16,10 +16,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
+from matrices import quick
 from waiting import BOUND
 
 from steindiff.lab.generate import lifeline
@@ -42,9 +44,13 @@ def wait_for(condition: Callable[[], bool], ranks: Any) -> None:
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("moment", ["begin", "work"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"])
-@pytest.mark.parametrize("victim", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 2))])
+@pytest.mark.parametrize(
+    ("victim", "number", "moment"),
+    quick(
+        product((0, 1, 2), (signal.SIGTERM, signal.SIGKILL), ("begin", "work")),
+        [(0, signal.SIGTERM, "begin"), (0, signal.SIGKILL, "work")],
+    ),
+)
 def test_the_others_end(
     start: Callable[..., Any],
     weights: Path,
@@ -66,8 +72,10 @@ def test_the_others_end(
 
 
 CHILD = """
-import sys, time
-from steindiff.lab.generate import lifeline
+import importlib.util, sys, time
+spec = importlib.util.spec_from_file_location("lifeline", sys.argv[2])  # PyTorch is not waited for
+lifeline = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(lifeline)
 lifeline.GRACE = 0.1
 line = lifeline.Lifeline()
 line.join("127.0.0.1", sys.argv[1], 60)
@@ -94,7 +102,7 @@ def joined(ended: threading.Event) -> Iterator[tuple[Lifeline, subprocess.Popen[
     line, children = Lifeline(), []
 
     def publish(address: str) -> None:
-        command = [sys.executable, "-c", CHILD, address]
+        command = [sys.executable, "-c", CHILD, address, str(lifeline.__file__)]
         children.append(subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, text=True))
 
     line.host(1, publish, BOUND)

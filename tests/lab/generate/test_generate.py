@@ -142,9 +142,10 @@ def test_number_of_processes(
 
 @pytest.mark.parametrize(
     "launcher",
-    [(*TORCHRUN, "2", "-m"), pytest.param(ACCELERATE, marks=pytest.mark.slow)],
+    [(*TORCHRUN, "2", "-m"), ACCELERATE],
     ids=["torch", "hf"],
 )
+@pytest.mark.slow
 def test_launchers(
     undisturbed: Path, weights: Path, tmp_path: Path, launcher: tuple[str, ...]
 ) -> None:

@@ -101,13 +101,13 @@ def test_folder_of_a_pipeline(steindiff: Command, tmp_path: Path) -> None:
     diffusers.DDPMPipeline(unet, diffusers.DDPMScheduler()).save_pretrained(folder)
     done = steindiff(
         "diagnose", "--diffusers", folder, "--samples", 8, "--jacobians", 2, "--steps", 3,
-        "--only", "identity", "--out", tmp_path / "out",
+        "--only", "preconditioning", "--out", tmp_path / "out",
     )  # fmt: skip
     assert done.code == 0, done
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["setting"]["shape"] == [1, 8, 8]
     assert "DDPMPipeline: UNet2DModel" in results["setting"]["model"]
-    assert len(results["chapters"]["identity"]["found"]["levels"]) == 12
+    assert len(results["chapters"]["preconditioning"]["found"]["levels"]) == 12
 
 
 @pytest.mark.parametrize(

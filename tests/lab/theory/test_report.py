@@ -115,7 +115,7 @@ LONG = "unipc:order=2,variant=bh1"
         pytest.param("energy", "dpmpp_2m", 6, marks=pytest.mark.slow),
         ("energy", LONG, 6),
         pytest.param("contractivity", LONG, 2, marks=pytest.mark.slow),
-        ("identity", LONG, 3),
+        pytest.param("identity", LONG, 3, marks=pytest.mark.slow),
         pytest.param("decay", LONG, 2, marks=pytest.mark.slow),
         pytest.param("preconditioning", LONG, 3, marks=pytest.mark.slow),
         pytest.param("modes", LONG, 2, marks=pytest.mark.slow),

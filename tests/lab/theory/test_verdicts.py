@@ -18,7 +18,7 @@ Make = Callable[..., Diagnosis]
 Edit = Callable[[dict[str, Any]], object]
 HOLDS, CONDITIONS, FAILS = Grade.HOLDS, Grade.CONDITIONS, Grade.FAILS
 UNDECIDED = Grade.UNDECIDED
-MANY = {"samples": 200, "levels": 5, "probes": 8, "study": 256, "pairs": 200, "fine_steps": 48}
+MANY = {"samples": 200, "levels": 5, "probes": 8, "study": 32, "pairs": 200, "fine_steps": 48}
 GAUSSIAN = {"denoiser": Gaussian(variance=0.25, shape=(48,)), "shape": (48,), "modes": None}
 
 

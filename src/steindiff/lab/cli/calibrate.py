@@ -9,8 +9,6 @@ from typing import Any
 
 import torch
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from ..._provenance import command_line
 from ...calibrated import SEED, About, Calibrated, save_calibration
@@ -19,12 +17,13 @@ from ...calibrated.run import evaluations
 from ...models import load_model
 from ..devices import check_device
 from ..specs import make_schedule
+from ..subjects import guided
 from ..tables import Table
 from .commands.calibrate import CalibrationFile, Fit, FittedLevels
 from .method import note_alias, one_of
-from .networks import class_labels, guided, model_hash
+from .networks import class_labels, model_hash
 from .options import MODEL, Device, Labelled, check_output
-from .show import figures, show
+from .show import figures, progress, show
 
 
 def calibrate(
@@ -41,8 +40,8 @@ def calibrate(
     about = About(network.model, model_hash(network.model), levels.schedule, network.guidance)
     labels = torch.tensor(class_labels(net, network.classes), device=place)
     solver = _fit(
-        guided(net, network.guidance), sigmas, fit, shape=net.sample_shape, device=place,
-        about=about, conditioning={"class_labels": labels},
+        guided(net, network.guidance, net.null_label), sigmas, fit, shape=net.sample_shape,
+        device=place, about=about, conditioning={"class_labels": labels},
     )  # fmt: skip
     made = solver.calibration
     assert made is not None
@@ -58,15 +57,12 @@ def calibrate(
 
 def _fit(denoiser: Any, sigmas: torch.Tensor, fit: Fit, **options: Any) -> Calibrated:
     """The solver, which knows the command that made it; with a progress bar."""
-    columns = (TextColumn("calibrating"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     total = evaluations(len(sigmas) - 1, fit.noises, fit.held_out, fit.fine_steps)
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=total)
+    with progress("calibrating", total) as told:
         solver = fit_solver(
             denoiser, sigmas, noises=fit.noises, held_out=fit.held_out,
             seed=SEED if fit.seed is None else fit.seed, fine_steps=fit.fine_steps,
-            prior=fit.prior, ridge=fit.ridge,
-            told=lambda done: progress.advance(task, done), **options,
+            prior=fit.prior, ridge=fit.ridge, told=told, **options,
         )  # fmt: skip
     assert solver.calibration is not None
     return replace(solver, calibration=replace(solver.calibration, command=command_line()))

@@ -10,13 +10,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..._errors import unknown_name
 from ..._provenance import own_version
 from ...models import load_model
-from ..devices import check_device
 from ..generate import Processes, Sampler, Setting, processes
 from ..generate import generate as run
 from ..generate.formats import FORMATS
+from ..subjects import guided
 from .commands.generate import Batches, ImageSet
 from .method import choose
-from .networks import class_labels, guided, model_hash
+from .networks import class_labels, model_hash
 from .options import Labelled, Sampling
 
 
@@ -24,7 +24,7 @@ def generate(images: ImageSet, network: Labelled, sampling: Sampling, batches: B
     """Completes the folder; rank 0 says what was done."""
     with processes() as world:
         with world.together():
-            device = check_device(world.device(batches.device))
+            device = world.device(batches.device)
             if images.format not in FORMATS:
                 raise unknown_name("format", images.format, FORMATS)
             setting, sampler, described = _prepare(images, network, sampling, batches, device)
@@ -47,7 +47,7 @@ def _prepare(
     hashed = model_hash(network.model)
     chosen.check_use(network.model, hashed, network.guidance, sigmas)
     sampler = Sampler(
-        guided(net, network.guidance), net.sample_shape, sigmas, chosen.solver,
+        guided(net, network.guidance, net.null_label), net.sample_shape, sigmas, chosen.solver,
         chosen.coefficient, chosen.method.end, device,
     )  # fmt: skip
     method = chosen.method

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ..._files import sha256
 from ...adapters.edm import EDMDenoiser, from_edm, load_edm_pickle
-from ...denoisers import ClassifierFreeGuidance, Denoiser
 from ...models import MODELS, UNetDenoiser, load_model
 from ..specs import parse_range
 from .commands.sample import AnyNetwork
@@ -48,13 +47,6 @@ def load_network(asked: AnyNetwork, device: torch.device) -> Network:
             "images of 1 or 3 channels are written here"
         )
     return net
-
-
-def guided(net: UNetDenoiser, guidance: float) -> Denoiser:
-    """The network under classifier-free guidance; 1 is the plain conditional network."""
-    if guidance == 1:
-        return net
-    return ClassifierFreeGuidance(net, guidance, {"class_labels": net.null_label})
 
 
 def number_of_classes(net: Network) -> int:

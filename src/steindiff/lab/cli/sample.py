@@ -18,9 +18,10 @@ from ..devices import check_device
 from ..images import to_uint8
 from ..picture import image_grid
 from ..specs import parse_range
+from ..subjects import guided
 from .commands.sample import AnyNetwork, Batches, Pictures
 from .method import Chosen, choose
-from .networks import Network, guided, load_network, model_hash, number_of_classes, within_levels
+from .networks import Network, load_network, model_hash, number_of_classes, within_levels
 from .options import Sampling, check_output
 
 
@@ -43,7 +44,8 @@ def sample(pictures: Pictures, asked: AnyNetwork, options: Sampling, batches: Ba
     source = asked.model if asked.edm is None else str(asked.edm)
     chosen.check_use(source, model_hash(source), asked.guidance, sigmas)
     seeds = parse_range(pictures.seeds, "seeds")
-    denoiser = guided(net, asked.guidance) if isinstance(net, UNetDenoiser) else net
+    null_label = net.null_label if isinstance(net, UNetDenoiser) else None
+    denoiser = guided(net, asked.guidance, null_label)
     done = _sample(
         net, denoiser, seeds, _labels(net, asked.classes, len(seeds)), sigmas, chosen, device,
         batches.batch,

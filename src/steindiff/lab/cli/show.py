@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from ..tables import Table, plain_table, render
 
@@ -54,6 +56,15 @@ def legend(table: Table, signs: Mapping[str, str]) -> str:
 def remark(text: str, format: str) -> None:
     """Prints a sentence beside the tables: on standard error where they are data for a program."""
     typer.echo(text, err=format != "table")
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
+    """A bar on standard error; what is given is to be told of work done."""
+    columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda done: bar.advance(task, done)
 
 
 def texts(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from ..._files import digest
 from ..._provenance import command_line
@@ -18,7 +16,7 @@ from ..tables import Table
 from .commands.tune import Shown, Trials, TunedFile
 from .models import model_of
 from .options import AnyModel, Device, check_output
-from .show import check_format, remark, show, texts
+from .show import check_format, progress, remark, show, texts
 
 STEPS = (5, 6, 8)
 
@@ -62,9 +60,7 @@ def _measured(subject: Subject, trials: Trials, fit: bool) -> Tuned:
     total = evaluations(steps, *counts, trials.fine_steps, fit)
     total = total if trials.calls is None else min(total, trials.calls)
     typer.echo(f"at most {total:,} samples are evaluated; about half of it is usual", err=True)
-    columns = (TextColumn("tuning"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=total)
+    with progress("tuning", total) as told:
         return fit_sampler(
             subject.denoiser, steps, fit=fit, shape=subject.shape, guidance=subject.guidance,
             conditioning=subject.conditioning(range(sum(counts))), noises=trials.noises,
@@ -73,8 +69,7 @@ def _measured(subject: Subject, trials: Trials, fit: bool) -> Tuned:
             sigma_max=trials.sigma_max or min(80.0, subject.sigma_max),
             sigma_min=max(0.002, subject.sigma_min), device=subject.device, calls=trials.calls,
             minutes=trials.minutes, folder=trials.folder, model=subject.name,
-            model_hash=_hash(subject), command=command_line(),
-            told=lambda done: progress.advance(task, done),
+            model_hash=_hash(subject), command=command_line(), told=told,
         )  # fmt: skip
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -183,17 +182,11 @@ def _write(path: Path, setting: Setting, model: str) -> None:
         "command": command_line(),
         "versions": versions("steindiff", "torch", "numpy", "pillow"),
     }
-    text = json.dumps(content, indent=1)
-    write_text(path, text)
+    write_text(path, json.dumps(content, indent=1))
 
 
 def _clean(folder: Path) -> None:
     """Removes what a killed run was writing."""
     shutil.rmtree(folder / PARTIAL, ignore_errors=True)
-    for path in _leftovers(folder):
+    for path in (*folder.glob(f".{NAME}.*"), *(folder / records.FOLDER).glob(".*.json.*")):
         path.unlink(missing_ok=True)
-
-
-def _leftovers(folder: Path) -> Iterator[Path]:
-    yield from folder.glob(f".{NAME}.*")
-    yield from (folder / records.FOLDER).glob(".*.json.*")

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
+from ..devices import check_device
 from .lifeline import Lifeline, LostError
 
 # A process waits for the others where a stage of the work ends, so about as long as a shard takes.
@@ -97,26 +98,17 @@ class Processes:
             raise SystemExit(2)
 
     def device(self, name: str) -> torch.device:
-        """ "auto", "cpu" or "cuda" -> the device of this process.
+        """ "auto", "cpu", "cuda" or "cuda:N" -> the device of this process.
 
         Raises:
-            ValueError: an unknown name, an accelerator that is not there, or one for several.
+            ValueError: as `check_device`, or one GPU for several processes.
         """
-        if name == "auto":
-            name = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            device = torch.device(name)
-        except RuntimeError as error:
-            raise ValueError(f"device is {name!r}; auto, cpu, cuda or cuda:N is needed") from error
+        device = check_device(name)
         if device.type != "cuda":
             return device
         if self.size > 1 and device.index is not None:
             raise ValueError(f"device is {name!r}, one for {self.size} processes; pass cuda")
-        index = self.local_rank if device.index is None else device.index
-        if index >= torch.cuda.device_count():
-            found = torch.cuda.device_count()
-            raise ValueError(f"device is 'cuda:{index}', but there are {found} CUDA devices")
-        return torch.device("cuda", index)
+        return check_device(f"cuda:{self.local_rank}") if device.index is None else device
 
 
 def _lost(error: Exception) -> LostError:

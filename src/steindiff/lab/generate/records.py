@@ -82,9 +82,8 @@ def write_record(folder: Path, setting: str, shard: Shard, files: list[dict[str,
         "pixels": [hashlib.sha256(image.tobytes()).hexdigest() for image in shard.images],
         "files": files,
     }
-    path = record_path(folder, shard.number)
     text = json.dumps({"sha256": digest(content), **content})
-    write_text(path, text)
+    write_text(record_path(folder, shard.number), text)
 
 
 def read_record(folder: Path, number: int, setting: str) -> Record:

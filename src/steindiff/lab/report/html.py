@@ -71,9 +71,5 @@ def inline(picture: Image.Image, alt: str, scale: int = 1) -> Picture:
     """A picture for the page, shown `scale` times as large."""
     stream = io.BytesIO()
     picture.save(stream, format="png", optimize=True)
-    return _embedded(stream.getvalue(), "png", alt, picture.width * scale, picture.height * scale)
-
-
-def _embedded(content: bytes, kind: str, alt: str, width: int, height: int) -> Picture:
-    uri = f"data:image/{kind};base64," + base64.b64encode(content).decode()
-    return Picture(uri, alt, width, height)
+    uri = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    return Picture(uri, alt, picture.width * scale, picture.height * scale)

@@ -1,6 +1,6 @@
 """What is sampled from: shipped networks, mixtures whose denoiser is known, and given denoisers."""
 
-from .base import Conditioning, Given, Labels, Subject
+from .base import Conditioning, Given, Labels, Subject, guided
 from .elsewhere import of_denoiser, of_edm, of_folder, of_function, of_name, of_pipeline, subject_of
 from .known import Mixture, MixtureOptions, Network, check_subject, hashes_of, make_subject
 from .prompts import read_prompts
@@ -14,6 +14,7 @@ __all__ = [
     "Network",
     "Subject",
     "check_subject",
+    "guided",
     "hashes_of",
     "make_subject",
     "of_denoiser",

@@ -142,3 +142,24 @@ class Given(Subject):
         if not self.images:
             return None
         return x if self._decode is None else self._decode(x.to(self.device)).cpu()
+
+
+def guided(net: Any, guidance: float, null_label: int | None) -> Denoiser:
+    """The network under classifier-free guidance against its label of no class; 1 is itself.
+
+    Raises:
+        ValueError: it has no such label.
+    """
+    if guidance == 1:
+        return net
+    if null_label is None:
+        raise ValueError(
+            f"guidance is {guidance:g}; this network was trained without a label for 'no class', "
+            "so that there is nothing to guide against: 1 is needed"
+        )
+    return ClassifierFreeGuidance(net, guidance, {"class_labels": null_label})
+
+
+def guided_name(name: str, guidance: float) -> str:
+    """The name that reports show."""
+    return name if guidance == 1 else f"{name}, guidance {guidance:g}"

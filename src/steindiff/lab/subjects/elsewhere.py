@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..._errors import unknown_name
 from ..._files import digest, sha256
-from ...denoisers import ClassifierFreeGuidance, Denoiser
+from ...denoisers import Denoiser
 from ...models import load_model
-from .base import Given, Labels, Subject
+from .base import Given, Labels, Subject, guided, guided_name
 from .known import make_subject
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def of_name(text: str, guidance: float = 1.0, device: str = "cpu") -> Subject:
     net = load_model(path, device=device)
     classes = net.config.num_classes
     return Given(
-        _guided_name(path.name, guidance), _guided(net, guidance, net.null_label),
+        guided_name(path.name, guidance), guided(net, guidance, net.null_label),
         net.sample_shape, conditioning=Labels(classes, device), device=device,
         columns=_classes(classes), hashes={"file": sha256(path)},
     )  # fmt: skip
@@ -192,8 +192,8 @@ def _of_model(
     if guidance != 1 and model.prompts == ():
         raise ValueError(f"guidance is {guidance:g} without a prompt; there is nothing to guide to")
     return Given(
-        _guided_name(f"{name} ({model.kind})", guidance),
-        _guided(model.denoiser, guidance, model.null_label), model.sample_shape,
+        guided_name(f"{name} ({model.kind})", guidance),
+        guided(model.denoiser, guidance, model.null_label), model.sample_shape,
         conditioning=Labels(model.classes, device), limits=(model.sigma_min, model.sigma_max),
         device=device, decode=model.decode, columns=model.prompts or _classes(model.classes),
         hashes=hashes, note=note,
@@ -204,21 +204,6 @@ def _layout(folder: Path) -> str:
     """SHA-256 of the names and sizes of a folder's files: its weights may be many gigabytes."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return digest([[str(path.relative_to(folder)), path.stat().st_size] for path in files])
-
-
-def _guided(net: Any, guidance: float, null_label: int | None) -> Denoiser:
-    if guidance == 1:
-        return net
-    if null_label is None:
-        raise ValueError(
-            f"guidance is {guidance:g}; this network was trained without a label for 'no class', "
-            "so that there is nothing to guide against: 1 is needed"
-        )
-    return ClassifierFreeGuidance(net, guidance, {"class_labels": null_label})
-
-
-def _guided_name(name: str, guidance: float) -> str:
-    return name if guidance == 1 else f"{name}, guidance {guidance:g}"
 
 
 def _classes(count: int) -> list[str]:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from ..._errors import check_options, unknown_name
-from ...denoisers import ClassifierFreeGuidance, GaussianMixture, Perturbed
+from ...denoisers import GaussianMixture, Perturbed
 from ...models import MODELS, load_model
 from ..metrics import ClassifierFeatures, Pixels, mode_coverage, nearest_mode
 from ..specs import parse_spec
-from .base import Labels, Subject
+from .base import Labels, Subject, guided, guided_name
 
 MAX_DIM, MAX_MODES, MAX_MEANS = 2**24, 2**20, 2**26
 """Of a mixture: the dimensions, the modes, and their product (2^26 is half a GiB of means)."""
@@ -27,18 +27,14 @@ class Network(Subject):
     images = True
 
     def __init__(self, name: str, guidance: float, device: str = "cpu") -> None:
-        self.name, self.model, self.device = name, name, device
+        self.name, self.model, self.device = guided_name(name, guidance), name, device
         self.hashes = hashes_of(name)
         net = load_model(name, device=device)
         self.shape, self.classes = net.sample_shape, net.config.num_classes
         self.labels = Labels(self.classes, device)
         self.classifier = ClassifierFeatures(name)
         self.features = self.classifier
-        self.denoiser = net
-        if guidance != 1:
-            self.name = f"{name}, guidance {guidance:g}"
-            none = {"class_labels": net.null_label}
-            self.denoiser = ClassifierFreeGuidance(net, guidance, none)
+        self.denoiser = guided(net, guidance, net.null_label)
 
     def conditioning(self, seeds: Sequence[int]) -> dict[str, Any]:
         return self.labels(seeds)

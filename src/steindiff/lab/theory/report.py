@@ -8,10 +8,10 @@ from typing import Any
 
 from ..._files import write_text
 from ..folders import claim
-from ..report import Picture, make_template, saved
+from ..report import make_template, saved
 from .chapters import CHAPTERS
 from .results import NAME, Part, Results, read_diagnosis
-from .statement import Chapter, Drawing, Grade, Verdict
+from .statement import Chapter, Grade, Verdict
 
 SYMBOLS = {
     Grade.HOLDS: ("✓", "better"),
@@ -84,13 +84,10 @@ def _chapter(folder: Path, name: str, part: Part) -> dict[str, Any]:
         "about": chapter.about,
         "verdicts": judged,
         "drawings": [
-            {"caption": drawing.caption, "image": _picture(folder, drawing)} for drawing in drawn
+            {"caption": text, "image": saved(folder / "figures" / f"{file}.png", figure, text)}
+            for file, text, figure in drawn
         ],
     }
-
-
-def _picture(folder: Path, drawing: Drawing) -> Picture:
-    return saved(folder / "figures" / f"{drawing.name}.png", drawing.figure, drawing.caption)
 
 
 def _counts(chapters: list[dict[str, Any]]) -> list[tuple[Grade, int]]:

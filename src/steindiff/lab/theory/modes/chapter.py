@@ -111,12 +111,13 @@ def judge(found: Counted) -> list[Verdict]:
 def _collapses(found: Counted, fine: Shares) -> Verdict:
     rows = found["rows"]
     shown = ", ".join(f"{row['steps']}: {row['base']['within']:.3f}" for row in rows)
+    kl = [_kl(row["base"]) for row in rows]
     lost = [row for row in rows if row["base"]["covered"] < row["base"]["modes"]]
     text = (
         f"{found.get('samples')} samples, {found['what']}. Variance within modes over what it "
         f"should be, base, by number of steps: {shown} (fine solution {fine['within']:.3f}). "
-        f"{_missing(lost)} KL of the shares: {_range([_kl(row['base']) for row in rows])} (fine "
-        f"solution {_kl(fine):.3g})."
+        f"{_missing(lost)} KL of the shares: {min(kl):.3g} to {max(kl):.3g} (fine solution "
+        f"{_kl(fine):.3g})."
     )
     shrunk = sum(row["base"]["within"] < fine["within"] - _CLEAR for row in rows)
     grade = (
@@ -141,10 +142,6 @@ def _missing(lost: list[Row]) -> str:
 def _kl(found: Shares) -> float:
     """Infinite where samples fall into a class that the reference has none of."""
     return math.inf if found["kl"] is None else found["kl"]
-
-
-def _range(values: list[float]) -> str:
-    return f"{min(values):.3g} to {max(values):.3g}"
 
 
 def _relieved(rows: list[Row], fine: float) -> Verdict:
