@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 from .._errors import unknown_name
@@ -22,12 +23,14 @@ class UniPCState(NamedTuple):
         start: what the last step departed from, after its correction; None before the first step.
         order: order of the last step's predictor, hence of its coming correction.
         ratio: sigma'/sigma of the last step, the factor of `start` in its coming correction.
+        moved: by how much the last step's result was moved by someone else; None for not at all.
     """
 
     history: History
     start: Tensor | None = None
     order: int = 0
     ratio: float = 0.0
+    moved: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -80,17 +83,19 @@ class UniPC(Solver):
         sigmas = (*state.history.sigmas[: state.order], sigma)
         values = (*state.history.values[: state.order], denoised)
         weights = _weights(sigmas, sigma, self.variant)
-        return state.ratio * state.start + weighted_sum(weights, values)
+        if state.moved is None:
+            start = state.ratio * state.start
+        else:
+            # A factor of a half type would be rounded to it.
+            start = state.start.to(torch.promote_types(x.dtype, torch.float32))
+            start = torch.add(state.moved, start, alpha=state.ratio).to(x.dtype)
+        return start + weighted_sum(weights, values)
 
     def replace(self, state: UniPCState, proposed: Tensor, accepted: Tensor) -> UniPCState:
-        """Moves the remembered start so that the correction moves by `accepted - proposed`.
-
-        The correction is linear in the start with the factor `ratio`. Into sigma = 0 that is 0,
-        and no step follows.
-        """
-        if accepted is proposed or state.start is None or state.ratio == 0:
+        """Remembers `accepted - proposed`, by which the coming correction is to move too."""
+        if accepted is proposed or state.ratio == 0 or not self.corrector:
             return state
-        return state._replace(start=state.start + (accepted - proposed) / state.ratio)
+        return state._replace(moved=accepted - proposed)
 
 
 def _weights(sigmas: Sequence[float], sigma_next: float, variant: str) -> list[float]:

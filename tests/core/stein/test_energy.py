@@ -305,7 +305,8 @@ def test_a_surplus_is_owed_by_the_next_step_less_what_the_flow_damps() -> None:
     owed = torch.full_like(s.target, (1 + r**2) / 2 * 7.0)
     assert torch.allclose(first.state.surplus, owed, rtol=1e-9)
     # Where it is owed the aim is lower by as much: half of it too little lacks the other half.
-    indebted = s.state._replace(surplus=first.state.surplus)
+    indebted = s.state._replace(gap=first.state.gap, kept=first.state.kept)
+    assert torch.equal(indebted.surplus, first.state.surplus)
     rule = Energy(trust=math.inf, shrink=False)
     met = rule(proposal(s.x, s.denoised, s.candidate(s.target - owed)), indebted)
     assert torch.allclose(met.gamma, torch.ones_like(owed), atol=1e-9)
