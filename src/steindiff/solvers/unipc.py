@@ -72,6 +72,8 @@ class UniPC(Solver):
         history = state.history.push(sigma, denoised, self.order)
         order = usable_order(self.order, history, sigma_next, self.lower_order_final)
         ratio = sigma_next / sigma
+        if ratio == 0:
+            return Step(denoised, denoised, UniPCState(history.advance(), start, order), start)
         weights = _weights(history.sigmas[:order], sigma_next, self.variant)
         candidate = ratio * start + weighted_sum(weights, history.values[:order])
         return Step(candidate, denoised, UniPCState(history.advance(), start, order, ratio), start)
