@@ -11,7 +11,16 @@ import torch
 from torch import Tensor
 
 from .._errors import unknown_name
-from .base import BoundDenoiser, History, Solver, Step, check_order, usable_order, weighted_sum
+from .base import (
+    BoundDenoiser,
+    History,
+    HistoryKind,
+    Solver,
+    Step,
+    check_order,
+    usable_order,
+    weighted_sum,
+)
 from .quadrature import lagrange_integrals
 
 
@@ -60,6 +69,10 @@ class UniPC(Solver):
         check_order(self.order, 1, 3, "UniPC")
         if self.variant not in ("bh1", "bh2"):
             raise unknown_name("variant", self.variant, ("bh1", "bh2"))
+
+    @property
+    def history(self) -> HistoryKind:
+        return "denoised" if self.order > 1 or self.corrector else "none"
 
     def init(self, x: Tensor, sigmas: Sequence[float]) -> UniPCState:
         return UniPCState(History(steps_left=len(sigmas) - 1))

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from .._errors import shown, unknown_name
 from .._reductions import accumulator_dtype, root_of, row_sum, smallest
-from ..solvers.base import BoundDenoiser, Solver, Step
+from ..solvers.base import BoundDenoiser, HistoryKind, Solver, Step
 
 ENDS = ("steady", "stein", "linear", "mean", "none")
 """How a sampling may step into sigma = 0; "mean" is halfway between "stein" and "linear"."""
@@ -189,6 +189,10 @@ class Ended(Solver):
     @property
     def calls_per_step(self) -> int:
         return self.solver.calls_per_step
+
+    @property
+    def history(self) -> HistoryKind:
+        return self.solver.history
 
     def init(self, x: Tensor, sigmas: Sequence[float]) -> EndedState:
         return EndedState(self.solver.init(x, sigmas))

@@ -14,7 +14,7 @@ from ...composition import compose
 from ...levels import NoiseLevel
 from ...schedules import check_sigmas
 from ...solvers import Euler, Solver, Step
-from ...solvers.base import BoundDenoiser
+from ...solvers.base import BoundDenoiser, HistoryKind
 from ...stein import Coefficient, Decision, Proposal, Relaxed
 from ...stein.relax import RelaxedState, working
 from ..coordinates import PURE_NOISE, flow_level, flow_sigma, flow_time, stand_in
@@ -138,6 +138,10 @@ class _EulerFromNoise(Solver):
     @property
     def calls_per_step(self) -> int:
         return self.solver.calls_per_step
+
+    @property
+    def history(self) -> HistoryKind:
+        return self.solver.history
 
     def init(self, x: Tensor, sigmas: Sequence[float]) -> Any:
         return self.solver.init(x, sigmas)
