@@ -57,10 +57,12 @@ def test_stein_scheduler_reads_nothing(solver: str, kind: str, coefficient: str 
 def test_stein_scheduler_reads_levels_that_are_given_once(given: str) -> None:
     values = {"timesteps": [900.0, 500.0, 100.0], "sigmas": [10.0, 3.0, 1.0, 0.0]}[given]
     with reads_counted() as reads:
-        SteinScheduler().set_timesteps(**{given: torch.tensor(values)})
+        told: dict[str, Any] = {given: torch.tensor(values)}
+        SteinScheduler().set_timesteps(**told)
         seen = reads.count(torch.Size([len(values)]))
     with reads_counted() as reads:
-        SteinScheduler().set_timesteps(**{given: values})
+        told = {given: values}
+        SteinScheduler().set_timesteps(**told)
         assert seen == reads.count(torch.Size([len(values)])) + 1
 
 

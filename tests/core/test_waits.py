@@ -52,9 +52,7 @@ def test_neither_recipe_nor_conditioning_nor_guidance_waits(
     for denoiser in (conditional, guided(interval)):
         seen = []
         with reads_counted() as reads, NoWait():
-            sd.sample(
-                denoiser, START, sigmas, steps=steps, conditioning=told, callback=seen.append
-            )
+            sd.sample(denoiser, START, sigmas, steps=steps, conditioning=told, callback=seen.append)
         assert len(reads) == 1
         assert len(seen) == 5
 

@@ -65,7 +65,7 @@ def test_operations_are_counted_as_by_hand() -> None:
     x = torch.ones(4, 8)
     with Count(32) as count:
         y = (x + 1).reshape(8, 4).sum(1)
-        torch.stack([y, y]).flatten()[0] + torch.empty(1)
+        _ = torch.stack([y, y]).flatten()[0] + torch.empty(1)
     assert (count.large, count.small) == (2, 2)
 
 
