@@ -29,7 +29,7 @@ class Usage:
 
     Attributes:
         operations: dispatched ATen operations that compute, which is those that launch a kernel on
-            a device (some launch several). Views are not among them.
+            a device (some launch several). Views are not among them, nor what only looks at types.
         views: operations that only look at memory another way.
         waits: operations that read a value back to the host, `WAITING`.
         peak_bytes: most bytes of tensors alive at once, above those alive at the start. Memory
@@ -56,8 +56,11 @@ class _Meter(TorchDispatchMode):
         if any(alias is not None and not alias.is_write for alias in aliases):
             self.views += 1
             return out
+        waits = func.overloadpacket.__name__ in WAITING
+        if not (waits or any(isinstance(leaf, Tensor) for leaf in tree_leaves(out))):
+            return out
         self.operations += 1
-        self.waits += func.overloadpacket.__name__ in WAITING
+        self.waits += waits
         if not func._schema.is_mutable:
             for leaf in tree_leaves(out):
                 if isinstance(leaf, Tensor):

@@ -122,7 +122,8 @@ class SteinFunction:
         extra_args = dict(extra_args or {})
         sampling = sampling_of(model)
         coordinates = coordinates_of(sampling)
-        levels = sigmas.tolist()
+        here = sigmas.cpu()  # read once, whoever asks for a level
+        levels = here.tolist()
         check_sigmas(levels, sampling, coordinates)
         if not self.rule.plain:
             check_patches(extra_args.get("model_options") or {})
@@ -130,7 +131,7 @@ class SteinFunction:
         journal = Journal(self._title(), coordinates, levels, is_guided(model.inner_model))
         kept = journal if self.rule.record else None
         run = self._relaxed if self.theirs is not None else self._ours
-        samples = run(region, sigmas, coordinates, kept)(
+        samples = run(region, here if self.theirs is None else sigmas, coordinates, kept)(
             region, region.start, extra_args=extra_args, disable=disable,
             callback=_reporter(callback, region, levels, None if self.theirs else kept),
         )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
 import torch
@@ -141,13 +141,13 @@ def check_batch(x: object, name: str = "x") -> Tensor:
 
 def non_finite_samples(x: Tensor) -> Tensor:
     """(B,) bool: which samples of `x` hold a NaN or an infinity. Does not wait for the device."""
-    return ~torch.isfinite(x).flatten(1).all(dim=1)
+    return (x - x).ne(0).flatten(1).any(dim=1)  # 0 where finite, NaN elsewhere
 
 
-def require_finite(what: str, bad: Tensor, step: int, sigma: float) -> None:
-    """Raises NonFiniteError where `bad` (B,) of `non_finite_samples` says so. Waits for it."""
-    if bool(bad.any()):
-        raise NonFiniteError(what, step, sigma, bad.nonzero().flatten().tolist())
+def require_finite(what: str, bad: Sequence[bool], step: int, sigma: float) -> None:
+    """Raises NonFiniteError where one of `bad`, what `non_finite_samples` found, is true."""
+    if any(bad):
+        raise NonFiniteError(what, step, sigma, [i for i, one in enumerate(bad) if one])
 
 
 class Watch:
@@ -170,20 +170,23 @@ class Watch:
             self.report()
 
     def report(self) -> None:
-        """Says what was noted. Waits for the device.
+        """Says what was noted. Waits for the device, once.
 
         Raises:
             NonFiniteError: of one sample if strict, else of all.
         """
-        for what, bad, step, sigma in self._pending:
+        if not self._pending:
+            return
+        flags = torch.stack([bad for _, bad, _, _ in self._pending]).tolist()
+        for (what, _, step, sigma), bad in zip(self._pending, flags, strict=True):
             if self.strict:
                 require_finite(what, bad, step, sigma)
             else:
                 self._warn(what, bad, step, sigma)
         self._pending.clear()
 
-    def _warn(self, what: str, bad: Tensor, step: int, sigma: float) -> None:
-        new = {*bad.nonzero().flatten().tolist()} - self._lost
+    def _warn(self, what: str, bad: Sequence[bool], step: int, sigma: float) -> None:
+        new = {i for i, one in enumerate(bad) if one} - self._lost
         if not new:
             return
         self._lost |= new

@@ -206,7 +206,8 @@ def sample(
         for i, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
             bound.step = i
             step = method.step(bound, x, sigma, sigma_next, state)
-            x, state = step.x, step.state
+            # Into 0 a solver hands out D itself, which is the denoiser's.
+            x, state = step.x.clone() if step.x is step.denoised else step.x, step.state
             watch.look("the denoiser's output", step.denoised, i, sigma)
             watch.look("the state after the step", x, i, sigma)
             measured = state.record if isinstance(method, Relaxed) else None

@@ -173,7 +173,8 @@ class Relaxation:
         memory = self._memories[-1] if self._memories else None
         if memory is None or not memory.records:
             raise ValueError("no step was made yet; there is nothing to report")
-        for index, (sigma, bad) in enumerate(zip(memory.levels, memory.bad, strict=False)):
+        found = torch.stack(memory.bad).tolist()  # waits once
+        for index, (sigma, bad) in enumerate(zip(memory.levels, found, strict=False)):
             require_finite(_AFTER, bad, index, sigma)
         return stack_records(memory.levels, memory.records)
 

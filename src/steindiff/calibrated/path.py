@@ -105,7 +105,7 @@ class FewStepPath:
         i, sigma, sigma_next = self._place()
         level = torch.full((len(self.x),), sigma, dtype=self.x.dtype, device=self.x.device)
         denoised = self.denoiser(self.x, level)
-        require_finite("the denoiser's output", non_finite_samples(denoised), i, sigma)
+        require_finite("the denoiser's output", non_finite_samples(denoised).tolist(), i, sigma)
         self.history = self.history.push(sigma, denoised, KEEP)
         missing = self.targets[i] - euler_candidate(self.x, denoised, sigma, sigma_next)
         return normal_equations(missing, differences(self.history, self.x, sigma_next))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .._errors import shown
 from ..schedules import check_sigmas
-from ..solvers.base import BoundDenoiser, History, Solver, Step
+from ..solvers.base import BoundDenoiser, History, HistoryKind, Solver, Step
 from ..solvers.euler import euler_candidate
 
 if TYPE_CHECKING:
@@ -59,6 +59,10 @@ class CalibratedState(NamedTuple):
 
 class _Scaled(Solver):
     """What is shared by solvers that add scaled differences of evaluations to Euler's step."""
+
+    @property
+    def history(self) -> HistoryKind:
+        return "denoised"
 
     def step(
         self,

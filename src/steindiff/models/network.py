@@ -214,7 +214,7 @@ class UNetDenoiser(nn.Module):
                 f"x has samples of shape {tuple(x.shape[1:])}; this model takes {self.sample_shape}"
             )
         labels = self._labels(x, class_labels)
-        lowest, highest = int(labels.min()), int(labels.max())
+        lowest, highest = torch.stack(labels.aminmax()).tolist()
         if lowest < 0 or highest > self.null_label:
             raise ValueError(
                 f"class_labels holds values from {lowest} to {highest}; this model has the classes "

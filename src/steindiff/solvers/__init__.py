@@ -1,7 +1,7 @@
 """ODE solvers of the sampling loop, by name or as objects."""
 
 from .adams import IPNDM, GradientEstimation
-from .base import BoundDenoiser, History, Solver, Step
+from .base import BoundDenoiser, History, HistoryKind, Solver, Step
 from .deis import DEIS
 from .dpmpp import DPMpp2M, DPMpp3M
 from .euler import Euler
@@ -22,6 +22,7 @@ __all__ = [
     "GradientEstimation",
     "Heun",
     "History",
+    "HistoryKind",
     "Res2S",
     "ResMultistep",
     "Solver",

@@ -10,7 +10,16 @@ from typing import ClassVar, Literal, get_args
 from torch import Tensor
 
 from .._errors import check_finite, unknown_name
-from .base import BoundDenoiser, History, Solver, Step, check_order, usable_order, weighted_sum
+from .base import (
+    BoundDenoiser,
+    History,
+    HistoryKind,
+    Solver,
+    Step,
+    check_order,
+    usable_order,
+    weighted_sum,
+)
 from .euler import euler_candidate
 
 
@@ -26,6 +35,10 @@ class AdamsBashforth(Solver):
     @abstractmethod
     def weights(self, sigmas: Sequence[float], sigma_next: float) -> Sequence[float]:
         """Weights of two or more evaluations, at `sigmas`, the newest first."""
+
+    @property
+    def history(self) -> HistoryKind:
+        return "noise" if self.order > 1 else "none"
 
     def slope(self, x: Tensor, denoised: Tensor, sigma: float) -> Tensor:
         """What is integrated, of the state at `sigma`."""

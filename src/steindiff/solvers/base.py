@@ -5,11 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
 from .._errors import shown
+
+HistoryKind = Literal["none", "denoised", "noise"]
+"""What a solver remembers of earlier steps."""
 
 BoundDenoiser = Callable[[Tensor, float], Tensor]
 """D(x, sigma) with its conditioning bound: what a solver calls."""
@@ -45,6 +48,17 @@ class Solver(ABC):
     def calls_per_step(self) -> int:
         """Model calls of an ordinary step."""
         return 1
+
+    @property
+    def history(self) -> HistoryKind:
+        """What of earlier steps enters a step, which says how an excess of noise travels.
+
+        An excess that was put into a state, as relaxing does, stays the same share of the noise at
+        every later level where "none" or "denoised" samples are remembered. Where the "noise" is,
+        (x - D)/sigma or what holds it, the excess is also a jump in the history, which the next
+        steps extrapolate.
+        """
+        return "none"
 
     @abstractmethod
     def init(self, x: Tensor, sigmas: Sequence[float]) -> Any:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from .base import BoundDenoiser, History, Solver, Step, usable_order
+from .base import BoundDenoiser, History, HistoryKind, Solver, Step, usable_order
 from .euler import euler_candidate
 
 
@@ -19,6 +19,10 @@ class DataMultistep(Solver):
 
     order: ClassVar[int]
     lower_order_final: bool = True
+
+    @property
+    def history(self) -> HistoryKind:
+        return "denoised"
 
     def init(self, x: Tensor, sigmas: Sequence[float]) -> History:
         return History(steps_left=len(sigmas) - 1)

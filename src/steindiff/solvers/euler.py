@@ -11,7 +11,9 @@ from .base import BoundDenoiser, Solver, Step
 
 
 def euler_candidate(x: Tensor, denoised: Tensor, sigma: float, sigma_next: float) -> Tensor:
-    """x' = r x + (1 - r) D with r = sigma_next/sigma."""
+    """x' = r x + (1 - r) D with r = sigma_next/sigma; D itself, no copy, at sigma_next = 0."""
+    if sigma_next == 0:
+        return denoised
     return denoised + (sigma_next / sigma) * (x - denoised)
 
 

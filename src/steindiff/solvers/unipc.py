@@ -7,10 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 from .._errors import unknown_name
-from .base import BoundDenoiser, History, Solver, Step, check_order, usable_order, weighted_sum
+from .base import (
+    BoundDenoiser,
+    History,
+    HistoryKind,
+    Solver,
+    Step,
+    check_order,
+    usable_order,
+    weighted_sum,
+)
 from .quadrature import lagrange_integrals
 
 
@@ -22,12 +32,14 @@ class UniPCState(NamedTuple):
         start: what the last step departed from, after its correction; None before the first step.
         order: order of the last step's predictor, hence of its coming correction.
         ratio: sigma'/sigma of the last step, the factor of `start` in its coming correction.
+        moved: by how much the last step's result was moved by someone else; None for not at all.
     """
 
     history: History
     start: Tensor | None = None
     order: int = 0
     ratio: float = 0.0
+    moved: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,10 @@ class UniPC(Solver):
         if self.variant not in ("bh1", "bh2"):
             raise unknown_name("variant", self.variant, ("bh1", "bh2"))
 
+    @property
+    def history(self) -> HistoryKind:
+        return "denoised" if self.order > 1 or self.corrector else "none"
+
     def init(self, x: Tensor, sigmas: Sequence[float]) -> UniPCState:
         return UniPCState(History(steps_left=len(sigmas) - 1))
 
@@ -69,6 +85,8 @@ class UniPC(Solver):
         history = state.history.push(sigma, denoised, self.order)
         order = usable_order(self.order, history, sigma_next, self.lower_order_final)
         ratio = sigma_next / sigma
+        if ratio == 0:
+            return Step(denoised, denoised, UniPCState(history.advance(), start, order), start)
         weights = _weights(history.sigmas[:order], sigma_next, self.variant)
         candidate = ratio * start + weighted_sum(weights, history.values[:order])
         return Step(candidate, denoised, UniPCState(history.advance(), start, order, ratio), start)
@@ -80,17 +98,19 @@ class UniPC(Solver):
         sigmas = (*state.history.sigmas[: state.order], sigma)
         values = (*state.history.values[: state.order], denoised)
         weights = _weights(sigmas, sigma, self.variant)
-        return state.ratio * state.start + weighted_sum(weights, values)
+        if state.moved is None:
+            start = state.ratio * state.start
+        else:
+            # A factor of a half type would be rounded to it.
+            start = state.start.to(torch.promote_types(x.dtype, torch.float32))
+            start = torch.add(state.moved, start, alpha=state.ratio).to(x.dtype)
+        return start + weighted_sum(weights, values)
 
     def replace(self, state: UniPCState, proposed: Tensor, accepted: Tensor) -> UniPCState:
-        """Moves the remembered start so that the correction moves by `accepted - proposed`.
-
-        The correction is linear in the start with the factor `ratio`. Into sigma = 0 that is 0,
-        and no step follows.
-        """
-        if accepted is proposed or state.start is None or state.ratio == 0:
+        """Remembers `accepted - proposed`, by which the coming correction is to move too."""
+        if accepted is proposed or state.ratio == 0 or not self.corrector:
             return state
-        return state._replace(start=state.start + (accepted - proposed) / state.ratio)
+        return state._replace(moved=accepted - proposed)
 
 
 def _weights(sigmas: Sequence[float], sigma_next: float, variant: str) -> list[float]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .._errors import check_batch, check_callable, check_count, check_number, unknown_name
 from .._jacobian import Jacobian, Map
-from .._reductions import accumulator_dtype, inner, pairwise_sum
+from .._reductions import accumulator_dtype, inner, row_sum
 
 MOST_PROBES = 1_000_000
 PROBES = ("gaussian", "rademacher")
@@ -187,7 +187,7 @@ def exact(f: Map, x: Tensor) -> Tensor:
         unit[:, index] = 1
         row = jacobian.transposed_times(unit.reshape(x.shape))
         diagonal.append(row.reshape(len(x), size)[:, index])
-    return pairwise_sum(torch.stack(diagonal, dim=1).to(accumulator_dtype(x.device)))
+    return row_sum(torch.stack(diagonal, dim=1).to(accumulator_dtype(x.device)))
 
 
 def _probes(

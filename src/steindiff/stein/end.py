@@ -32,9 +32,8 @@ import torch
 from torch import Tensor
 
 from .._errors import shown, unknown_name
-from .._reductions import inners, root_of
-from ..solvers.base import BoundDenoiser, Solver, Step
-from .relax import working
+from .._reductions import accumulator_dtype, root_of, row_sum, smallest
+from ..solvers.base import BoundDenoiser, HistoryKind, Solver, Step
 
 ENDS = ("steady", "stein", "linear", "mean", "none")
 """How a sampling may step into sigma = 0; "mean" is halfway between "stein" and "linear"."""
@@ -87,11 +86,14 @@ def step_into_zero(
     linear = sigma / (latest.sigma - sigma)
     if end == "linear":
         return torch.lerp(latest.denoised, denoised, 1 + linear)
-    weight = stein_weight(x, denoised, latest.denoised)
-    bound = torch.full_like(weight, linear)
-    if end == "steady" and len(before) > 1:
-        bound = linear * steadiness(denoised, latest.denoised, before[1].denoised)
-    weight = torch.minimum(weight, bound)
+    seen = before[: MOVES if end == "steady" else 1]
+    along, among = _products(x, denoised, *(each.denoised for each in seen))
+    weight = _root(along[0, 0], along[1, 0], among[1, 0])
+    if len(seen) > 1:
+        steady = _steadiness(among[1, 1], among[1, 0], among[2, 1])
+        weight = torch.minimum(weight, linear * steady)
+    else:
+        weight = weight.clamp_max(linear)
     if end == "mean":
         weight = (weight + linear) / 2
     weight = weight.to(denoised.dtype).reshape(-1, *[1] * (x.ndim - 1))
@@ -106,15 +108,8 @@ def stein_weight(x: Tensor, denoised: Tensor, before: Tensor) -> Tensor:
         denoised: (B, *shape), D.
         before: (B, *shape), D_, the denoised sample of the step before.
     """
-    x, denoised, before = working(x), working(denoised), working(before)
-    move = denoised - before
-    lack, along, square = inners((x - denoised, denoised), (denoised, move), (move, move))
-    lacks = (lack > 0) & (square > 0)
-    root = root_of(along.square() + square * lack)
-    # Of the two forms of the positive root, the one that does not cancel.
-    forward = lack / torch.where(lacks & (along > 0), along + root, 1.0)
-    backward = (root - along) / torch.where(lacks, square, 1.0)
-    return torch.where(lacks, torch.where(along > 0, forward, backward), 0.0)
+    along, among = _products(x, denoised, before)
+    return _root(along[0, 0], along[1, 0], among[1, 0])
 
 
 def steadiness(denoised: Tensor, before: Tensor, earlier: Tensor) -> Tensor:
@@ -127,12 +122,36 @@ def steadiness(denoised: Tensor, before: Tensor, earlier: Tensor) -> Tensor:
         before: (B, *shape), D_, of the step before.
         earlier: (B, *shape), D__, of the step before that.
     """
-    denoised, before, earlier = working(denoised), working(before), working(earlier)
-    last, first = denoised - before, before - earlier
-    along, a, b = inners((last, first), (last, last), (first, first))
-    moved = (a > 0) & (b > 0)
-    size = torch.where(moved, a * b, 1.0).sqrt()
-    return torch.where(moved, (along / size - TURNED) / (STEADY - TURNED), 0.0).clamp(0, 1)
+    _, among = _products(denoised, denoised, before, earlier)
+    return _steadiness(among[1, 1], among[1, 0], among[2, 1])
+
+
+def _products(*states: Tensor) -> tuple[Tensor, Tensor]:
+    """Of states s_0, s_1, ... with their moves m_i = s_i - s_i+1: <m_i, s_j+1> and <m_i, m_j+1>.
+
+    All are made at once: what they cost a GPU is the number of operations.
+    """
+    stacked = torch.stack(states).to(accumulator_dtype(states[0].device)).flatten(2)
+    moves = stacked[:-1] - stacked[1:]
+    along = row_sum(moves[:, None] * stacked[1:])
+    return along, along[:, :-1] - along[:, 1:]
+
+
+def _root(lack: Tensor, along: Tensor, square: Tensor) -> Tensor:
+    """w of `stein_weight` from <x - D, D>, <D - D_, D> and |D - D_|^2."""
+    least = smallest(square.dtype)
+    root = root_of(torch.addcmul(along.square(), square, lack))
+    # Of the two forms of the positive root, the one that does not cancel.
+    forward = lack / (along + root).clamp_min(least)
+    backward = (root - along) / square.clamp_min(least)
+    weight = torch.where(along > 0, forward, backward)
+    return weight.masked_fill_(torch.minimum(lack, square) <= 0, 0.0)
+
+
+def _steadiness(along: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """From the product of the last two moves, 0 where one is none, and the squares of both."""
+    size = (a * b).clamp_min(torch.finfo(a.dtype).tiny).sqrt()
+    return ((along / size - TURNED) / (STEADY - TURNED)).clamp(0, 1)
 
 
 class EndedState(NamedTuple):
@@ -170,6 +189,10 @@ class Ended(Solver):
     @property
     def calls_per_step(self) -> int:
         return self.solver.calls_per_step
+
+    @property
+    def history(self) -> HistoryKind:
+        return self.solver.history
 
     def init(self, x: Tensor, sigmas: Sequence[float]) -> EndedState:
         return EndedState(self.solver.init(x, sigmas))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .._errors import check_number
-from .._reductions import accumulator_dtype, inners, root_of
+from .._reductions import accumulator_dtype, root_of, row_sum, smallest
 from . import law
 from .base import Coefficient, Decision, Proposal
 
@@ -27,33 +27,55 @@ class EnergyState(NamedTuple):
     """What one step tells the next.
 
     Attributes:
-        surplus: (B,), energy above the law that the state still carries.
+        gap: (B,), what the step before lacked of its target; below 0 it had more.
         sigma: level of the step before; infinite before the first step.
         q: (B,), <x, x - D> there.
+        kept: share of what was too much that the flow has left since.
     """
 
-    surplus: Tensor
+    gap: Tensor
     sigma: float
     q: Tensor
+    kept: float = 0.0
+
+    @property
+    def surplus(self) -> Tensor:
+        """(B,), energy above the law that the state still carries."""
+        return self.kept * (-self.gap).clamp_min(0)
 
 
 class _Products(NamedTuple):
-    """Inner products of one step, (B,) each: u = x - T, n = x - D."""
+    """Inner products of one step, (B,) each: u = x - T, n = x - D, v = T - T1.
 
-    xx: Tensor
+    The last two where they are needed: with a predictor T1, and at a step that may give in advance.
+    """
+
     xn: Tensor
-    nn: Tensor
-    tt: Tensor
+    dn: Tensor
     xu: Tensor
-    uu: Tensor
+    tu: Tensor
+    t1v: Tensor | None = None
+    tv: Tensor | None = None
+    tt: Tensor | None = None
+
+    @property
+    def fall(self) -> Tensor:
+        """|x|^2 - |T|^2."""
+        return self.xu + self.tu
 
 
-class _Energies(NamedTuple):
-    """Of one step, (B,) each: |T|^2, what it should be, and how far that is to be doubted."""
+class _Gap(NamedTuple):
+    """Of one step, (B,) each, in units of energy above |T|^2.
 
-    candidate: Tensor
-    target: Tensor
-    doubt: Tensor
+    Attributes:
+        lack: the target, by the law and less what is owed.
+        euler: what Euler's T1 would have.
+        laws: the difference between the laws of two levels and of one; None without the former.
+    """
+
+    lack: Tensor
+    euler: Tensor
+    laws: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -126,21 +148,27 @@ class Energy(Coefficient):
 
     def __call__(self, proposal: Proposal, state: EnergyState) -> Decision:
         sigma, ratio = proposal.sigma, proposal.ratio
-        products = _products(proposal)
-        q = products.xn
-        found = self._energies(proposal, state, products)
-        correction = None
-        if proposal.predictor is not None and self.corrector:
-            correction, after = _keep_of_corrector(proposal, found, products.nn)
-            found = found._replace(candidate=after)
+        gives = self._gives(proposal)
+        products = _products(proposal, self.corrector, gives and proposal.end > 0)
+        gap = self._gap(proposal, state, products)
+        correction, after = None, gap.lack
+        if products.tv is not None:
+            correction, after = _keep_of_corrector(products, gap.lack, ratio)
         if self.two_levels and state.sigma == math.inf:  # too little is known to relax
-            return Decision(torch.ones_like(q), EnergyState(state.surplus, sigma, q), correction)
-        gamma = self._gamma(proposal, found, products)
-        if correction is not None:  # the corrected candidate is on its target already
-            gamma = torch.where(correction < 1, torch.ones_like(gamma), gamma)
-        surplus = (1 + ratio**2) / 2 * (found.candidate - found.target).clamp_min(0)
-        following = EnergyState(surplus if self.memory else state.surplus, sigma, q)
-        return Decision(gamma, following, correction)
+            following = state._replace(sigma=sigma, q=products.xn)
+            return Decision(torch.ones_like(products.xn), following, correction)
+        if gives and proposal.end == 0:
+            gamma = torch.full_like(gap.lack, self.given(ratio))
+        else:
+            gamma = self._gamma(proposal, gap, products)
+        if gives and proposal.end > 0:
+            assert products.tt is not None
+            hardly = _hardly_noisy(proposal, products.tt + (gap.lack - after))
+            gamma = gamma.masked_fill_(hardly, self.given(ratio))
+        if gives and correction is not None:  # the corrected candidate is on its target already
+            gamma = gamma.masked_fill_(correction < 1, 1.0)
+        kept = (1 + ratio**2) / 2 if self.memory else 0.0
+        return Decision(gamma, EnergyState(after, sigma, products.xn, kept), correction)
 
     def lowest(self, ratio: float) -> float:
         """The bound of the trust region for a step of ratio r = sigma_next/sigma."""
@@ -154,69 +182,84 @@ class Energy(Coefficient):
             return max(0.0, 1 - self.gift * ratio * (1 - ratio))
         return self.lowest(ratio) if math.isfinite(self.trust) else None
 
-    def _energies(self, proposal: Proposal, state: EnergyState, products: _Products) -> _Energies:
-        sigma, to, ratio = proposal.sigma, proposal.sigma_next, proposal.ratio
-        energy, q, candidate = products.xx, products.xn, products.tt
-        euler = energy - (1 - ratio) * (2 * q - (1 - ratio) * products.nn)
-        simple = loss = law.one_level(q, sigma, to)
+    def _gives(self, proposal: Proposal) -> bool:
+        """Whether the step is the one that may give in advance."""
+        return proposal.steps_left == 2 and self.given(proposal.ratio) is not None
+
+    def _gap(self, proposal: Proposal, state: EnergyState, products: _Products) -> _Gap:
+        sigma, ratio, fall = proposal.sigma, proposal.ratio, products.fall
+        lack = torch.add(fall, products.xn, alpha=ratio**2 - 1)  # the law of one level
+        euler = torch.add(lack, products.dn, alpha=-((1 - ratio) ** 2))
+        laws = None
         if self.two_levels and state.sigma < math.inf:
-            loss = law.two_levels(q, sigma, state.q, state.sigma, to)
-        doubt = (candidate - euler).square() + (loss - simple).square()
-        return _Energies(candidate, energy - loss - state.surplus, doubt)
+            q, to = products.xn, proposal.sigma_next
+            simple, lack = lack, fall - law.two_levels(q, sigma, state.q, state.sigma, to)
+            laws = lack - simple
+        if state.kept:  # the state still carries what the last step had too much
+            lack = torch.add(lack, state.gap.clamp_max(0), alpha=state.kept)
+        return _Gap(lack, euler, laws)
 
-    def _gamma(self, proposal: Proposal, found: _Energies, products: _Products) -> Tensor:
-        lowest = self.lowest(proposal.ratio)
-        lack = (found.target - found.candidate).clamp_min(0)
+    def _gamma(self, proposal: Proposal, gap: _Gap, products: _Products) -> Tensor:
+        """The smaller root of |x - gamma u|^2 = |T|^2 + lack; 1 where nothing lacks, or u = 0."""
+        uu = products.xu - products.tu
+        least = smallest(uu.dtype)
+        lack, size = gap.lack.clamp_min(least), uu.clamp_min(least)
         if self.shrink and proposal.predictor is None:
-            lack = lack * _share(lack.square(), found.doubt)
-        gamma = _smaller_root(products.xu, products.uu, products.xx - found.candidate - lack)
-        gamma = torch.where(lack > 0, gamma, torch.ones_like(gamma)).clamp(lowest, 1.0)
-        given = self.given(proposal.ratio)
-        if given is not None and proposal.steps_left == 2:
-            left = proposal.end**2 * proposal.x[0].numel()
-            gamma = torch.where(left <= _HARDLY**2 * found.candidate, given, gamma)
-        return gamma
+            signal = lack.square()
+            total = torch.addcmul(signal, gap.euler, gap.euler)
+            if gap.laws is not None:
+                total = torch.addcmul(total, gap.laws, gap.laws)
+            lack = lack * (signal / total)
+        root = torch.addcmul(products.tu.square(), size, lack).sqrt()
+        idle = torch.minimum(gap.lack, uu) <= 0
+        gamma = ((products.xu - root) / size).masked_fill_(idle, 1.0)
+        return gamma.clamp(self.lowest(proposal.ratio), 1.0)
 
 
-def _products(proposal: Proposal) -> _Products:
-    x, candidate = proposal.x, proposal.candidate
-    noise, u = x - proposal.denoised, x - candidate
-    pairs = ((x, x), (x, noise), (noise, noise), (candidate, candidate), (x, u), (u, u))
-    return _Products(*inners(*pairs))
+def _products(proposal: Proposal, corrects: bool, length: bool) -> _Products:
+    """All in one product of the stacked vectors; `length` is whether |T|^2 is wanted too."""
+    x, denoised, candidate, predictor = proposal[:4]
+    corrects = corrects and predictor is not None
+    parts = [denoised, x, candidate, *([predictor] if corrects else [])]
+    stacked = torch.stack(parts).to(accumulator_dtype(x.device)).flatten(2)
+    left = [stacked[1:2] - stacked[0:3:2]]  # n and u
+    if corrects:
+        left.append(stacked[2:3] - stacked[3:])
+    if length:
+        left.append(stacked[2:3])
+    rows = left[0] if len(left) == 1 else torch.cat(left)
+    found = row_sum(rows[:, None] * stacked)
+    (dn, xn, *_), (_, xu, tu, *_) = found[0].unbind(), found[1].unbind()
+    return _Products(
+        xn, dn, xu, tu,
+        found[2, 3] if corrects else None, found[2, 2] if corrects else None,
+        found[-1, 2] if length else None,
+    )  # fmt: skip
 
 
-def _share(signal: Tensor, doubt: Tensor) -> Tensor:
-    """signal/(signal + doubt), 1 where both are 0."""
-    total = signal + doubt
-    return torch.where(total > 0, signal / torch.where(total > 0, total, 1.0), 1.0)
+def _hardly_noisy(proposal: Proposal, energy: Tensor) -> Tensor:
+    """(B,): whether what the sampling leaves of the noise is next to nothing beside `energy`."""
+    left = proposal.end**2 * proposal.x[0].numel()
+    return energy >= left / _HARDLY**2
 
 
-def _smaller_root(xu: Tensor, uu: Tensor, loss: Tensor) -> Tensor:
-    """Smaller root of uu g^2 - 2 xu g + loss = 0, its vertex where there is none; 1 at u = 0."""
-    root = root_of(xu**2 - uu * loss)
-    moves = uu > 0
-    return torch.where(moves, (xu - root) / torch.where(moves, uu, 1.0), 1.0)
+def _keep_of_corrector(products: _Products, lack: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
+    """Corrector rule: c, 1 where it does not act, and what the resulting candidate lacks.
 
-
-def _keep_of_corrector(
-    proposal: Proposal, found: _Energies, noise: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Corrector rule: c, 1 where it does not act, and the energy of the resulting candidate.
-
-    `noise` is |x - D|^2; r^2 of it is left at the next level.
+    `lack` is that of the candidate as it came.
     """
-    assert proposal.predictor is not None
-    t1, v = proposal.predictor, proposal.candidate - proposal.predictor
-    t1v, vv, t1t1 = inners((t1, v), (v, v), (t1, t1))
-    room = found.target - t1t1
-    root = root_of(t1v**2 + vv * room.clamp_min(0))
-    moves = vv > 0
-    keep = torch.where(moves, (root - t1v) / torch.where(moves, vv, 1.0), 1.0)
+    assert products.tv is not None
+    assert products.t1v is not None
+    t1v, vv = products.t1v, products.tv - products.t1v
+    room = lack + products.tv + t1v  # what T1 lacks
+    size = vv.clamp_min(smallest(vv.dtype))
+    root = root_of(torch.addcmul(t1v.square(), size, room.clamp_min(0)))
     # No room even for the predictor: keep nothing of a corrector that adds to it.
-    keep = torch.where(room > 0, keep, 0.0).clamp(0, 1)
-    keep = torch.where(found.candidate > found.target, keep, 1.0)
-    keep = 1 - _distrust(vv, proposal.ratio**2 * noise) * (1 - keep)
-    return keep, found.candidate + (keep - 1) * (2 * t1v + (keep + 1) * vv)
+    keep = ((root - t1v) / size).masked_fill_(room <= 0, 0.0).clamp(0, 1)
+    keep = keep.masked_fill_(lack >= 0, 1.0)
+    noise = products.xn - products.dn  # |x - D|^2, of which r^2 is left at the next level
+    drop = _distrust(vv, ratio**2 * noise) * (1 - keep)
+    return 1 - drop, lack + drop * (2 * products.tv - drop * vv)
 
 
 def _distrust(move: Tensor, noise: Tensor) -> Tensor:

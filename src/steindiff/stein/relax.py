@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .._errors import shown
 from .._reductions import inner
-from ..solvers.base import BoundDenoiser, Solver, Step
+from ..solvers.base import BoundDenoiser, HistoryKind, Solver, Step
 from .base import Coefficient, Decision, Proposal
 from .record import StepRecord
 
@@ -61,6 +61,10 @@ class Relaxed(Solver):
     @property
     def calls_per_step(self) -> int:
         return self.solver.calls_per_step * (1 + self.coefficient.extra_calls)
+
+    @property
+    def history(self) -> HistoryKind:
+        return self.solver.history
 
     def init(self, x: Tensor, sigmas: Sequence[float]) -> RelaxedState:
         return RelaxedState(

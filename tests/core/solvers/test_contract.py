@@ -232,3 +232,41 @@ def test_resolve_solver_refuses(
 ) -> None:
     with pytest.raises(error, match=message):
         resolve_solver(solver, **options)
+
+
+def excess_after(solver: Solver, excess: Tensor) -> Tensor:
+    """What is left, a step later, of an excess put into the state after three steps.
+
+    D of every step is what it was without the excess.
+    """
+    sigmas = (10.0, 6.0, 3.0, 1.5, 0.6, 0.2)
+    generator = torch.Generator().manual_seed(5)
+    seen = [torch.randn(3, 5, generator=generator).double() for _ in sigmas]
+    ends = []
+    for moved in (torch.zeros_like(excess), excess):
+        x, state = start(), solver.init(start(), sigmas)
+        for i, (sigma, to) in enumerate(pairwise(sigmas[:-1])):
+            step = solver.step(lambda *_, i=i: seen[i], x, sigma, to, state)
+            x, state = step.x, step.state
+            if i == 2:
+                x, state = x + moved, solver.replace(state, step.x, x + moved)
+        ends.append(x)
+    return ends[1] - ends[0]
+
+
+@pytest.mark.parametrize("solver", [*ALL, GradientEstimation(), IPNDM(3, variable="flow")])
+def test_a_solver_says_how_an_excess_travels(solver: Solver) -> None:
+    """As the same share of the noise, unless the noise itself is remembered."""
+    excess = torch.ones(3, 5, dtype=torch.float64)
+    carried = torch.allclose(excess_after(solver, excess), 0.6 / 1.5 * excess)
+    assert carried == (solver.history != "noise")
+
+
+@pytest.mark.parametrize("solver", ALL)
+def test_a_solver_without_history_is_the_same_at_every_step(solver: Solver) -> None:
+    x, sigmas = start(), (10.0, 3.0, 1.0, 0.3, 0.1)
+    fresh = solver.init(x, sigmas)
+    first = solver.step(denoiser, x, 10.0, 3.0, fresh)
+    again = solver.step(denoiser, x, 3.0, 1.0, first.state)
+    alone = solver.step(denoiser, x, 3.0, 1.0, solver.init(x, sigmas[1:]))
+    assert torch.equal(again.x, alone.x) == (solver.history == "none")

@@ -17,6 +17,7 @@ from torch import Tensor
 import steindiff as sd
 from steindiff._reductions import inner
 from steindiff.denoisers import Gaussian, GaussianMixture
+from steindiff.recipes import COEFFICIENT
 from steindiff.solvers import SOLVERS
 from steindiff.solvers.euler import euler_candidate
 from steindiff.stein import Decision, Energy, Proposal, Relaxed
@@ -122,6 +123,26 @@ def test_one_level_solves_gaussians_from_the_first_step_on(variance: float) -> N
         expected = gamma_of_gaussian(variance, levels[k], levels[k + 1])
         gamma = result.record.gamma[k]
         assert torch.allclose(gamma, torch.full_like(gamma, expected), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rule", "variance"),
+    [
+        (COEFFICIENT, 0.01),
+        (COEFFICIENT, 0.03),
+        (COEFFICIENT, 0.1),
+        (replace(COEFFICIENT, trust=0.21), 0.25),
+    ],
+)
+def test_the_first_step_of_the_default_meets_the_exact_energy_inside_the_trust_region(
+    rule: Energy, variance: float
+) -> None:
+    """From 2 to 0.5, without a level before. Of the variance 0.25 a trust of 0.1 lets 14% go."""
+    x = marginal(variance, 2.0)
+    what = euler_proposal(Gaussian(variance=variance), x, 2.0, 0.5)
+    landed = relaxed(what, rule(what, rule.init(x)))
+    end = Gaussian(variance=variance).transport(x, 2.0, 0.5)
+    assert torch.allclose(inner(landed, landed), inner(end, end), rtol=0.01)
 
 
 @pytest.mark.parametrize("trust", [0.02, 0.1, 0.3])
@@ -305,7 +326,8 @@ def test_a_surplus_is_owed_by_the_next_step_less_what_the_flow_damps() -> None:
     owed = torch.full_like(s.target, (1 + r**2) / 2 * 7.0)
     assert torch.allclose(first.state.surplus, owed, rtol=1e-9)
     # Where it is owed the aim is lower by as much: half of it too little lacks the other half.
-    indebted = s.state._replace(surplus=first.state.surplus)
+    indebted = s.state._replace(gap=first.state.gap, kept=first.state.kept)
+    assert torch.equal(indebted.surplus, first.state.surplus)
     rule = Energy(trust=math.inf, shrink=False)
     met = rule(proposal(s.x, s.denoised, s.candidate(s.target - owed)), indebted)
     assert torch.allclose(met.gamma, torch.ones_like(owed), atol=1e-9)

@@ -67,6 +67,7 @@ class ModelCalls(ABC):
 
     def __call__(self, x: Tensor, sigma: Any, **kwargs: Any) -> Tensor:
         if self.calls >= self.steps:
+            self._raise_strayed()
             raise refusal(self.name, f"calls the model more than {self.steps} times, {_ONCE}")
         self._check_shape(x)
         self._check_level(sigma)
@@ -91,6 +92,7 @@ class ModelCalls(ABC):
 
     def _check_shape(self, x: Tensor) -> None:
         if x.shape != self.shape:
+            self._raise_strayed()
             raise refusal(
                 self.name, f"changes the state's shape {tuple(self.shape)} to {tuple(x.shape)}"
             )
@@ -105,8 +107,12 @@ class ModelCalls(ABC):
             self._raise_strayed()
 
     def _raise_strayed(self) -> None:
-        for index, strayed in self._strayed:
-            if bool(strayed):
+        """Reads what was noted from the device, at once."""
+        if not self._strayed:
+            return
+        found = torch.stack([strayed for _, strayed in self._strayed]).tolist()
+        for (index, _), strayed in zip(self._strayed, found, strict=True):
+            if strayed:
                 raise refusal(
                     self.name,
                     f"calls the model at another level than sigmas[{index}] = "

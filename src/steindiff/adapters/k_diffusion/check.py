@@ -50,7 +50,7 @@ def check_sampler(
     with torch.random.fork_rng(devices=devices):
         for noise in (False, True):
             start = x.new_zeros(len(levels), *[1] * (x.ndim - 1))
-            probe = _Probe(name, model, levels, start.shape, noise)
+            probe = _Probe(name, model, levels, start.shape, noise, x.device.type == "cpu")
             end = sampler(probe, start, sigmas, **arguments)
             probe.finish(end)
             states = torch.stack([*probe.states, end]).flatten(1).cpu().double()
@@ -81,7 +81,7 @@ def ends_in_denoised(
     are the same.
     """
     start = x.new_zeros(1, *[1] * (x.ndim - 1))
-    turning = _Turning(name, model, start.shape, levels, wait=True)
+    turning = _Turning(name, model, start.shape, levels, wait=x.device.type == "cpu")
     with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
         end = sampler(turning, start, sigmas, **arguments)
     turning.finish(end)
@@ -104,9 +104,15 @@ class _Probe(ModelCalls):
     """A model of constant D, or of constant noise; it moves sample k before call k."""
 
     def __init__(
-        self, name: str, model: Any, levels: Sequence[float], shape: torch.Size, noise: bool
+        self,
+        name: str,
+        model: Any,
+        levels: Sequence[float],
+        shape: torch.Size,
+        noise: bool,
+        wait: bool,
     ) -> None:
-        super().__init__(name, model, shape, levels, wait=True)
+        super().__init__(name, model, shape, levels, wait=wait)
         self.noise = noise
         self.states: list[Tensor] = []
 

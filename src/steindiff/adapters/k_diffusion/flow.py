@@ -14,7 +14,7 @@ from ...composition import compose
 from ...levels import NoiseLevel
 from ...schedules import check_sigmas
 from ...solvers import Euler, Solver, Step
-from ...solvers.base import BoundDenoiser
+from ...solvers.base import BoundDenoiser, HistoryKind
 from ...stein import Coefficient, Decision, Proposal, Relaxed
 from ...stein.relax import RelaxedState, working
 from ..coordinates import PURE_NOISE, flow_level, flow_sigma, flow_time, stand_in
@@ -28,7 +28,7 @@ _ROUNDING = 4 * torch.finfo(torch.float32).eps
 
 
 def check_levels(sigmas: Tensor | Sequence[float], coordinates: str) -> tuple[float, ...]:
-    """The levels of a sampling as Python floats. Reads `sigmas` from its device, once.
+    """The levels of a sampling as Python floats. Reads a tensor from its device, once.
 
     Raises:
         ValueError: unknown coordinates, what `schedules.check_sigmas` refuses, or a flow's level
@@ -44,15 +44,20 @@ def check_levels(sigmas: Tensor | Sequence[float], coordinates: str) -> tuple[fl
     return (min(levels[0], 1.0), *levels[1:]) if coordinates == "flow" else levels
 
 
-def without_repeats(sigmas: Tensor | Sequence[float]) -> Any:
-    """The levels without those that repeat the one before, which are steps of nothing."""
-    values = sigmas.tolist() if isinstance(sigmas, Tensor) else list(sigmas)
+def without_repeats(sigmas: Tensor | Sequence[float]) -> tuple[Any, Any]:
+    """The levels without those that repeat the one before, which are steps of nothing.
+
+    Twice: as they were given, and as numbers. Reads a tensor from its device, once.
+    """
     if isinstance(sigmas, Tensor) and sigmas.ndim != 1:
-        return sigmas  # refused with the levels
+        return sigmas, sigmas  # refused with the levels
+    values = sigmas.tolist() if isinstance(sigmas, Tensor) else list(sigmas)
     kept = [i for i, sigma in enumerate(values) if i == 0 or sigma != values[i - 1]]
     if len(kept) == len(values):
-        return sigmas
-    return sigmas[kept] if isinstance(sigmas, Tensor) else [sigmas[i] for i in kept]
+        return sigmas, values
+    fewer = [sigmas[i] for i in kept]  # places of a tensor would be copied to its device
+    given = torch.stack(fewer) if isinstance(sigmas, Tensor) else fewer  # type: ignore[arg-type]
+    return given, [values[i] for i in kept]
 
 
 def level_of(sigma: float, coordinates: str) -> NoiseLevel:
@@ -133,6 +138,10 @@ class _EulerFromNoise(Solver):
     @property
     def calls_per_step(self) -> int:
         return self.solver.calls_per_step
+
+    @property
+    def history(self) -> HistoryKind:
+        return self.solver.history
 
     def init(self, x: Tensor, sigmas: Sequence[float]) -> Any:
         return self.solver.init(x, sigmas)

@@ -86,10 +86,10 @@ def relax(
         **kwargs: Any,
     ) -> Tensor:
         check_batch(x)
-        sigmas = without_repeats(sigmas)
+        sigmas, values = without_repeats(sigmas)
         if len(sigmas) == 1:
             return x
-        levels = check_levels(sigmas, coordinates)
+        levels = check_levels(values, coordinates)
         kwargs["extra_args"] = extra_args
         with torch.no_grad():
             quiet = {**kwargs, "callback": None, "disable": True}

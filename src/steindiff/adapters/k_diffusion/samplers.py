@@ -103,10 +103,10 @@ def _sampler(name: str) -> Sampler:
             options = {"variable": "flow", **options}  # that in which a flow's steps are even
         solver = resolve_solver(name, **options)
         rule, end = choose(coefficient, end, **(coefficient_options or {}))
-        sigmas = without_repeats(sigmas)
+        sigmas, values = without_repeats(sigmas)
         if len(sigmas) == 1:
             return x
-        levels = check_levels(sigmas, coordinates)
+        levels = check_levels(values, coordinates)
         return follow_levels(
             model, x, sigmas, levels, solver, rule, end, coordinates, extra_args, callback,
             disable, strict=False,

@@ -75,7 +75,8 @@ def sample_stein_tuned(
     Raises:
         ValueError: other levels than those of the tuning; otherwise as `sample_stein_euler`.
     """
-    given = None if sigmas is None else list(map(float, sigmas))
+    read = sigmas.tolist() if isinstance(sigmas, Tensor) else sigmas
+    given = None if read is None else list(map(float, read))
     plan = tuned_recipe(tuned, None if given is None else len(given) - 1)
     levels = tuned_sigmas(plan, coordinates).tolist()
     if given is not None and not _alike(given, levels, coordinates):

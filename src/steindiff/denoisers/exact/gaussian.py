@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..._errors import LARGEST, check_count, check_shape
-from ..._reductions import pairwise_sum
+from ..._reductions import row_sum
 from .base import Exact, check_non_negative, common_dtype, draw_noise, parameter
 
 
@@ -104,7 +104,7 @@ class Gaussian(Exact):
 
     def _divergence(self, x: Tensor, variance: Tensor) -> Tensor:
         spread = self._spread.to(variance)
-        return pairwise_sum((spread / (spread + variance)).expand_as(x))
+        return row_sum((spread / (spread + variance)).expand_as(x))
 
     def _scaled(self, x: Tensor, gain: Tensor, centered: bool = False) -> Tensor:
         """mean + gain (x - mean), the gain taken along the principal axes."""

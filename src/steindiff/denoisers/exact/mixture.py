@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..._errors import LARGEST, check_batch, check_count
-from ..._reductions import accumulator_dtype, pairwise_sum
+from ..._reductions import accumulator_dtype, row_sum
 from .base import Exact, check_finite, check_non_negative, draw_noise, parameter
 
 _CHUNK = 2**16  # elements of one sample's components held at once
@@ -83,7 +83,7 @@ class GaussianMixture(Exact):
             gain = spread / (spread + variance[:, None])
             offset = mean + gain * (x[:, None] - mean) - denoised[:, None]
             both = gain + offset.square() / variance[:, None]
-            return pairwise_sum(both)[..., None]
+            return row_sum(both)[..., None]
 
         return self._expectation(weights, terms)[:, 0]
 
@@ -101,7 +101,7 @@ class GaussianMixture(Exact):
         logits = [self._log_likelihood(x, variance, chunk) for chunk in self._chunks()]
         logit = torch.cat(logits, dim=1) + self._weights.to(x).log()
         odds = (logit - logit.detach().amax(dim=1, keepdim=True)).exp()
-        return odds / pairwise_sum(odds)[:, None]
+        return odds / row_sum(odds)[:, None]
 
     def _log_likelihood(self, x: Tensor, variance: Tensor, chunk: slice) -> Tensor:
         """(B, k): ln N(x; mean_k, variance_k + sigma^2), but for a constant."""
@@ -110,15 +110,15 @@ class GaussianMixture(Exact):
         square = (x[:, None] - mean).square()
         if total.shape[-1] == 1:
             total = total[..., 0]
-            return -0.5 * (pairwise_sum(square) / total + x.shape[1] * total.log())
-        return -0.5 * pairwise_sum(square / total + total.log())
+            return -0.5 * (row_sum(square) / total + x.shape[1] * total.log())
+        return -0.5 * row_sum(square / total + total.log())
 
     def _expectation(self, weights: Tensor, values: Callable[[slice], Tensor]) -> Tensor:
         """sum_k weights_k values_k: (B, n) from weights (B, K) and values (B, k, n) of chunks."""
         total: Tensor | None = None
         for chunk in self._chunks():
             terms = weights[:, chunk, None] * values(chunk)
-            part = pairwise_sum(terms.transpose(1, 2))
+            part = row_sum(terms.transpose(1, 2))
             total = part if total is None else total + part
         assert total is not None  # there is at least one component
         return total

@@ -416,6 +416,8 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
             denoised, following = self._answered(model_output, timestep, sample)
             self._step_index = index = (self._step_index or 0) + 1
             previous = self._model.write(following, self._held[index]).to(model_output.dtype)
+            if previous is denoised:  # of two results neither may be the other
+                previous = previous.clone()
             self._turns.made(timestep, previous)
         if not return_dict:
             return previous, denoised
@@ -479,10 +481,12 @@ def _count(steps: Any) -> int | None:
 
 
 def _floats(values: Any) -> list[float] | None:
+    if isinstance(values, Tensor):
+        values = values.tolist()  # one by one each would be waited for
     return None if values is None else [float(value) for value in values]
 
 
 def _check_finite(what: str, x: Tensor, call: ModelCall) -> None:
     if x.device.type != "cpu":
         return
-    require_finite(what, non_finite_samples(x), call.step, call.sigma)
+    require_finite(what, non_finite_samples(x).tolist(), call.step, call.sigma)
