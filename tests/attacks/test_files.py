@@ -6,16 +6,19 @@ import copy
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tunings
 from command import Command
 
 import steindiff as sd
 from steindiff.calibrated import load_prior, save_prior
 from steindiff.calibrated.file import load_calibration
 from steindiff.calibrated.reading import LARGEST
+from steindiff.tuning import Figures, Ratio, Tried, Tuned, load_tuned
 
 pytestmark = pytest.mark.slow
 
@@ -49,9 +52,23 @@ def prior(folder: Path) -> Path:
     return folder / "prior.json"
 
 
+def tuned() -> Tuned:
+    """With something in every field."""
+    made = tunings.tuned(1.0, "a model", "0" * 64)
+    tried = (Tried("plain", "words", Figures(0.1, 0.2), 0.3),)
+    choices = {steps: replace(one, tried=tried) for steps, one in made.choices.items()}
+    return replace(made, choices=choices, versions={"torch": "2"})
+
+
+def tuning(folder: Path) -> Path:
+    tuned().save(folder / "tuning.json")
+    return folder / "tuning.json"
+
+
 KINDS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], object]]] = {
     "calibration": (calibration, load_calibration),
     "prior": (prior, load_prior),
+    "tuning": (tuning, load_tuned),
 }
 
 
@@ -77,12 +94,19 @@ def named(way: Sequence[Any]) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in way)[1:]
 
 
+FIGURE = r"choices\[0\]\.(figures\..+|\w*against_\w+)\[0\]"
 RIGHT = {
-    "text": r"about\.(model|model_hash|schedule)|command|prior|versions\..+|entries\[0\]\.schedule",
-    "negative": r"seed|about\.guidance|(entries\[0\]\.)?(scalars|spread)(\[0\]){2}",
+    "null": rf"choices\[0\]\.(recipe|plain)\.coefficient(\.gift)?|{FIGURE}",
+    "true": r"choices\[0\]\.(recipe|plain)\.(solver|coefficient)"
+    r"\.(lower_order_final|memory|two_levels|shrink|last|corrector)",
+    "text": r"(about\.)?(model|model_hash|schedule|conditioning_hash)|command|prior|versions\..+"
+    r"|entries\[0\]\.schedule|choices\[0\]\.((recipe|plain)\.why|tried\[0\]\[1\])",
+    "negative": r"seed|(about\.)?guidance|(entries\[0\]\.|choices\[0\]\.recipe\.solver\.)?"
+    r"(scalars|spread)(\[0\]){2}",
+    "list": r"choices\[0\]\.tried",
     "table": "versions|provenance",
 }
-"""Fields for which that wrong value is a right one."""
+"""Fields for which that wrong value is a right one; null stands for an infinity, or for nothing."""
 
 
 def fits(way: Sequence[Any], wrong: str) -> bool:
@@ -166,7 +190,9 @@ def test_bytes_that_are_no_such_file(tmp_path: Path, kind: str, change: str) -> 
     make, load = KINDS[kind]
     path = make(tmp_path)
     path.write_bytes(BYTES[change](path.read_bytes()))
-    with pytest.raises(ValueError, match=r"no JSON|is not a (calibration|prior) file") as caught:
+    with pytest.raises(
+        ValueError, match=r"no JSON|is not a (calibration|prior|tuning) file"
+    ) as caught:
         load(path)
     assert str(path) in str(caught.value)
     assert len(str(caught.value)) < 700 + len(str(path))
@@ -183,12 +209,37 @@ def test_a_file_without_end(tmp_path: Path, kind: str) -> None:
         KINDS[kind][1](tmp_path)
 
 
+def test_a_tuning_with_infinite_figures_is_read_as_it_was_saved(tmp_path: Path) -> None:
+    """What diverges is infinitely far, and is written as null."""
+    made = tuned()
+    inf = float("inf")
+    lost = {**made.choices[5].figures, "plain": Figures(inf, inf)}
+    diverged = replace(made.choices[5], figures=lost, recipe_against_plain=Ratio(inf, inf, inf))
+    made = replace(made, choices={**made.choices, 5: diverged})
+    made.save(tmp_path / "tuning.json")
+    assert load_tuned(tmp_path / "tuning.json") == made
+
+
+def test_a_tuning_with_two_choices_for_one_number(tmp_path: Path) -> None:
+    path = tuning(tmp_path)
+    content = json.loads(path.read_text())
+    content["choices"].append(content["choices"][0])
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="the second with 4 steps"):
+        load_tuned(path)
+
+
+OPTIONS = {"calibration": ("--solver", "calibrated", "--calibration"), "tuning": ("--tuned",)}
+"""What gives the command line such a file."""
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
 @pytest.mark.parametrize("change", BYTES)
-def test_the_command_line_ends_with_code_2(steindiff: Command, tmp_path: Path, change: str) -> None:
-    path = calibration(tmp_path)
+def test_the_command_line_ends_with_code_2(
+    steindiff: Command, tmp_path: Path, kind: str, change: str
+) -> None:
+    path = KINDS[kind][0](tmp_path)
     path.write_bytes(BYTES[change](path.read_bytes()))
     out = tmp_path / "out.png"
-    steindiff("sample", "--out", out, "--solver", "calibrated", "--calibration", path).refused(
-        str(path)
-    )
+    steindiff("sample", "--out", out, *OPTIONS[kind], path).refused(str(path))
     assert not out.exists()
