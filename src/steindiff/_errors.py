@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import fields
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -137,6 +138,25 @@ def check_batch(x: object, name: str = "x") -> Tensor:
     if x.numel() == 0:
         raise ValueError(f"{name} has shape {tuple(x.shape)}: the batch is empty")
     return x
+
+
+T = TypeVar("T")
+
+
+def check_values(name: str, value: T, beside: Tensor | None = None) -> T:
+    """`value`, unless it is a tensor of the meta device, where there is nothing to compute with.
+
+    Args:
+        name: what it is called.
+        value: anything.
+        beside: what it is computed with; where that is of the meta device, `value` may be as well.
+
+    Raises:
+        ValueError: it is such a tensor.
+    """
+    if isinstance(value, Tensor) and value.is_meta and not (beside is not None and beside.is_meta):
+        raise ValueError(f"{name} is on the meta device, where tensors have no values")
+    return value
 
 
 def non_finite_samples(x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..._errors import unknown_name
+from ..._errors import check_values, unknown_name
 from ...composition import compose
 from ...levels import NoiseLevel
 from ...schedules import check_sigmas
@@ -46,6 +46,7 @@ def check_levels(sigmas: Tensor | Sequence[float], coordinates: str) -> tuple[fl
 
 def without_repeats(sigmas: Tensor | Sequence[float]) -> Any:
     """The levels without those that repeat the one before, which are steps of nothing."""
+    check_values("sigmas", sigmas)
     values = sigmas.tolist() if isinstance(sigmas, Tensor) else list(sigmas)
     if isinstance(sigmas, Tensor) and sigmas.ndim != 1:
         return sigmas  # refused with the levels
