@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import tunings
 from command import Command
 
@@ -243,3 +246,104 @@ def test_the_command_line_ends_with_code_2(
     out = tmp_path / "out.png"
     steindiff("sample", "--out", out, *OPTIONS[kind], path).refused(str(path))
     assert not out.exists()
+
+
+# -- the folder of a tuning ---------------------------------------------------------------------
+
+MIXTURE = sd.denoisers.GaussianMixture(torch.randn(3, 6), 0.05)
+FEW = {"noises": 4, "held_out": 16, "fresh": 16, "fine_steps": 4, "fit": False}
+
+
+def tuned_in(folder: Path) -> Tuned:
+    return sd.tune(MIXTURE, 3, folder=folder, **FEW)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("work") / "tuning"
+    tuned_in(folder)
+    return folder
+
+
+TABLES: dict[str, Callable[[bytes], bytes]] = {
+    **{name: BYTES[name] for name in ("nothing", "half", "zeros", "brackets", "a list")},
+    "a nan": lambda whole: whole[:-1] + b', "x": [NaN, 1]}',
+    "a text": lambda whole: whole[:-1] + b', "x": "y"}',
+    "null": lambda whole: b"null",
+}
+TENSORS: dict[str, Callable[[bytes], bytes]] = {
+    "nothing": lambda whole: b"",
+    "half": lambda whole: whole[: len(whole) // 2],
+    "a nan": lambda whole: with_nan(whole),
+    "text": lambda whole: b"{}",
+    "a number": lambda whole: saved(3),
+    "numbers": lambda whole: saved([1, 2]),
+    "tensors": lambda whole: saved([torch.zeros(2)]),
+    "hostile": lambda whole: saved([Hostile()]),
+}
+
+
+class Hostile:
+    """Runs something where it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return exec, ("raise SystemExit('it ran')",)
+
+
+def with_nan(whole: bytes) -> bytes:
+    found = torch.load(io.BytesIO(whole), weights_only=False)
+    found[0].states[0][0] = float("nan")
+    return saved(found)
+
+
+def saved(content: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        *(("tried.json", change) for change in TABLES.values()),
+        *(
+            ("settings.json", change)
+            for n, change in TABLES.items()
+            if n not in ("a nan", "a text")
+        ),
+        *((f"fine-{part}.pt", TENSORS["half"]) for part in ("fit", "screen", "held-out", "fresh")),
+        *(("fine-fit.pt", change) for change in TENSORS.values()),
+    ],
+)
+def test_a_damaged_folder_of_a_tuning(
+    tmp_path: Path, work: Path, name: str, change: Callable[[bytes], bytes]
+) -> None:
+    folder = shutil.copytree(work, tmp_path / "tuning")
+    path = folder / name
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(ValueError, match=rf"{re.escape(str(path))} is damaged: ") as caught:
+        tuned_in(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_gone_from_a_tunings_folder_is_made_again(tmp_path: Path, work: Path) -> None:
+    folder = shutil.copytree(work, tmp_path / "tuning")
+    for name in ("tried.json", "fine-fit.pt"):
+        (folder / name).unlink()
+    assert tuned_in(folder).choices == tuned_in(work).choices
+
+
+def test_a_tuning_leaves_what_is_not_its_own(steindiff: Command, tmp_path: Path) -> None:
+    few = ("--steps", 3, "--noises", 4, "--held-out", 16, "--fresh", 16, "--calls", 1300)
+    command = ("tune", "--model", "mixture:dim=6,modes=3", *few, "--out", tmp_path / "t.json")
+    foreign, linked, other = (tmp_path / name for name in ("foreign", "linked", "other"))
+    for folder in (foreign, linked, other):
+        folder.mkdir()
+    (foreign / "settings.json").write_text("{}")
+    steindiff(*command, "--folder", foreign).refused(str(foreign), "settings.json")
+    (linked / "tried.json").symlink_to(tmp_path / "elsewhere")
+    steindiff(*command, "--folder", linked).refused("tried.json is a symbolic link")
+    (other / ".steindiff").write_text("bench\n")
+    steindiff(*command, "--folder", other).refused("holds a run of `steindiff bench`")
+    assert not (tmp_path / "elsewhere").exists()
+    assert not (tmp_path / "t.json").exists()
