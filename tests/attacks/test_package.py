@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tracemalloc
 import weakref
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from steindiff.lab.metrics import to_unit
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 SOURCE = Path(steindiff.__file__).parent
 
 BLOCKED = """
@@ -91,23 +89,6 @@ def test_an_archive_of_the_wheels_files(tmp_path: Path) -> None:
     done = python(f"{hidden}{CORE}print(sd.__version__, sd.__file__)", path=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith(str(tmp_path / "steindiff/__init__.py"))
-
-
-def test_the_wheel(tmp_path: Path) -> None:
-    """Built where hatchling is: it holds every file of the package, and nothing else."""
-    build: Any = pytest.importorskip("hatchling.build")
-    here = os.getcwd()
-    try:
-        os.chdir(ROOT)
-        name = build.build_wheel(str(tmp_path))
-    finally:
-        os.chdir(here)
-    found = {n for n in zipfile.ZipFile(tmp_path / name).namelist() if ".dist-info/" not in n}
-    assert found == {
-        str(Path("steindiff") / path.relative_to(SOURCE))
-        for path in SOURCE.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
 
 
 # -- memory ---------------------------------------------------------------------------------------
