@@ -184,7 +184,12 @@ class Watch:
         self._lost: set[int] = set()
 
     def look(self, what: str, x: Tensor, step: int, sigma: float) -> None:
-        """Notes which samples of `x` (B, *shape) are not finite; raises as `report` on the CPU."""
+        """Notes which samples of `x` (B, *shape) are not finite; raises as `report` on the CPU.
+
+        A tensor of the meta device has no values: there is nothing to note.
+        """
+        if x.is_meta:
+            return
         self._pending.append((what, non_finite_samples(x), step, sigma))
         if x.device.type == "cpu":
             self.report()

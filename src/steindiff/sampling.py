@@ -14,15 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ._errors import (
-    Watch,
-    check_batch,
-    check_callable,
-    check_number,
-    check_shape,
-    check_values,
-    shown,
-)
+from ._errors import Watch, check_batch, check_callable, check_number, check_shape, shown
 from .composition import AUTO, choose, compose
 from .denoisers import ClassifierFreeGuidance, Denoiser
 from .recipes import Recipe, recipe
@@ -201,7 +193,7 @@ def sample(
         check_callable("callback", callback)
     if not isinstance(conditioning, Mapping | None):
         raise TypeError(f"conditioning is a {type(conditioning).__name__}; a mapping is needed")
-    check_values("x", check_batch(x))
+    check_batch(x, "x")
     levels, plan = _levels(denoiser, x, sigmas, steps, guidance, sigma_max)
     method = _method(solver, coefficient, end, record, plan, levels)
     bound = Bound(denoiser, x, dict(conditioning or {}))

@@ -31,7 +31,17 @@ from steindiff.denoisers import (
     Perturbed,
 )
 from steindiff.levels import NoiseLevel
-from steindiff.stein import Constant, Ended, Energy, Published, Relaxed, divergence, step_into_zero
+from steindiff.solvers import SOLVERS
+from steindiff.stein import (
+    COEFFICIENTS,
+    Constant,
+    Ended,
+    Energy,
+    Published,
+    Relaxed,
+    divergence,
+    step_into_zero,
+)
 from steindiff.stein.names import relax
 
 pytestmark = pytest.mark.slow
@@ -401,11 +411,6 @@ def plain_euler(model, x, sigmas, extra_args=None, callback=None, disable=None):
 
 
 WITHOUT_VALUES: dict[str, tuple[str, Callable[[], Any]]] = {
-    "x, strict": ("x", lambda: sd.sample(denoise, META, SIGMAS)),
-    "x, not strict": ("x", lambda: sd.sample(denoise, META, SIGMAS, strict=False)),
-    "x, steps": ("x", lambda: sd.sample(denoise, META, steps=5)),
-    "x, record": ("x", lambda: sd.sample(denoise, META, SIGMAS, record=True)),
-    "x, grad": ("x", lambda: sd.sample(denoise, META, SIGMAS, grad=True)),
     "x, calibrate": ("x", lambda: sd.calibrate(GAUSSIAN, SIGMAS, device="meta")),
     "x, tune": ("x", lambda: tuned(device="meta")),
     "sigmas": ("sigmas", lambda: sd.sample(denoise, X, LEVELS)),
@@ -431,7 +436,7 @@ WITHOUT_VALUES: dict[str, tuple[str, Callable[[], Any]]] = {
     "a level": ("level", lambda: levels.denoised_from(X, X, NoiseLevel.vp(LEVELS), "v")),
     "alphas_cumprod": ("alphas_cumprod", lambda: schedules.from_alphas_cumprod(LEVELS, 3)),
     "noise": ("sigma", lambda: sd.noise((2,), LEVELS[0])),
-    "x, relaxed": ("x", lambda: relax_sampler(plain_euler, "energy")(denoise, META, [2.0, 1.0])),
+    "x, relaxed": ("x", lambda: relax_sampler(plain_euler, "energy")(denoise, META, SIGMAS)),
     "sigmas, relaxed": ("sigmas", lambda: relax_sampler(plain_euler, "energy")(denoise, X, LEVELS)),
     **{f"sigma, {name}": ("sigma", lambda one=one: one(X, LEVELS)) for name, one in EXACT.items()},
     **{
@@ -439,12 +444,8 @@ WITHOUT_VALUES: dict[str, tuple[str, Callable[[], Any]]] = {
         for name, one in EXACT.items()
     },
     **{
-        f"{name}-{argument}": (argument, lambda name=name, given=given: given(SAMPLERS[name]))
-        for name in SAMPLERS
-        for argument, given in (
-            ("x", lambda sampler: sampler(denoise, META, SIGMAS, disable=True)),
-            ("sigmas", lambda sampler: sampler(denoise, X, LEVELS, disable=True)),
-        )
+        f"{name}-sigmas": ("sigmas", lambda one=one: one(denoise, X, LEVELS, disable=True))
+        for name, one in SAMPLERS.items()
     },
     **{
         f"{name}-sigma_max": ("sigma_max", lambda make=make: make(3, 0.1, LEVELS[0]))
@@ -468,4 +469,21 @@ def test_shapes_pass_through_a_denoiser(denoiser: Any) -> None:
     """State and level both without values: the shape of the result is found."""
     for sigma in (LEVELS, 1.0):
         found = denoiser(META, sigma)
+        assert (found.shape, found.device.type) == (META.shape, "meta")
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("coefficient", [None, *COEFFICIENTS])
+def test_shapes_pass_through_a_sampling(solver: str, coefficient: str | None) -> None:
+    """Nothing looks at the values of a state while it is sampled, or waits for them."""
+    options = {"callback": lambda progress: None, "record": True, "return_trajectory": True}
+    for more in ({}, options, {"grad": True}, {"strict": False}):
+        found = sd.sample(denoise, META, [*SIGMAS, 0.0], solver, coefficient, **more)
+        assert (found.x.shape, found.x.device.type) == (META.shape, "meta")
+    assert sd.sample(denoise, META, steps=5).x.is_meta
+
+
+def test_shapes_pass_through_a_sampler() -> None:
+    for sampler in SAMPLERS.values():
+        found = sampler(denoise, META, torch.tensor(SIGMAS), disable=True)
         assert (found.shape, found.device.type) == (META.shape, "meta")

@@ -73,7 +73,8 @@ def sample_stein_tuned(
         coordinates: "ve" or "flow", as for `sample_stein_euler`.
 
     Raises:
-        ValueError: other levels than those of the tuning; otherwise as `sample_stein_euler`.
+        ValueError: other levels than those of the tuning; otherwise as `sample_stein_euler`, a NaN
+            in some of the samples included, which is a warning.
     """
     given = None if sigmas is None else list(map(float, sigmas))
     plan = tuned_recipe(tuned, None if given is None else len(given) - 1)
@@ -85,7 +86,7 @@ def sample_stein_tuned(
         )
     return follow_levels(
         model, x, levels if sigmas is None else sigmas, levels, plan.solver, plan.coefficient,
-        plan.end, coordinates, extra_args, callback, disable, strict=True,
+        plan.end, coordinates, extra_args, callback, disable,
     )  # fmt: skip
 
 
