@@ -14,13 +14,19 @@ from typing import Any
 
 import pytest
 import torch
+import tunings
 from torch import Tensor
 
 import steindiff as sd
 from steindiff import levels, schedules
 from steindiff.adapters.callable import flow, from_function, probe, vp
 from steindiff.adapters.edm.network import EDMDenoiser
-from steindiff.adapters.k_diffusion import SAMPLERS
+from steindiff.adapters.k_diffusion import (
+    SAMPLERS,
+    sample_stein_tuned,
+    tuned_recipe,
+    tuned_sigmas,
+)
 from steindiff.adapters.k_diffusion import relax as relax_sampler
 from steindiff.calibrated import Calibrated
 from steindiff.denoisers import (
@@ -158,6 +164,11 @@ def guided(found: Any, value: float) -> bool:
     return found.sigmas == sd.recipe(5, 3.0).sigmas
 
 
+def is_plan(found: sd.Recipe, value: Any) -> bool:
+    return found == TUNED.recipe(4)
+
+
+TUNED = tunings.tuned()
 ANY_SIGN = {"-1", "0", "denormal"}
 recipe_guidance = dict.fromkeys(ANY_SIGN, guided)
 alpha_of = equal(lambda v: v)
@@ -347,6 +358,16 @@ ROWS = [
     Row("tune", "features", lambda v: tuned(features=v), leave=("None",)),
     Row("tune", "conditioning", lambda v: tuned(conditioning=v), leave=("None",)),
     Row("tune", "shape", lambda v: tuned(denoiser=denoise, shape=v), leave=("list", "empty")),
+    Row("Tuned.recipe", "steps", TUNED.recipe),
+    Row("Tuned.check_use", "guidance", lambda v: TUNED.check_use("", "", v)),
+    Row("tuned_recipe", "tuned", tuned_recipe, leave=("text",)),
+    Row("tuned_recipe", "guidance", lambda v: tuned_recipe(TUNED, 4, v), {"None": is_plan}),
+    Row("tuned_sigmas", "plan", tuned_sigmas),
+    Row("sample_stein_tuned", "sigmas",
+        lambda v: sample_stein_tuned(denoise, X, v, disable=True, tuned=TUNED.recipe(4)),
+        {"None": lambda found, v: bool(torch.isfinite(found).all())}),
+    Row("sample by a recipe", "guidance",
+        lambda v: sd.sample(denoise, X, steps=TUNED.recipe(5), guidance=v), {"None": is_sampled}),
     Row("from_function", "f", lambda v: from_function(v, coordinates="ve")),
     Row("from_function", "prediction", lambda v: from_function(denoise, v, coordinates="ve")),
     Row("from_function", "coordinates", lambda v: from_function(denoise, coordinates=v)),
