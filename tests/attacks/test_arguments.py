@@ -412,7 +412,7 @@ def test_an_argument(row: Row, name: str) -> None:
 # -- tensors of the meta device, which have a shape and no values -------------------------------
 
 META = torch.ones(4, 2, 3, device="meta")
-LEVELS = torch.ones(4, device="meta")
+LEVELS: Any = torch.ones(4, device="meta")
 NETWORK = sd.load_model("fashion-mnist")
 IMAGES = sd.noise(NETWORK.sample_shape, SIGMAS[0], range(4))
 LABELS = torch.zeros(4, dtype=torch.int64)
@@ -497,8 +497,13 @@ def test_shapes_pass_through_a_denoiser(denoiser: Any) -> None:
 @pytest.mark.parametrize("coefficient", [None, *COEFFICIENTS])
 def test_shapes_pass_through_a_sampling(solver: str, coefficient: str | None) -> None:
     """Nothing looks at the values of a state while it is sampled, or waits for them."""
-    options = {"callback": lambda progress: None, "record": True, "return_trajectory": True}
-    for more in ({}, options, {"grad": True}, {"strict": False}):
+    options: dict[str, Any] = {
+        "callback": lambda progress: None,
+        "record": True,
+        "return_trajectory": True,
+    }
+    every: list[dict[str, Any]] = [{}, options, {"grad": True}, {"strict": False}]
+    for more in every:
         found = sd.sample(denoise, META, [*SIGMAS, 0.0], solver, coefficient, **more)
         assert (found.x.shape, found.x.device.type) == (META.shape, "meta")
     assert sd.sample(denoise, META, steps=5).x.is_meta

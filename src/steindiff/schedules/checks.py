@@ -22,7 +22,8 @@ def check_sigmas(sigmas: Tensor | Sequence[float]) -> tuple[float, ...]:
         ValueError: not one-dimensional, fewer than two levels, a NaN, an infinity, a negative
             level, a 0 before the end, or levels that do not decrease.
     """
-    if isinstance(check_values("sigmas", sigmas), Tensor) and sigmas.ndim != 1:
+    check_values("sigmas", sigmas)
+    if isinstance(sigmas, Tensor) and sigmas.ndim != 1:
         raise ValueError(f"sigmas has shape {tuple(sigmas.shape)}; one dimension is needed")
     try:
         values = sigmas.tolist() if isinstance(sigmas, Tensor) else sigmas

@@ -135,10 +135,10 @@ def _motion(content: Any) -> Motion:
 
 def _read_choice(one: dict[str, Any]) -> Choice:
     figures = field(one, "", "figures")
-    recipes = {}
+    rest: dict[str, Any] = {n: Ratio(*_infinite(field(one, "", n), 3, n)) for n in RATIOS}
     for name in ("recipe", "plain"):
         with inside(name):
-            recipes[name] = read_recipe(field(one, "", name))
+            rest[name] = read_recipe(field(one, "", name))
     tried = field(one, "", "tried")
     if not isinstance(tried, list):
         raise ValueError(f"tried is {shown(tried)}; a list is needed")
@@ -149,8 +149,7 @@ def _read_choice(one: dict[str, Any]) -> Choice:
             for name in ("tuned", "recipe", "plain")
         },
         tried=tuple(map(_read_tried, tried)),
-        **recipes,
-        **{name: Ratio(*_infinite(field(one, "", name), 3, name)) for name in RATIOS},
+        **rest,
     )
 
 

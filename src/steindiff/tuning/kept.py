@@ -74,8 +74,9 @@ def read_fine(
 
 
 def _is_number(value: object) -> bool:
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return fits and not math.isnan(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return not math.isnan(value)
 
 
 def _damaged(path: Path, why: str) -> ValueError:
