@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -139,6 +140,25 @@ def check_batch(x: object, name: str = "x") -> Tensor:
     return x
 
 
+T = TypeVar("T")
+
+
+def check_values(name: str, value: T, beside: Tensor | None = None) -> T:
+    """`value`, unless it is a tensor of the meta device, where there is nothing to compute with.
+
+    Args:
+        name: what it is called.
+        value: anything.
+        beside: what it is computed with; where that is of the meta device, `value` may be as well.
+
+    Raises:
+        ValueError: it is such a tensor.
+    """
+    if isinstance(value, Tensor) and value.is_meta and not (beside is not None and beside.is_meta):
+        raise ValueError(f"{name} is on the meta device, where tensors have no values")
+    return value
+
+
 def non_finite_samples(x: Tensor) -> Tensor:
     """(B,) bool: which samples of `x` hold a NaN or an infinity. Does not wait for the device."""
     return (x - x).ne(0).flatten(1).any(dim=1)  # 0 where finite, NaN elsewhere
@@ -164,7 +184,12 @@ class Watch:
         self._lost: set[int] = set()
 
     def look(self, what: str, x: Tensor, step: int, sigma: float) -> None:
-        """Notes which samples of `x` (B, *shape) are not finite; raises as `report` on the CPU."""
+        """Notes which samples of `x` (B, *shape) are not finite; raises as `report` on the CPU.
+
+        A tensor of the meta device has no values: there is nothing to note.
+        """
+        if x.is_meta:
+            return
         self._pending.append((what, non_finite_samples(x), step, sigma))
         if x.device.type == "cpu":
             self.report()

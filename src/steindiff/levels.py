@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ._errors import check_number, unknown_name
+from ._errors import check_number, check_values, unknown_name
 
 PREDICTIONS = ("epsilon", "v", "sample", "flow")
 """Kinds of network output: eps, alpha * eps - sigma * x0, x0, eps - x0."""
@@ -194,6 +194,7 @@ def _check_kind(kind: str, output: Tensor, x: Tensor) -> None:
             f"the network's output has shape {tuple(output.shape)} and x {tuple(x.shape)}; "
             "both need the same shape"
         )
+    check_values("the network's output", output, x)
 
 
 def _per_sample(value: Scalar, x: Tensor) -> Scalar:
@@ -205,7 +206,7 @@ def _per_sample(value: Scalar, x: Tensor) -> Scalar:
             f"the level has shape {tuple(value.shape)}; x has shape {tuple(x.shape)}, so that "
             f"a number or ({len(x)},) is needed"
         )
-    value = value.to(x.device, x.dtype)
+    value = check_values("the level", value, x).to(x.device, x.dtype)
     return value.reshape(-1, *[1] * (x.ndim - 1)) if value.ndim else value
 
 

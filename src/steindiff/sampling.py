@@ -14,7 +14,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ._errors import Watch, check_batch, check_callable, check_number, check_shape, shown
+from ._errors import (
+    Watch,
+    check_batch,
+    check_callable,
+    check_finite,
+    check_number,
+    check_shape,
+    shown,
+)
 from .composition import AUTO, choose, compose
 from .denoisers import ClassifierFreeGuidance, Denoiser
 from .recipes import Recipe, recipe
@@ -257,6 +265,8 @@ def _check_guidance(denoiser: Denoiser, plan: Recipe, guidance: float | None) ->
     """Refuses a recipe that was tuned for another guidance, where that can be seen."""
     if guidance is None and isinstance(denoiser, ClassifierFreeGuidance):
         guidance = denoiser.scale
+    if guidance is not None:
+        check_finite("guidance", guidance)
     if None not in (guidance, plan.guidance) and guidance != plan.guidance:
         raise ValueError(f"guidance is {guidance:g}; the recipe was tuned for {plan.guidance:g}")
 

@@ -70,6 +70,33 @@ def test_k_diffusion_tells_of_every_step(file: Path) -> None:
     assert all(each["gamma"].shape == (3,) for each in told)
 
 
+@pytest.mark.parametrize("coordinates", ["ve", "flow"])
+def test_k_diffusion_goes_on_without_a_lost_sample(file: Path, coordinates: Any) -> None:
+    """As its other samplers do: a warning that names it; an error where none is left."""
+    plan = tuned_recipe(file, 5)
+    model, x = (MIXTURE, start()) if coordinates == "ve" else (in_flow, start() / 15)
+    spoilt: list[int] = []
+
+    def model_with_nan(z: Tensor, sigma: Tensor) -> Tensor:
+        found = model(z, sigma)
+        found[spoilt] = math.nan
+        return found
+
+    def run() -> Tensor:
+        return sample_stein_tuned(
+            model_with_nan, x, disable=True, tuned=plan, coordinates=coordinates
+        )
+
+    whole = run()
+    spoilt[:] = [1]
+    with pytest.warns(RuntimeWarning, match="not finite at step 0 .* in samples 1; the others"):
+        found = run()
+    assert torch.equal(found[[0, 2]], whole[[0, 2]])
+    spoilt[:] = [0, 1, 2]
+    with pytest.raises(sd.NonFiniteError, match="in samples 0, 1, 2"):
+        run()
+
+
 def test_k_diffusion_refuses_what_is_of_something_else(file: Path) -> None:
     with pytest.raises(ValueError, match="the tuning has the levels"):
         sample_stein_tuned(MIXTURE, start(), [14.0, 6.0, 2.0, 0.6, 0.0], tuned=file)

@@ -14,11 +14,20 @@ from typing import Any
 
 import pytest
 import torch
+import tunings
 from torch import Tensor
 
 import steindiff as sd
 from steindiff import levels, schedules
 from steindiff.adapters.callable import flow, from_function, probe, vp
+from steindiff.adapters.edm.network import EDMDenoiser
+from steindiff.adapters.k_diffusion import (
+    SAMPLERS,
+    sample_stein_tuned,
+    tuned_recipe,
+    tuned_sigmas,
+)
+from steindiff.adapters.k_diffusion import relax as relax_sampler
 from steindiff.calibrated import Calibrated
 from steindiff.denoisers import (
     ClassifierFreeGuidance,
@@ -28,7 +37,17 @@ from steindiff.denoisers import (
     Perturbed,
 )
 from steindiff.levels import NoiseLevel
-from steindiff.stein import Constant, Ended, Energy, Published, Relaxed, divergence, step_into_zero
+from steindiff.solvers import SOLVERS
+from steindiff.stein import (
+    COEFFICIENTS,
+    Constant,
+    Ended,
+    Energy,
+    Published,
+    Relaxed,
+    divergence,
+    step_into_zero,
+)
 from steindiff.stein.names import relax
 
 pytestmark = pytest.mark.slow
@@ -145,6 +164,11 @@ def guided(found: Any, value: float) -> bool:
     return found.sigmas == sd.recipe(5, 3.0).sigmas
 
 
+def is_plan(found: sd.Recipe, value: Any) -> bool:
+    return found == TUNED.recipe(4)
+
+
+TUNED = tunings.tuned()
 ANY_SIGN = {"-1", "0", "denormal"}
 recipe_guidance = dict.fromkeys(ANY_SIGN, guided)
 alpha_of = equal(lambda v: v)
@@ -240,15 +264,14 @@ ROWS = [
          "empty": lambda found, v: found == ()}),
     Row("Gaussian.call", "x", lambda v: GAUSSIAN(v, 1.0)),
     Row("Gaussian.call", "sigma", lambda v: GAUSSIAN(X, v),
-        {"denormal": equal(lambda v: X), "nan-tensor": equal(lambda v: X * math.nan)},
-        leave=("meta",)),
+        {"denormal": equal(lambda v: X), "nan-tensor": equal(lambda v: X * math.nan)}),
     Row("Gaussian.transport", "sigma_next", lambda v: GAUSSIAN.transport(X, 1.0, v),
         {name: equal(lambda v: X * 0.2**0.5) for name in ("0", "denormal")},
-        leave=("meta", "nan-tensor")),
+        leave=("nan-tensor",)),
     Row("Gaussian.sample", "count", lambda v: GAUSSIAN.sample(v, torch.Generator())),
     Row("Gaussian.divergence", "sigma", lambda v: GAUSSIAN.divergence(X, v),
         {"denormal": equal(lambda v: torch.full((4,), 6.0)),
-         "nan-tensor": equal(lambda v: torch.full((4,), math.nan))}, leave=("meta",)),
+         "nan-tensor": equal(lambda v: torch.full((4,), math.nan))}),
     Row("Mixture", "means", lambda v: GaussianMixture(v, 0.1).sample_shape,
         {"2-D": lambda found, v: found == (2,)}),
     Row("Mixture", "variances", lambda v: GaussianMixture(torch.zeros(3, 2), v)(X[0, :, :2], 1.0),
@@ -256,8 +279,7 @@ ROWS = [
     Row("Mixture", "weights", lambda v: GaussianMixture(torch.zeros(3, 2), 0.1, v).weights,
         {"None": equal(lambda v: torch.full((3,), 1 / 3))}),
     Row("Mixture.call", "sigma", lambda v: MIXTURE(X, v),
-        {"denormal": equal(lambda v: X), "nan-tensor": equal(lambda v: X * math.nan)},
-        leave=("meta",)),
+        {"denormal": equal(lambda v: X), "nan-tensor": equal(lambda v: X * math.nan)}),
     Row("Mixture.sample", "count", lambda v: MIXTURE.sample(v, torch.Generator())),
     Row("Empirical", "points", lambda v: Empirical(v)(2 * v, 1.0),
         {"2-D": equal(lambda v: v)}),
@@ -336,6 +358,16 @@ ROWS = [
     Row("tune", "features", lambda v: tuned(features=v), leave=("None",)),
     Row("tune", "conditioning", lambda v: tuned(conditioning=v), leave=("None",)),
     Row("tune", "shape", lambda v: tuned(denoiser=denoise, shape=v), leave=("list", "empty")),
+    Row("Tuned.recipe", "steps", TUNED.recipe),
+    Row("Tuned.check_use", "guidance", lambda v: TUNED.check_use("", "", v)),
+    Row("tuned_recipe", "tuned", tuned_recipe, leave=("text",)),
+    Row("tuned_recipe", "guidance", lambda v: tuned_recipe(TUNED, 4, v), {"None": is_plan}),
+    Row("tuned_sigmas", "plan", tuned_sigmas),
+    Row("sample_stein_tuned", "sigmas",
+        lambda v: sample_stein_tuned(denoise, X, v, disable=True, tuned=TUNED.recipe(4)),
+        {"None": lambda found, v: bool(torch.isfinite(found).all())}),
+    Row("sample by a recipe", "guidance",
+        lambda v: sd.sample(denoise, X, steps=TUNED.recipe(5), guidance=v), {"None": is_sampled}),
     Row("from_function", "f", lambda v: from_function(v, coordinates="ve")),
     Row("from_function", "prediction", lambda v: from_function(denoise, v, coordinates="ve")),
     Row("from_function", "coordinates", lambda v: from_function(denoise, coordinates=v)),
@@ -375,3 +407,109 @@ def test_an_argument(row: Row, name: str) -> None:
     named = f"{row.argument}|{row.also}" if row.also else row.argument
     assert re.search(rf"\b({named})\b", str(caught.value)), str(caught.value)
     assert len(str(caught.value)) < 700
+
+
+# -- tensors of the meta device, which have a shape and no values -------------------------------
+
+META = torch.ones(4, 2, 3, device="meta")
+LEVELS: Any = torch.ones(4, device="meta")
+NETWORK = sd.load_model("fashion-mnist")
+IMAGES = sd.noise(NETWORK.sample_shape, SIGMAS[0], range(4))
+LABELS = torch.zeros(4, dtype=torch.int64)
+GUIDED = ClassifierFreeGuidance(lambda x, sigma, y: denoise(x, sigma), 2.0, {"y": 0}, (1.0, 5.0))
+EXACT = {
+    "Gaussian": GAUSSIAN,
+    "mixture": MIXTURE,
+    "empirical": Empirical(torch.ones(5, 2, 3)),
+}
+
+
+def plain_euler(model, x, sigmas, extra_args=None, callback=None, disable=None):
+    for i in range(len(sigmas) - 1):
+        denoised = model(x, sigmas[i] * x.new_ones(len(x)))
+        x = denoised + (x - denoised) * (sigmas[i + 1] / sigmas[i])
+    return x
+
+
+WITHOUT_VALUES: dict[str, tuple[str, Callable[[], Any]]] = {
+    "x, calibrate": ("x", lambda: sd.calibrate(GAUSSIAN, SIGMAS, device="meta")),
+    "x, tune": ("x", lambda: tuned(device="meta")),
+    "sigmas": ("sigmas", lambda: sd.sample(denoise, X, LEVELS)),
+    "sigmas, check": ("sigmas", lambda: schedules.check_sigmas(LEVELS)),
+    "sigma_max": ("sigma_max", lambda: sd.sample(denoise, 8 * X, steps=3, sigma_max=LEVELS[0])),
+    "class_labels": (
+        "class_labels",
+        lambda: sd.sample(
+            NETWORK, IMAGES, SIGMAS, conditioning={"class_labels": LABELS.to("meta")}
+        ),
+    ),
+    "network": ("sigma", lambda: NETWORK(IMAGES, LEVELS, LABELS)),
+    "guided": ("sigma", lambda: GUIDED(X, LEVELS, y=LABELS)),
+    "perturbed": ("sigma", lambda: Perturbed(denoise, 6, 0.1)(X, LEVELS)),
+    "function": ("sigma", lambda: from_function(denoise, coordinates="ve")(X, LEVELS)),
+    "EDM": ("sigma", lambda: EDMDenoiser(denoise, None, 1.0)(X, LEVELS)),
+    "means": ("means", lambda: GaussianMixture(META, 0.1)),
+    "points": ("points", lambda: Empirical(META)),
+    "mean": ("mean", lambda: Gaussian(META[0], 0.1)),
+    "weights": ("weights", lambda: GaussianMixture(torch.ones(4, 3), 0.1, LEVELS)),
+    "prediction": ("output", lambda: levels.denoised_from(META, X, LEVEL, "v")),
+    "denoised": ("output", lambda: levels.prediction_from(META, X, LEVEL, "v")),
+    "a level": ("level", lambda: levels.denoised_from(X, X, NoiseLevel.vp(LEVELS), "v")),
+    "alphas_cumprod": ("alphas_cumprod", lambda: schedules.from_alphas_cumprod(LEVELS, 3)),
+    "noise": ("sigma", lambda: sd.noise((2,), LEVELS[0])),
+    "x, relaxed": ("x", lambda: relax_sampler(plain_euler, "energy")(denoise, META, SIGMAS)),
+    "sigmas, relaxed": ("sigmas", lambda: relax_sampler(plain_euler, "energy")(denoise, X, LEVELS)),
+    **{f"sigma, {name}": ("sigma", lambda one=one: one(X, LEVELS)) for name, one in EXACT.items()},
+    **{
+        f"divergence, {name}": ("sigma", lambda one=one: one.divergence(X, LEVELS))
+        for name, one in EXACT.items()
+    },
+    **{
+        f"{name}-sigmas": ("sigmas", lambda one=one: one(denoise, X, LEVELS, disable=True))
+        for name, one in SAMPLERS.items()
+    },
+    **{
+        f"{name}-sigma_max": ("sigma_max", lambda make=make: make(3, 0.1, LEVELS[0]))
+        for name, make in schedules.SCHEDULES.items()
+    },
+}
+
+
+@pytest.mark.parametrize(("argument", "call"), WITHOUT_VALUES.values(), ids=WITHOUT_VALUES)
+def test_a_tensor_without_values(argument: str, call: Callable[[], Any]) -> None:
+    with pytest.raises(
+        (ValueError, TypeError), match=rf"\b{argument} is .*(on the meta device|is needed)"
+    ):
+        call()
+
+
+@pytest.mark.parametrize(
+    "denoiser", [*EXACT.values(), Perturbed(denoise, 6, 0.1)], ids=[*EXACT, "perturbed"]
+)
+def test_shapes_pass_through_a_denoiser(denoiser: Any) -> None:
+    """State and level both without values: the shape of the result is found."""
+    for sigma in (LEVELS, 1.0):
+        found = denoiser(META, sigma)
+        assert (found.shape, found.device.type) == (META.shape, "meta")
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("coefficient", [None, *COEFFICIENTS])
+def test_shapes_pass_through_a_sampling(solver: str, coefficient: str | None) -> None:
+    """Nothing looks at the values of a state while it is sampled, or waits for them."""
+    options: dict[str, Any] = {
+        "callback": lambda progress: None,
+        "record": True,
+        "return_trajectory": True,
+    }
+    every: list[dict[str, Any]] = [{}, options, {"grad": True}, {"strict": False}]
+    for more in every:
+        found = sd.sample(denoise, META, [*SIGMAS, 0.0], solver, coefficient, **more)
+        assert (found.x.shape, found.x.device.type) == (META.shape, "meta")
+    assert sd.sample(denoise, META, steps=5).x.is_meta
+
+
+def test_shapes_pass_through_a_sampler() -> None:
+    for sampler in SAMPLERS.values():
+        found = sampler(denoise, META, torch.tensor(SIGMAS), disable=True)
+        assert (found.shape, found.device.type) == (META.shape, "meta")

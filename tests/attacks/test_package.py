@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tracemalloc
 import weakref
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command import Command
 from torch import Tensor
 from waiting import BOUND
 
@@ -22,10 +22,10 @@ import steindiff
 from steindiff.lab.generate import Processes
 from steindiff.lab.generate.measure import measure
 from steindiff.lab.generate.reading import Images, open_images
+from steindiff.lab.metrics import to_unit
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 SOURCE = Path(steindiff.__file__).parent
 
 BLOCKED = """
@@ -91,23 +91,6 @@ def test_an_archive_of_the_wheels_files(tmp_path: Path) -> None:
     assert done.stdout.strip().endswith(str(tmp_path / "steindiff/__init__.py"))
 
 
-def test_the_wheel(tmp_path: Path) -> None:
-    """Built where hatchling is: it holds every file of the package, and nothing else."""
-    build: Any = pytest.importorskip("hatchling.build")
-    here = os.getcwd()
-    try:
-        os.chdir(ROOT)
-        name = build.build_wheel(str(tmp_path))
-    finally:
-        os.chdir(here)
-    found = {n for n in zipfile.ZipFile(tmp_path / name).namelist() if ".dist-info/" not in n}
-    assert found == {
-        str(Path("steindiff") / path.relative_to(SOURCE))
-        for path in SOURCE.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-
-
 # -- memory ---------------------------------------------------------------------------------------
 
 
@@ -167,3 +150,67 @@ def test_evaluate_reads_a_set_as_a_stream(tmp_path: Path, stored: str) -> None:
     tracemalloc.stop()
     assert found.statistics.count == count
     assert peak < 0.8 * whole, (peak, whole)
+
+
+class Wide:
+    """Many features an image, told apart by its first pixel: (N, 400)."""
+
+    name, dim = "wide", 400
+
+    def features(self, images: Tensor) -> Tensor:
+        return images[:, 0, 0, :1] + torch.linspace(0, 1, self.dim)
+
+
+def streamed(parts: int) -> Images:
+    """Parts of 50 images, whose pixels are their number in the set, modulo 256."""
+
+    def load(number: int) -> np.ndarray:
+        values = np.arange(50 * number, 50 * number + 50) % 256
+        return np.broadcast_to(values[:, None, None, None], (50, 2, 2, 1)).astype(np.uint8)
+
+    return Images(Path("many"), lambda: iter([lambda k=k: load(k) for k in range(parts)]))
+
+
+def test_evaluate_keeps_a_sample_of_bounded_size() -> None:
+    """However many images there are, the features of `most` of them stay."""
+    measure(streamed(1), Wide(), Processes(), 100)  # what is imported on the way
+    peaks = {}
+    for parts in (20, 200):
+        tracemalloc.start()
+        found = measure(streamed(parts), Wide(), Processes(), 100)
+        peaks[parts] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert found.statistics.count == 50 * parts
+        assert found.sample is not None
+        assert found.sample.shape == (100, 400)
+    whole = 4 * 400 * 50 * 200
+    assert peaks[200] < 1.2 * peaks[20] < 0.3 * whole, peaks
+
+
+def test_the_sample_is_drawn_from_the_whole_set_in_its_order() -> None:
+    found = measure(streamed(5), Wide(), Processes(), 60).sample
+    assert found is not None
+    numbers = ((found[:, 0].double() + 1) * 127.5).round().long()
+    assert bool((numbers.diff() > 0).all())
+    assert numbers.min() < 50
+    assert numbers.max() >= 200
+    whole = measure(streamed(5), Wide(), Processes(), 250).sample
+    assert whole is not None
+    assert torch.equal(
+        whole, Wide().features(to_unit(torch.arange(250).byte()[:, None, None, None]))
+    )
+
+
+def test_a_sample_without_bound_is_refused_before_an_image_is_read(tmp_path: Path) -> None:
+    def none() -> Iterator[Any]:
+        raise AssertionError("read")
+
+    with pytest.raises(ValueError, match=r"most is 10000000: .* take 14\.9 GiB; at most 1342177"):
+        measure(Images(tmp_path, none), Wide(), Processes(), 10_000_000)
+
+
+def test_more_features_than_can_be_summed_up(steindiff: Command, tmp_path: Path) -> None:
+    np.savez(tmp_path / "large.npz", images=np.zeros((2, 128, 129, 1), np.uint8))
+    said = ("dim is 16512", "10 GiB", "at most 16384")
+    command = ("fid-stats", tmp_path / "large.npz", "--out", tmp_path / "r.npz")
+    steindiff(*command, "--features", "pixels").refused(*said)

@@ -14,6 +14,7 @@ RESULTS = {
     "diagnosis": ("results.json", {"format": 1, "setting": {}, "chapters": {}}),
     "bench": ("bench.json", {"grid": {}}),
     "images": ("generate.json", {"setting": {}, "sha256": ""}),
+    "tuning": ("settings.json", {"digest": "", "probe": 1.0}),
 }
 
 

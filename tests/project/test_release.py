@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,28 @@ def test_issue_forms_ask_for_something(path: Path) -> None:
     ids = [part["id"] for part in form["body"] if part["type"] != "markdown"]
     assert len(ids) == len(set(ids)) > 0
     assert any(part.get("validations", {}).get("required") for part in form["body"])
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build: Any = pytest.importorskip("hatchling.build")
+    monkeypatch.chdir(ROOT)
+    name = build.build_wheel(str(tmp_path))
+    assert name == f"steindiff-{PROJECT['version']}-py3-none-any.whl"
+    with zipfile.ZipFile(tmp_path / name) as wheel:
+        names = wheel.namelist()
+        metadata = wheel.read(f"steindiff-{PROJECT['version']}.dist-info/METADATA").decode()
+    sources = (ROOT / "src/steindiff").rglob("*")
+    assert {n for n in names if ".dist-info/" not in n} == {
+        path.relative_to(ROOT / "src").as_posix()
+        for path in sources
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    for needed in PROJECT["dependencies"]:
+        assert f"\nRequires-Dist: {needed}\n" in metadata
+
+
+def test_the_wheel_is_built_where_the_tests_are_installed() -> None:
+    assert "hatchling" in PROJECT["optional-dependencies"]["dev"]
+    assert "\nhatchling==" in (ROOT / "constraints.txt").read_text()

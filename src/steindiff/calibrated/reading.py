@@ -53,6 +53,15 @@ def naming(path: Path) -> Iterator[None]:
         raise ValueError(f"{path} is damaged: {error}") from error
 
 
+@contextlib.contextmanager
+def inside(place: str) -> Iterator[None]:
+    """Puts the place in front of what is wrong there."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{place}: {error}") from error
+
+
 def table(content: Any, name: str) -> dict[str, Any]:
     """A table of a JSON file, whose fields `name.field` are; all raise ValueError, as this does."""
     return _of(content, name, isinstance(content, dict), "a table")
@@ -82,6 +91,11 @@ def texts(value: Any, name: str) -> dict[str, str]:
     return {key: text(one, f"{name}.{key}") for key, one in table(value, name).items()}
 
 
+def flag(value: Any, name: str) -> bool:
+    """True or false."""
+    return _of(value, name, isinstance(value, bool), "true or false")
+
+
 def integer(value: Any, name: str, low: int = -MOST) -> int:
     """An integer of `low` or more; a flag is none."""
     fits = isinstance(value, int) and not isinstance(value, bool) and low <= value < MOST
@@ -101,10 +115,10 @@ def number(value: Any, name: str, low: float = -math.inf) -> float:
     return found
 
 
-def numbers(value: Any, name: str) -> tuple[float, ...]:
-    """A list of finite numbers."""
+def numbers(value: Any, name: str, low: float = -math.inf) -> tuple[float, ...]:
+    """A list of finite numbers of `low` or more."""
     _of(value, name, isinstance(value, list), "a list of numbers")
-    return tuple(number(item, f"{name}[{i}]") for i, item in enumerate(value))
+    return tuple(number(item, f"{name}[{i}]", low) for i, item in enumerate(value))
 
 
 def rows(value: Any, name: str) -> Scalars:

@@ -14,6 +14,7 @@ from .._errors import (
     check_count,
     check_number,
     check_shape,
+    check_values,
     shown,
     unknown_name,
 )
@@ -99,6 +100,7 @@ def calibrate(
     for first, count in ((0, noises), (noises, held_out)):
         rows = range(first, first + count)
         x = noise(sizes, levels[0], [start + row for row in rows], device=device)
+        check_values("x", x)
         bound = Rows(denoiser, take_rows(conditioning or {}, rows), batch, told)
         with torch.no_grad():
             paths.append(FewStepPath(bound, x, levels, fine_solution(bound, x, levels, fine_steps)))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._errors import check_callable, check_finite, shown
+from .._errors import check_callable, check_finite, check_values, shown
 
 Sigma = Tensor | float
 
@@ -79,7 +79,7 @@ class ClassifierFreeGuidance:
                 that does not broadcast to it.
         """
         none = self._none(conditioning)
-        inside = self._inside(sigma)
+        inside = self._inside(check_values("sigma", sigma, x))
         if self.scale == 1 or inside is False:
             return self.denoiser(x, sigma, **conditioning)
         conditional, unconditional = self._both(x, sigma, conditioning, none)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._errors import LARGEST, check_callable, check_count, check_number
+from .._errors import LARGEST, check_callable, check_count, check_number, check_values
 from .base import Denoiser
 
 
@@ -65,7 +65,7 @@ class Perturbed:
             found, wanted = tuple(x.shape[1:]), len(self.inner)
             raise ValueError(f"x has samples of shape {found}; {wanted} elements are needed")
         precise = torch.promote_types(x.dtype, torch.float32)
-        sigma = torch.as_tensor(sigma, dtype=precise, device=x.device)
+        sigma = torch.as_tensor(check_values("sigma", sigma, x), dtype=precise, device=x.device)
         level = sigma.to(x.dtype).expand(len(x))[:, None]
         total = (level**2 + self.sigma_data**2).sqrt()
         z = x.flatten(1) / total

@@ -53,6 +53,11 @@ KINDS = {
         {"generate.json": ("setting", "sha256")}, (), ("shards", ".partial", ".locks"),
         "steindiff generate",
     ),
+    "tuning": Kind(
+        {"settings.json": ("digest", "probe")},
+        ("tried.json", *(f"fine-{part}.pt" for part in ("fit", "screen", "held-out", "fresh"))),
+        (), "steindiff tune",
+    ),
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._errors import check_count
+from .._errors import check_count, check_values
 
 _HALF = math.sqrt(0.5)  # keeps the variance of a sum of two unit-variance branches at one
 _GROUPS = 8
@@ -213,7 +213,7 @@ class UNetDenoiser(nn.Module):
             raise ValueError(
                 f"x has samples of shape {tuple(x.shape[1:])}; this model takes {self.sample_shape}"
             )
-        labels = self._labels(x, class_labels)
+        labels = check_values("class_labels", self._labels(x, class_labels))
         lowest, highest = torch.stack(labels.aminmax()).tolist()
         if lowest < 0 or highest > self.null_label:
             raise ValueError(
@@ -236,7 +236,9 @@ class UNetDenoiser(nn.Module):
         """
         labels = self._labels(x, class_labels)
         dtype = torch.promote_types(x.dtype, torch.float32)
-        level = torch.as_tensor(sigma, dtype=dtype, device=x.device).expand(len(x))
+        level = torch.as_tensor(
+            check_values("sigma", sigma, x), dtype=dtype, device=x.device
+        ).expand(len(x))
         level_image = level[:, None, None, None]
         sigma_data = self.config.sigma_data
         total = level_image**2 + sigma_data**2

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from .._errors import MOST_STEPS, check_count, check_number, shown, unknown_name
+from .._errors import MOST_STEPS, check_count, check_number, check_values, shown, unknown_name
 
 FINALS = ("sigma_min", "zero")
 
@@ -22,6 +22,7 @@ def check_sigmas(sigmas: Tensor | Sequence[float]) -> tuple[float, ...]:
         ValueError: not one-dimensional, fewer than two levels, a NaN, an infinity, a negative
             level, a 0 before the end, or levels that do not decrease.
     """
+    check_values("sigmas", sigmas)
     if isinstance(sigmas, Tensor) and sigmas.ndim != 1:
         raise ValueError(f"sigmas has shape {tuple(sigmas.shape)}; one dimension is needed")
     try:

@@ -6,25 +6,32 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from .._errors import check_options, shown, unknown_name
 from .._files import write_text
-from ..calibrated import Calibrated
-from ..calibrated.reading import number, numbers, read_json, rows
+from ..calibrated import Calibrated, reading
+from ..calibrated.reading import field, inside, integer, naming, number, numbers, rows, tables, text
 from ..recipes import Recipe
 from ..schedules import check_sigmas
-from ..solvers import SOLVERS, Solver, resolve_solver
-from ..stein import COEFFICIENTS, Coefficient, check_end, resolve_coefficient
+from ..solvers import SOLVERS, Solver
+from ..stein import COEFFICIENTS, Coefficient, check_end
 from .candidates import KINDS
 from .judge import Figures, Ratio
+from .motion import Motion
 from .record import Choice, Tried, Tuned
 
 FORMAT = "steindiff tuning"
 VERSION = 1
 FITTED = "calibrated"
 RATIOS = ("against_plain", "against_recipe", "recipe_against_plain")
-COUNTS = ("noises", "held_out", "fresh", "seed", "fine_steps", "calls")
+COUNTS = {"noises": 1, "held_out": 1, "fresh": 1, "fine_steps": 1, "calls": 0}
+"""What they are at the least."""
 TEXTS = ("model", "model_hash", "conditioning_hash", "command")
+
+SAVED = ("guidance", "sigma_max", "seed", *COUNTS, *TEXTS)
+
+T = TypeVar("T")
 
 
 def save_tuned(path: str | Path, found: Tuned) -> None:
@@ -32,7 +39,7 @@ def save_tuned(path: str | Path, found: Tuned) -> None:
     content = {
         "format": FORMAT,
         "version": VERSION,
-        **{name: getattr(found, name) for name in ("guidance", "sigma_max", *COUNTS, *TEXTS)},
+        **{name: getattr(found, name) for name in SAVED},
         "motion": {"sigmas": found.motion[0], "speeds": found.motion[1]},
         "choices": [_choice(one) for _, one in sorted(found.choices.items())],
         "versions": dict(found.versions),
@@ -49,13 +56,9 @@ def load_tuned(path: str | Path) -> Tuned:
             names the file.
     """
     path = Path(path)
-    content = read_json(path, FORMAT, VERSION, "tuning")
-    try:
+    content = reading.read_json(path, FORMAT, VERSION, "tuning")
+    with naming(path):
         return _tuned(content)
-    except KeyError as error:
-        raise ValueError(f"{path} is damaged: {error.args[0]!r} is missing") from error
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def _choice(one: Choice) -> dict[str, Any]:
@@ -96,73 +99,120 @@ def _named(thing: Solver | Coefficient, registry: Mapping[str, Any]) -> dict[str
 
 
 def _tuned(content: dict[str, Any]) -> Tuned:
-    choices = [_read_choice(one) for one in content["choices"]]
+    choices = {}
+    for i, one in enumerate(tables(field(content, "", "choices"), "choices")):
+        with inside(f"choices[{i}]"):
+            choice = _read_choice(one)
+            steps = len(choice.recipe.sigmas) - 1
+            if steps in choices:
+                raise ValueError(f"recipe.sigmas is the second with {steps} steps")
+        choices[steps] = choice
     if not choices:
         raise ValueError("choices is empty; one number of steps or more is needed")
-    moved = content["motion"]
-    rest: dict[str, Any] = {name: int(number(content[name], name)) for name in COUNTS}
-    rest |= {name: str(content[name]) for name in TEXTS}
+    rest: dict[str, Any] = {
+        **{name: integer(field(content, "", name), name, low) for name, low in COUNTS.items()},
+        **{name: text(field(content, "", name), name) for name in TEXTS},
+    }
     return Tuned(
-        choices={len(one.recipe.sigmas) - 1: one for one in choices},
-        guidance=number(content["guidance"], "guidance"),
-        sigma_max=number(content["sigma_max"], "sigma_max"),
-        motion=(
-            numbers(moved["sigmas"], "motion.sigmas"),
-            numbers(moved["speeds"], "motion.speeds"),
-        ),
-        versions=dict(content["versions"]),
+        choices=choices,
+        seed=integer(field(content, "", "seed"), "seed"),
+        guidance=number(field(content, "", "guidance"), "guidance"),
+        sigma_max=number(field(content, "", "sigma_max"), "sigma_max", 0.0),
+        motion=_motion(field(content, "", "motion")),
+        versions=reading.texts(field(content, "", "versions"), "versions"),
         **rest,
     )
 
 
+def _motion(content: Any) -> Motion:
+    with inside("motion"):
+        sigmas = check_sigmas(numbers(field(content, "", "sigmas"), "sigmas"))
+        speeds = numbers(field(content, "", "speeds"), "speeds", 0.0)
+        if len(sigmas) != len(speeds):
+            raise ValueError(f"sigmas has {len(sigmas)} levels and speeds {len(speeds)} numbers")
+    return sigmas, speeds
+
+
 def _read_choice(one: dict[str, Any]) -> Choice:
-    if one["kind"] not in KINDS:
-        raise ValueError(f"kind is {one['kind']!r}; one of {', '.join(KINDS)} is needed")
+    figures = field(one, "", "figures")
+    rest: dict[str, Any] = {n: Ratio(*_infinite(field(one, "", n), 3, n)) for n in RATIOS}
+    for name in ("recipe", "plain"):
+        with inside(name):
+            rest[name] = read_recipe(field(one, "", name))
+    tried = field(one, "", "tried")
+    if not isinstance(tried, list):
+        raise ValueError(f"tried is {shown(tried)}; a list is needed")
     return Choice(
-        kind=one["kind"],
-        recipe=read_recipe(one["recipe"]),
-        plain=read_recipe(one["plain"]),
+        kind=_kind(field(one, "", "kind")),
         figures={
-            name: Figures(*_infinite(one["figures"][name], 2, name))
+            name: Figures(*_infinite(field(figures, "figures", name), 2, f"figures.{name}"))
             for name in ("tuned", "recipe", "plain")
         },
-        tried=tuple(
-            Tried(str(kind), str(words), Figures(*numbers([error, distance], "tried")),
-                  number(score, "tried"))
-            for kind, words, error, distance, score in one["tried"]
-        ),
-        **{name: Ratio(*_infinite(one[name], 3, name)) for name in RATIOS},
-    )  # fmt: skip
-
-
-def _infinite(values: Any, count: int, name: str) -> tuple[float, ...]:
-    """Numbers, null among them for an infinity."""
-    if not isinstance(values, list) or len(values) != count:
-        raise ValueError(f"{name} is {values!r}; {count} numbers are needed")
-    return numbers([float("inf") if value is None else value for value in values], name)
-
-
-def read_recipe(one: dict[str, Any]) -> Recipe:
-    """The recipe of a file, checked.
-
-    Raises:
-        KeyError, TypeError, ValueError: something is missing, or can't be.
-    """
-    sigmas = check_sigmas(numbers(one["sigmas"], "sigmas"))
-    options, rule = dict(one["solver"]), one["coefficient"]
-    name = options.pop("name")
-    if name == FITTED:
-        solver: Solver = Calibrated(sigmas, rows(options["scalars"], "scalars"))
-    else:
-        solver = resolve_solver(name, **options)
-    return Recipe(
-        sigmas,
-        solver,
-        None if rule is None else _coefficient(dict(rule)),
-        check_end(one["end"]),
-        str(one["why"]),
+        tried=tuple(map(_read_tried, tried)),
+        **rest,
     )
 
 
-def _coefficient(options: dict[str, Any]) -> Coefficient | None:
-    return resolve_coefficient(options.pop("name"), **options)
+def _kind(value: Any) -> str:
+    if value not in KINDS:
+        raise ValueError(f"kind is {shown(value)}; one of {', '.join(KINDS)} is needed")
+    return value
+
+
+def _read_tried(row: Any) -> Tried:
+    if not isinstance(row, list) or len(row) != 5:
+        raise ValueError(f"tried holds {shown(row)}; kind, words and three numbers are needed")
+    error, distance, score = numbers(row[2:], "tried", 0.0)
+    return Tried(_kind(row[0]), text(row[1], "tried"), Figures(error, distance), score)
+
+
+def _infinite(values: Any, count: int, name: str) -> list[float]:
+    """Numbers of 0 or more, null among them for an infinity."""
+    if not isinstance(values, list) or len(values) != count:
+        raise ValueError(f"{name} is {shown(values)}; {count} numbers are needed")
+    return [float("inf") if value is None else number(value, name, 0.0) for value in values]
+
+
+def read_recipe(one: Any) -> Recipe:
+    """The recipe of a file, checked.
+
+    Raises:
+        ValueError: something is missing, or can't be; names it.
+    """
+    sigmas = check_sigmas(numbers(field(one, "", "sigmas"), "sigmas"))
+    solver, rule = field(one, "", "solver"), field(one, "", "coefficient")
+    if field(solver, "solver", "name") == FITTED:
+        scalars = rows(field(solver, "solver", "scalars"), "solver.scalars")
+        with inside("solver"):
+            base: Solver = Calibrated(sigmas, scalars)
+    else:
+        base = _made(SOLVERS, solver, "solver")
+    return Recipe(
+        sigmas,
+        base,
+        None if rule is None else _made(COEFFICIENTS, rule, "coefficient"),
+        check_end(field(one, "", "end")),
+        text(field(one, "", "why"), "why"),
+    )
+
+
+def _made(registry: Mapping[str, type[T]], content: Any, what: str) -> T:
+    """What `_named` wrote: every option is there, and of the type that it has by default."""
+    name = text(field(content, what, "name"), f"{what}.name")
+    if name not in registry:
+        raise unknown_name(what, name, registry)
+    kind: Any = registry[name]
+    check_options(what, name, kind, content.keys() - {"name"})
+    options = {
+        one.name: _option(field(content, what, one.name), one.default, f"{what}.{one.name}")
+        for one in fields(kind)
+    }
+    with inside(what):
+        return kind(**options)
+
+
+def _option(value: Any, default: Any, name: str) -> Any:
+    if default is None and value is None:
+        return None
+    kinds = {bool: reading.flag, int: integer, str: text}
+    return kinds.get(type(default), number)(value, name)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from .._errors import check_finite, shown
 from ..recipes import Recipe
 from .judge import Figures, Ratio
 from .motion import Motion
@@ -114,9 +115,9 @@ class Tuned:
         """
         if steps is None and len(self.choices) == 1:
             steps = next(iter(self.choices))
-        if steps is None or steps not in self.choices:
+        if not isinstance(steps, int) or steps not in self.choices:
             known = ", ".join(map(str, sorted(self.choices)))
-            raise ValueError(f"steps is {steps!r}; this network was tuned for {known}")
+            raise ValueError(f"steps is {shown(steps)}; this network was tuned for {known}")
         return replace(self.choices[steps].recipe, guidance=self.guidance)
 
     def check_use(
@@ -133,7 +134,7 @@ class Tuned:
         Raises:
             ValueError: names what differs, and both values.
         """
-        if guidance != self.guidance:
+        if check_finite("guidance", guidance) != self.guidance:
             raise ValueError(f"guidance is {guidance:g}; it was tuned for {self.guidance:g}")
         known = self.model_hash and model_hash
         other = model_hash != self.model_hash if known else model != self.model

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._errors import check_values
 from .._provenance import versions
 from ..calibrated.run import sample_shape
 from ..denoisers import ClassifierFreeGuidance, Denoiser
@@ -181,6 +182,7 @@ def _half(half: bool | None, noises: int, fine_steps: int, sizes: Sequence[int])
 def _probe(start: Start) -> float:
     """One evaluation, by which a folder knows its network: six digits of the size of D."""
     bound, x = start.rows(range(1))
+    check_values("x", x)
     with torch.no_grad():
         denoised = bound(x / start.levels[1], torch.ones(1, device=x.device))
     return float(f"{float(denoised.double().square().mean()):.5g}")

@@ -21,6 +21,7 @@ from ..denoisers import Denoiser
 from ..recipes import Recipe
 from ..sampling import noise, sample
 from ..trajectory import FineSolution
+from .kept import read_figures, read_fine, read_table
 
 MEMORY = 2**30
 """Bytes of the denoiser's outputs that one set of noises remembers."""
@@ -217,7 +218,7 @@ class Store:
             return
         folder.mkdir(parents=True, exist_ok=True)
         wanted, path = digest(settings), folder / "settings.json"
-        if path.is_file() and json.loads(path.read_text()).get("digest") != wanted:
+        if path.is_file() and read_table(path).get("digest") != wanted:
             raise ValueError(
                 f"{folder} holds another tuning (network, noises or settings differ); choose an "
                 "empty folder"
@@ -225,7 +226,7 @@ class Store:
         write_text(path, json.dumps({"digest": wanted, **settings}, indent=1) + "\n")
         self._tried = folder / "tried.json"
         if self._tried.is_file():
-            self.figures = json.loads(self._tried.read_text())
+            self.figures = read_figures(self._tried)
 
     def tensors(self, name: str, make: Callable[[], list[FineSolution]]) -> list[FineSolution]:
         """Fine solutions from the folder, or made and written there."""
@@ -233,8 +234,7 @@ class Store:
             return make()
         path = self.folder / f"{name}.pt"
         if path.is_file():
-            with torch.serialization.safe_globals([FineSolution, Halves]):
-                return torch.load(path, weights_only=True)
+            return read_fine(path, (FineSolution, Halves))
         found, buffer = make(), io.BytesIO()
         torch.save(found, buffer)
         write_whole(path, lambda file: file.write(buffer.getbuffer()))

@@ -142,7 +142,7 @@ def test_figures_against_the_library(steindiff: Callable[..., Any], tmp_path: Pa
     for name, value in metrics.prdc(real, fake)._asdict().items():
         assert figures[name] == pytest.approx(value), name
         assert name in outcome.out
-    assert figures["neighbours_among"] == [60, 70]
+    assert figures["compared"] == [60, 70]
 
 
 def test_number_of_processes(
@@ -169,7 +169,7 @@ def test_number_of_processes(
     for suffix in ("npz", "json"):
         first, *others = ((tmp_path / f"{count}.{suffix}").read_bytes() for count in (1, 2, 3))
         assert others == [first, first]
-    assert json.loads((tmp_path / "1.json").read_text())["neighbours_among"] == [50, 50]
+    assert json.loads((tmp_path / "1.json").read_text())["compared"] == [50, 50]
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..._errors import unknown_name
+from ..._errors import check_values, unknown_name
 from ...levels import PREDICTIONS, denoised_from
 from ..coordinates import Coordinates, resolve_coordinates
 
@@ -39,7 +39,9 @@ class FunctionDenoiser:
             ValueError: one of another shape than x.
         """
         dtype = torch.promote_types(x.dtype, torch.float32)
-        sigma = torch.as_tensor(sigma, dtype=dtype, device=x.device).expand(len(x))
+        sigma = torch.as_tensor(
+            check_values("sigma", sigma, x), dtype=dtype, device=x.device
+        ).expand(len(x))
         level = self.coordinates.level(sigma)
         native = level.from_ve(x)
         output = self.f(native, self.coordinates.time(sigma), **conditioning)

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..._errors import check_values
+
 EDMNetwork = Callable[..., Tensor]
 """net(x, sigma, class_labels) -> denoised estimate, x in VE coordinates."""
 
@@ -62,7 +64,9 @@ class EDMDenoiser:
                 output that is no tensor of x's shape.
         """
         dtype = torch.promote_types(x.dtype, torch.float32)
-        level = torch.as_tensor(sigma, dtype=dtype, device=x.device).expand(len(x))
+        level = torch.as_tensor(
+            check_values("sigma", sigma, x), dtype=dtype, device=x.device
+        ).expand(len(x))
         wide = x.to(dtype)
         denoised = _call(self.net, wide, level, class_labels).to(dtype)
         if self.guide is not None and self.guidance != 1:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..._errors import unknown_name
+from ..._errors import check_values, unknown_name
 from ...composition import compose
 from ...levels import NoiseLevel
 from ...schedules import check_sigmas
@@ -49,6 +49,7 @@ def without_repeats(sigmas: Tensor | Sequence[float]) -> tuple[Any, Any]:
 
     Twice: as they were given, and as numbers. Reads a tensor from its device, once.
     """
+    check_values("sigmas", sigmas)
     if isinstance(sigmas, Tensor) and sigmas.ndim != 1:
         return sigmas, sigmas  # refused with the levels
     values = sigmas.tolist() if isinstance(sigmas, Tensor) else list(sigmas)

@@ -108,9 +108,8 @@ def _sampler(name: str) -> Sampler:
             return x
         levels = check_levels(values, coordinates)
         return follow_levels(
-            model, x, sigmas, levels, solver, rule, end, coordinates, extra_args, callback,
-            disable, strict=False,
-        )  # fmt: skip
+            model, x, sigmas, levels, solver, rule, end, coordinates, extra_args, callback, disable
+        )
 
     return _named(sample_stein, name)
 
@@ -119,14 +118,12 @@ def follow_levels(
     model: Model, x: Tensor, sigmas: Tensor | Sequence[float], levels: Sequence[float],
     solver: Solver, rule: Coefficient | None, end: str, coordinates: str,
     extra_args: Mapping[str, Any] | None, callback: Callback | None, disable: bool | None,
-    *, strict: bool,
 ) -> Tensor:  # fmt: skip
     """Samples by k-diffusion's protocol, everything chosen and checked.
 
     Args:
         sigmas: what the callback is told of `levels`.
         levels: in these coordinates, as floats.
-        strict: as `steindiff.sample` takes it.
 
     The others are as the samplers take them.
     """
@@ -138,7 +135,7 @@ def follow_levels(
         denoiser = _denoiser(model, extra_args or {})
         return sample(
             denoiser, x, levels, solver, rule, end=end, callback=follow,
-            record=callback is not None, strict=strict,
+            record=callback is not None, strict=False,
         ).x  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..._errors import check_finite, shown
 from ...recipes import Recipe
 from ...tuning import Tuned, load_tuned
 from ..coordinates import flow_sigma, flow_time
@@ -31,11 +32,16 @@ def tuned_recipe(
         guidance: that it is to be used with, where that is known.
 
     Raises:
+        TypeError: something else, or a guidance that is no number.
         ValueError: a damaged file, another number of steps or another guidance.
     """
     if isinstance(tuned, (str, Path)):
         tuned = load_tuned(tuned)
+    if not isinstance(tuned, (Recipe, Tuned)):
+        raise TypeError(f"tuned is {shown(tuned)}; a file, a Tuned or a Recipe is needed")
     plan = tuned if isinstance(tuned, Recipe) else tuned.recipe(steps)
+    if guidance is not None:
+        check_finite("guidance", guidance)
     if None not in (guidance, plan.guidance) and guidance != plan.guidance:
         raise ValueError(f"guidance is {guidance:g}; the recipe was tuned for {plan.guidance:g}")
     return plan
@@ -43,6 +49,8 @@ def tuned_recipe(
 
 def tuned_sigmas(plan: Recipe, coordinates: Literal["ve", "flow"] = "ve") -> Tensor:
     """(steps + 1,) float64: the levels to start `sample_stein_tuned` from, in these coordinates."""
+    if not isinstance(plan, Recipe):
+        raise TypeError(f"plan is {shown(plan)}; a Recipe is needed")
     flow = coordinates == "flow"
     found = [float(flow_time(sigma)) for sigma in plan.sigmas] if flow else plan.sigmas
     check_levels(found, coordinates)
@@ -73,10 +81,10 @@ def sample_stein_tuned(
         coordinates: "ve" or "flow", as for `sample_stein_euler`.
 
     Raises:
-        ValueError: other levels than those of the tuning; otherwise as `sample_stein_euler`.
+        ValueError: other levels than those of the tuning; otherwise as `sample_stein_euler`, a NaN
+            in some of the samples included, which is a warning.
     """
-    read = sigmas.tolist() if isinstance(sigmas, Tensor) else sigmas
-    given = None if read is None else list(map(float, read))
+    given = None if sigmas is None else list(check_levels(sigmas, coordinates))
     plan = tuned_recipe(tuned, None if given is None else len(given) - 1)
     levels = tuned_sigmas(plan, coordinates).tolist()
     if given is not None and not _alike(given, levels, coordinates):
@@ -86,7 +94,7 @@ def sample_stein_tuned(
         )
     return follow_levels(
         model, x, levels if sigmas is None else sigmas, levels, plan.solver, plan.coefficient,
-        plan.end, coordinates, extra_args, callback, disable, strict=True,
+        plan.end, coordinates, extra_args, callback, disable,
     )  # fmt: skip
 
 

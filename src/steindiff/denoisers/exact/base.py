@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..._errors import check_batch, check_number
+from ..._errors import check_batch, check_number, check_values
 from ..._reductions import accumulator_dtype
 
 
@@ -89,7 +89,7 @@ class Exact(ABC):
             raise ValueError(
                 f"{name} has shape {tuple(sigma.shape)}; a number or ({len(x)},) is needed"
             )
-        return sigma.to(x.device, dtype).expand(len(x))[:, None].square()
+        return check_values(name, sigma, x).to(x.device, dtype).expand(len(x))[:, None].square()
 
 
 def parameter(name: str, value: float | Tensor) -> Tensor:
@@ -100,9 +100,7 @@ def parameter(name: str, value: float | Tensor) -> Tensor:
         raise TypeError(f"{name} has dtype {tensor.dtype}; a real floating-point dtype is needed")
     if tensor.numel() == 0:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}: it is empty")
-    if tensor.device.type == "meta":
-        raise ValueError(f"{name} is on the meta device, where tensors have no values")
-    tensor = tensor.detach().to(accumulator_dtype(tensor.device))
+    tensor = check_values(name, tensor).detach().to(accumulator_dtype(tensor.device))
     check_finite(name, tensor)
     return tensor
 

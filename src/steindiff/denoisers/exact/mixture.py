@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from ..._errors import LARGEST, check_batch, check_count
+from ..._errors import LARGEST, check_batch, check_count, check_values
 from ..._reductions import accumulator_dtype, row_sum
 from .base import Exact, check_finite, check_non_negative, draw_noise, parameter
 
@@ -162,7 +162,7 @@ class Empirical(GaussianMixture):
 
 def _components(name: str, means: Tensor) -> Tensor:
     """`means` as (K, d), checked."""
-    means = check_batch(means, name)
+    means = check_values(name, check_batch(means, name))
     check_finite(name, means)
     return means.detach().reshape(len(means), -1)
 

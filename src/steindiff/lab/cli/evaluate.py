@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 import typer
 from torch import Tensor
 
@@ -89,8 +88,8 @@ def _figures(pair: Pair, extractor: Features, world: Processes, most: int) -> di
         target = open_images(reference) if paired else None
         if target is None:
             known = load_statistics(reference, extractor.name, dim=extractor.dim)
-    here = measure(source, extractor, world, keep=paired)
-    there = measure(target, extractor, world, keep=True) if target is not None else None
+    here = measure(source, extractor, world, most if paired else 0)
+    there = measure(target, extractor, world, most) if target is not None else None
     statistics = there.statistics if there is not None else known
     assert statistics is not None
     if world.rank:
@@ -104,27 +103,20 @@ def _figures(pair: Pair, extractor: Features, world: Processes, most: int) -> di
         "frechet_distance": frechet_from_statistics(here.statistics, statistics),
         "versions": versions("steindiff", "torch"),
     }
-    if there is not None and here.features is not None and there.features is not None:
-        found |= _of_features(here.features, there.features, most)
+    if there is not None and here.sample is not None and there.sample is not None:
+        found |= _of_samples(here.sample, there.sample)
     return found
 
 
-def _of_features(fake: Tensor, real: Tensor, most: int) -> dict[str, Any]:
+def _of_samples(fake: Tensor, real: Tensor) -> dict[str, Any]:
     block = min(BLOCK, len(fake), len(real))
-    nearest = prdc(_some(real, most), _some(fake, most), NEIGHBOURS)
     return {
         "kernel_distance": {**kernel_distance(fake, real, block_size=block)._asdict()},
         "kernel_block": block,
-        **nearest._asdict(),
+        **prdc(real, fake, NEIGHBOURS)._asdict(),
         "neighbours": NEIGHBOURS,
-        "neighbours_among": [min(most, len(fake)), min(most, len(real))],
+        "compared": [len(fake), len(real)],
     }
-
-
-def _some(x: Tensor, most: int) -> Tensor:
-    """At most so many rows, drawn with a fixed seed: the order of a set may mean something."""
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-    return x[order[:most].sort().values]
 
 
 def _table(found: dict[str, Any]) -> Table:

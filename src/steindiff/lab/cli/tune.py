@@ -11,6 +11,7 @@ from ..._provenance import command_line
 from ...tuning import SEED, Choice, Tuned, evaluations
 from ...tuning import tune as fit_sampler
 from ..devices import check_device
+from ..folders import claim
 from ..subjects import Subject
 from ..tables import Table
 from .commands.tune import Shown, Trials, TunedFile
@@ -55,6 +56,8 @@ def recommend(shown: Shown, model: AnyModel, trials: Trials, device: Device) -> 
 
 def _measured(subject: Subject, trials: Trials, fit: bool) -> Tuned:
     """The tuning of a model, with a progress bar; what it may cost is told first."""
+    if trials.folder is not None:
+        claim(trials.folder, "tuning", overwrite=False)
     steps = trials.steps or list(STEPS)
     counts = trials.noises, trials.held_out, trials.fresh
     total = evaluations(steps, *counts, trials.fine_steps, fit)

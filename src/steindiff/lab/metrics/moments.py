@@ -32,6 +32,8 @@ BITS = 16
 DIGITS = 3
 MOST_ROWS = 1 << 28
 """More rows could overflow int64: the middle product is a sum of 3 x 4 terms of 2^30 a row."""
+MOST_FEATURES = 1 << 14
+"""Sums of products of so many take 10 GiB, and their number is squared."""
 _ELEMENTS = 1 << 22  # of one matrix product; also at most 2^22 rows, as D >= 1
 
 
@@ -44,10 +46,19 @@ class Moments:
     Args:
         dim: D, the number of features.
         device: where the sums are kept and formed; it needs float64.
+
+    Raises:
+        ValueError: no int from 1 to 2^14.
     """
 
     def __init__(self, dim: int, device: torch.device | str = "cpu") -> None:
         self.dim = check_count("dim", dim)
+        if dim > MOST_FEATURES:
+            size = (2 * DIGITS - 1) * dim**2 / 2**27
+            raise ValueError(
+                f"dim is {dim}: sums of products of so many features take {size:,.0f} GiB; at most "
+                f"{MOST_FEATURES} are possible"
+            )
         self.count = 0
         # _products[k] is the sum over rows of d_i d_j^T over all i + j = k, in units of 2^-16k.
         self._sums = torch.zeros(DIGITS, dim, dtype=torch.int64, device=device)

@@ -50,7 +50,12 @@ class Compared(By):
     """The same, and how much is compared."""
 
     most: Annotated[
-        int, typer.Option(min=6, help="Images of each set that precision and recall compare.")
+        int,
+        typer.Option(
+            min=6,
+            help="Images of each set, drawn at random, that KID, precision, recall, density and "
+            "coverage compare; their features are kept in memory, at most 2 GiB a set.",
+        ),
     ] = 10_000
 
 
@@ -85,9 +90,10 @@ def fid_stats(images: Images, by: By, file: StatisticsFile) -> None:
 def evaluate(pair: Pair, compared: Compared, figures: Figures) -> None:
     """Compare a set of images with a reference.
 
-    The Fréchet distance; with images as the reference also the kernel distance (KID), precision,
-    recall, density and coverage. Smaller distances are better. With the features of a shipped
-    model these are not the FID and KID of the literature, which are of InceptionV3.
+    The Fréchet distance, of all images; with images as the reference also the kernel distance
+    (KID), precision, recall, density and coverage, of a sample. Smaller distances are better. With
+    the features of a shipped model these are not the FID and KID of the literature, which are of
+    InceptionV3.
     """
     from ..evaluate import evaluate
 
