@@ -8,29 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from blobs import SHAPE, Blobs
 from command import Command
 from pages import Page
-from torch import Tensor
 
 import steindiff as sd
 from steindiff.denoisers import GaussianMixture
 from steindiff.lab.comparison import Comparison, compare
 from steindiff.lab.metrics import frechet_distance, unlearned_features
-
-SHAPE = (1, 12, 12)
-
-
-class Blobs:
-    """Three images that the exact denoiser of a mixture knows."""
-
-    sample_shape = SHAPE
-
-    def __init__(self) -> None:
-        means = torch.randn(3, 144, generator=torch.Generator().manual_seed(0)) / 2
-        self.mixture = GaussianMixture(means, torch.full((3, 144), 0.02))
-
-    def __call__(self, x: Tensor, sigma: Any) -> Tensor:
-        return self.mixture(x.flatten(1), sigma).reshape(x.shape)
 
 
 @pytest.fixture(scope="module")
