@@ -13,7 +13,7 @@ COUNT = 10
 def drawn(shift: int, channels: int = 1) -> Figure:
     fine = np.full((COUNT, 4, 4, channels), 100, np.uint8)
     rows = [
-        Row("base", "", (fine + shift).astype(np.uint8), "#444"),
+        Row("base", "", np.full_like(fine, 100 + shift), "#444"),
         Row("relaxed", "", fine.copy(), "#444"),
         Row("fine", "", fine, "#444"),
     ]
