@@ -81,6 +81,22 @@ def test_a_pipeline_from_the_command_line(steindiff: Command, tmp_path: Path) ->
     assert next(iter(results["hashes"].values())).keys() == {"folder"}
 
 
+@pytest.mark.parametrize("name", ["stable_diffusion_xl", "stable_diffusion_3"])
+def test_a_pipeline_from_python(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("diffusers")
+    pytest.importorskip("transformers")
+    import tiny_prompted
+
+    pipe = getattr(tiny_prompted, name)()
+    found = compare(
+        pipe, ["a b", "c"], steps=[3], guidance=3, solvers=["recipe"], samples=16, out=tmp_path
+    )
+    assert found.picture is not None
+    assert "relative error" in Page(found.report.read_text()).text
+    base, relaxed = (row[2] for row in found.rows)
+    assert base != relaxed
+
+
 def test_points_have_no_picture(tmp_path: Path) -> None:
     mixture = GaussianMixture(torch.randn(3, 5), torch.full((3, 5), 0.1))
     found = compare((mixture, (5,)), steps=[4], samples=16, out=tmp_path)
