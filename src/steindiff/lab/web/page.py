@@ -17,7 +17,10 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent fr
 NAMES = [field.name for field in fields(Settings)]
 ONE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 """Whatever is asked of the model waits for what was asked before."""
-FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+FONTS: dict[str, Any] = {
+    "font": ["system-ui", "sans-serif"],
+    "font_mono": ["ui-monospace", "monospace"],
+}
 """The reader's own: Gradio's default theme fetches its fonts from elsewhere."""
 STYLE = "td { word-break: normal !important; overflow-wrap: normal !important; }"
 
@@ -139,11 +142,11 @@ def serve(page: Any, host: str, port: int, wait: bool = True) -> Any:
         ValueError: an address or a port that cannot be listened on.
     """
     check_place(host, port)
-    import gradio as gr  # pyright: ignore[reportMissingImports]
+    from gradio.themes import Default  # pyright: ignore[reportMissingImports]
 
     return page.launch(
         server_name=host, server_port=port, share=False, quiet=True, ssr_mode=False,
-        footer_links=[], theme=gr.themes.Default(**FONTS), css=STYLE, prevent_thread_lock=not wait,
+        footer_links=[], theme=Default(**FONTS), css=STYLE, prevent_thread_lock=not wait,
     )  # fmt: skip
 
 

@@ -28,7 +28,8 @@ class _Asked(FlowMatchEulerDiscreteScheduler):
         seen: the network's output, and the state that it was given.
     """
 
-    level, result = 1.0, None
+    level: float = 1.0
+    result: Tensor | None = None
 
     def set_timesteps(
         self, num_inference_steps: Any = None, device: Any = None, sigmas: Any = None,
