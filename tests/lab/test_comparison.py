@@ -8,29 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from blobs import SHAPE, Blobs
 from command import Command
 from pages import Page
-from torch import Tensor
 
 import steindiff as sd
 from steindiff.denoisers import GaussianMixture
 from steindiff.lab.comparison import Comparison, compare
 from steindiff.lab.metrics import frechet_distance, unlearned_features
-
-SHAPE = (1, 12, 12)
-
-
-class Blobs:
-    """Three images that the exact denoiser of a mixture knows."""
-
-    sample_shape = SHAPE
-
-    def __init__(self) -> None:
-        means = torch.randn(3, 144, generator=torch.Generator().manual_seed(0)) / 2
-        self.mixture = GaussianMixture(means, torch.full((3, 144), 0.02))
-
-    def __call__(self, x: Tensor, sigma: Any) -> Tensor:
-        return self.mixture(x.flatten(1), sigma).reshape(x.shape)
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +79,22 @@ def test_a_pipeline_from_the_command_line(steindiff: Command, tmp_path: Path) ->
     assert cell["sigmas"][0] < 15  # the pipeline's own highest level
     assert cell["features"] == "random-projections"
     assert next(iter(results["hashes"].values())).keys() == {"folder"}
+
+
+@pytest.mark.parametrize("name", ["stable_diffusion_xl", "stable_diffusion_3"])
+def test_a_pipeline_from_python(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("diffusers")
+    pytest.importorskip("transformers")
+    import tiny_prompted
+
+    pipe = getattr(tiny_prompted, name)()
+    found = compare(
+        pipe, ["a b", "c"], steps=[3], guidance=3, solvers=["recipe"], samples=16, out=tmp_path
+    )
+    assert found.picture is not None
+    assert "relative error" in Page(found.report.read_text()).text
+    base, relaxed = (row[2] for row in found.rows)
+    assert base != relaxed
 
 
 def test_points_have_no_picture(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from steindiff.lab.picture import DIFFERENCES, SHOWN, Row
 COUNT = 10
 
 
-def drawn(shift: int) -> Figure:
-    fine = np.full((COUNT, 4, 4, 1), 100, np.uint8)
+def drawn(shift: int, channels: int = 1) -> Figure:
+    fine = np.full((COUNT, 4, 4, channels), 100, np.uint8)
     rows = [
-        Row("base", "", fine + np.uint8(shift), "#444"),
+        Row("base", "", np.full_like(fine, 100 + shift), "#444"),
         Row("relaxed", "", fine.copy(), "#444"),
         Row("fine", "", fine, "#444"),
     ]
@@ -29,18 +29,20 @@ def test_the_reference_stands_first() -> None:
     assert found["fine"] > found["base"] > found["relaxed"] > found["caption"]
 
 
-@pytest.mark.parametrize("shift", [0, 50])
-def test_the_differences_are_those_of_the_row_to_the_reference(shift: int) -> None:
-    figure = drawn(shift)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shift", [0, 50, -50])
+def test_the_differences_are_those_of_the_row_to_the_reference(shift: int, channels: int) -> None:
+    """Of colours too, where darker would be cut off if they were drawn as colours."""
+    figure = drawn(shift, channels)
     images = [axes.get_images()[0] for axes in figure.axes]
     differences = [image for image in images if image.get_cmap().name == "RdBu_r"]
     assert len(images) - len(differences) == 3 * SHOWN
     assert len(differences) == 2 * DIFFERENCES
     for image in differences[:DIFFERENCES]:
-        np.testing.assert_allclose(np.asarray(image.get_array()), shift / 127.5)
+        np.testing.assert_allclose(np.asarray(image.get_array()), np.full((4, 4), shift / 127.5))
     for image in differences[DIFFERENCES:]:
         assert not np.asarray(image.get_array()).any()
-    assert f"RMS\n{shift / 127.5:.3f}" in heights(figure)
+    assert f"RMS\n{abs(shift) / 127.5:.3f}" in heights(figure)
 
 
 def test_fewer_columns_than_are_shown_are_all_shown() -> None:

@@ -123,6 +123,45 @@ def test_the_grid_on_the_page_is_one() -> None:
     assert len(grid.cells) == 32 - 8 + 2
 
 
+ASKS = {
+    "more solvers for flow models than Euler": ("docs/choose.md#solver", 'solver="auto"'),
+    "the popular samplers": (
+        "docs/use/comfyui.md#what-stein-relaxation-does-with-which-sampler",
+        "res_2s res_2m er_sde bong_tangent res_multistep",
+    ),
+    "multistep worse than Euler": ("docs/choose.md#the-same-in-every-program", "below 15 steps"),
+    "a schedule for my model": (
+        "docs/choose.md#a-schedule-for-my-model",
+        "AYS GITS OSS steindiff tune",
+    ),
+    "more detail without a LoRA": ("docs/use/diffusers.md#for-whom", "washed out"),
+    "the same, in ComfyUI": ("docs/use/comfyui.md", "washed out without a LoRA"),
+    "high guidance burns": ("docs/choose.md#guidance", "burn APG"),
+    "fast without a Lightning LoRA": ("docs/use/diffusers.md#for-whom", "Lightning LoRA"),
+    "which sampler, schedule, steps": ("docs/choose.md", "steindiff recommend"),
+    "parity across tools": ("docs/choose.md#the-same-in-every-program", "SteinScheduler nodes"),
+    "scientific samplers": ("docs/use/science.md", "sbi from_function"),
+}
+"""What users ask for, the page that answers, and words of the answer."""
+
+
+@pytest.mark.parametrize("ask", ASKS)
+def test_what_users_ask_is_answered_where_the_readme_links_to(ask: str) -> None:
+    address, words = ASKS[ask]
+    page, _, anchor = address.partition("#")
+    table = readme().partition("| I want to … |")[2]
+    assert HOME + address in table
+    text = (ROOT / page).read_text()
+    if anchor:
+        heads = list(re.finditer(r"^#+ (.+)$", text, flags=re.MULTILINE))
+        names = [re.sub(r"[^\w\s-]", "", head[1]).strip().lower() for head in heads]
+        place = [re.sub(r"\s+", "-", name) for name in names].index(anchor)
+        end = heads[place + 1].start() if place + 1 < len(heads) else len(text)
+        text = text[heads[place].end() : end]
+    for word in words.split():
+        assert word in text, f"{address} says nothing of {word!r}"
+
+
 def readme() -> str:
     return (ROOT / "README.md").read_text()
 

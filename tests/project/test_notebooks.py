@@ -51,5 +51,9 @@ def test_the_tour(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.slow
 def test_an_own_network(capsys: pytest.CaptureFixture[str]) -> None:
     names = run(FOLDER / "own_network.ipynb")
-    assert "epsilon" in capsys.readouterr().out  # what the probe suggests in place of "v"
+    said = capsys.readouterr().out
+    assert "epsilon" in said  # what the probe suggests in place of "v"
     assert names["comparison"].picture.is_file()
+    assert names["tuned"].calls <= 4000
+    recipe, tuned = (float(line.split()[1]) for line in said.splitlines()[-2:])
+    assert tuned < recipe

@@ -47,8 +47,8 @@ def comparison(rows: Sequence[Row], columns: Sequence[str], title: str, caption:
 
     Column k of every row started from the same noise. The reference is drawn first, so that it
     stands beside what is nearest to be judged; to the right of the other rows are their differences
-    to it and the root mean square of these over all images, in units of the data, which lie in
-    [-1, 1].
+    to it (of colours their mean) and the root mean square of these over all images, in units of the
+    data, which lie in [-1, 1].
 
     Args:
         rows: what is compared; the last is the reference.
@@ -103,7 +103,7 @@ class _Sheet:
             return
         difference = (row.images.astype(float) - reference.images.astype(float)) / 127.5
         for c in range(self.compared):
-            self.image(self.right + CELL * c, top, difference[c], "RdBu_r", -1, 1)
+            self.image(self.right + CELL * c, top, difference[c].mean(axis=-1), "RdBu_r", -1, 1)
         end = self.right + CELL * self.compared + 0.05
         size = math.sqrt(np.mean(difference**2))
         self.text(end, top + CELL / 2, f"RMS\n{size:.3f}", 9.5, linespacing=1.5)

@@ -591,7 +591,7 @@ def test_path_that_is_no_pipeline(tmp_path: Path) -> None:
             load_folder(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["FluxPipeline", ["pipeline", "Own"], None])
+@pytest.mark.parametrize("name", ["LTXPipeline", ["pipeline", "Own"], None])
 def test_unknown_pipeline(name: Any, tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     (tmp_path / "pipeline.py").write_text(f"open({str(marker)!r}, 'w')")
@@ -602,7 +602,9 @@ def test_unknown_pipeline(name: Any, tmp_path: Path) -> None:
 
 
 def test_unknown_pipeline_that_is_loaded() -> None:
-    with pytest.raises(ValueError, match=r"pipeline is a FluxPipeline.*from_function"):
+    with pytest.raises(ValueError, match=r"pipeline is a Other.*relax its scheduler.*--function"):
+        denoiser_of(type("Other", (), {})())
+    with pytest.raises(ValueError, match="text_encoder of the FluxPipeline is None"):
         denoiser_of(tiny.flux())
 
 

@@ -10,22 +10,25 @@ from ..devices import check_device
 from ..subjects import Subject, of_pipeline
 from ..web.page import build, check_place, serve
 from ..web.scene import MakeSubject, Scene
-from .commands.lab import Place
+from ..web.tunings import Tunings
+from .commands.lab import Page
 from .models import model_of
 from .options import AnyModel, Device
 
 
-def lab(place: Place, network: AnyModel, device: Device) -> None:
+def lab(page: Page, network: AnyModel, device: Device) -> None:
     """Opens the model once, and serves until Ctrl-C."""
-    check_place(place.host, place.port)
+    check_place(page.host, page.port)
     where = str(check_device(device.device))
     if network.prompts is not None or network.prompt or network.guidance != 1:
         raise ValueError("--prompt, --prompts and --guidance are set on the page; leave them out")
     first = model_of(network, where)
     make, prompted, guided = maker_of(network, first, where)
-    page = build(Scene(make), f"{first.name}. {first.note}", prompted, guided)
-    typer.echo(f"http://{place.host}:{place.port} (Ctrl-C ends it)")
-    serve(page, place.host, place.port)
+    built = build(
+        Scene(make, Tunings(page.tuned, first)), f"{first.name}. {first.note}", prompted, guided
+    )
+    typer.echo(f"http://{page.host}:{page.port} (Ctrl-C ends it)")
+    serve(built, page.host, page.port)
 
 
 def maker_of(network: AnyModel, first: Subject, device: str) -> tuple[MakeSubject, bool, bool]:

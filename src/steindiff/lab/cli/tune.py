@@ -6,7 +6,6 @@ from typing import Any
 
 import typer
 
-from ..._files import digest
 from ..._provenance import command_line
 from ...tuning import SEED, Choice, Tuned, evaluations
 from ...tuning import tune as fit_sampler
@@ -72,16 +71,8 @@ def _measured(subject: Subject, trials: Trials, fit: bool) -> Tuned:
             sigma_max=trials.sigma_max or min(80.0, subject.sigma_max),
             sigma_min=max(0.002, subject.sigma_min), device=subject.device, calls=trials.calls,
             minutes=trials.minutes, folder=trials.folder, model=subject.name,
-            model_hash=_hash(subject), command=command_line(), told=told,
+            model_hash=subject.model_hash, command=command_line(), told=told,
         )  # fmt: skip
-
-
-def _hash(subject: Subject) -> str:
-    """SHA-256 of the file of the denoiser, of the only file, or of the hashes of all."""
-    hashes = dict(subject.hashes)
-    if "denoiser" in hashes:
-        return hashes["denoiser"]
-    return next(iter(hashes.values())) if len(hashes) == 1 else digest(hashes) if hashes else ""
 
 
 def _verdicts(found: Tuned) -> Table:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..._files import digest
 from ...denoisers import ClassifierFreeGuidance, Denoiser
 from ..metrics import Features, unlearned_features
 
@@ -67,6 +68,14 @@ class Subject:
         """Scale of the guidance; 1 is none."""
         denoiser = self.denoiser
         return denoiser.scale if isinstance(denoiser, ClassifierFreeGuidance) else 1.0
+
+    @property
+    def model_hash(self) -> str:
+        """SHA-256 of the denoiser's file, of the only file, or of the hashes of all; "" of none."""
+        hashes = dict(self.hashes)
+        if "denoiser" in hashes:
+            return hashes["denoiser"]
+        return next(iter(hashes.values())) if len(hashes) == 1 else digest(hashes) if hashes else ""
 
     def column(self, seed: int) -> str:
         """What the sample of a seed is called in a picture: its class, its prompt, or its seed."""

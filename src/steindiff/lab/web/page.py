@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, fields
 from typing import Any
 
@@ -13,8 +15,14 @@ from .settings import CHOICES, MOST_SEEDS, MOST_STEPS, Settings, checked, read_q
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent from here
 
 NAMES = [field.name for field in fields(Settings)]
-FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+ONE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+"""Whatever is asked of the model waits for what was asked before."""
+FONTS: dict[str, Any] = {
+    "font": ["system-ui", "sans-serif"],
+    "font_mono": ["ui-monospace", "monospace"],
+}
 """The reader's own: Gradio's default theme fetches its fonts from elsewhere."""
+STYLE = "td { word-break: normal !important; overflow-wrap: normal !important; }"
 
 
 def build(scene: Scene, title: str, prompted: bool, guided: bool) -> Any:
@@ -37,41 +45,67 @@ def build(scene: Scene, title: str, prompted: bool, guided: bool) -> Any:
         ) from error
 
     def show(*values: Any) -> tuple[Any, ...]:
-        try:
-            settings = checked(Settings(**dict(zip(NAMES, values, strict=True))))
+        with _refusals(gr):
+            settings = _read(values)
             shown = scene.show(settings)
-        except (ValueError, TypeError) as error:
-            raise gr.Error(" ".join(str(error).split())) from error
-        link = f"[Link to these settings](?{settings.query})"
-        return shown.sheet, _table(shown.rows), shown.figure, f"{link} · relaxed by `{shown.words}`"
+        words = f"[Link to these settings](?{settings.query}) · relaxed by `{shown.words}`"
+        button = gr.Button(
+            f"Tune for {settings.steps} steps", interactive=scene.tunings.can(settings)
+        )
+        return shown.sheet, _table(shown.rows), shown.figure, words, shown.tuned, button
+
+    def fit(progress: Any = gr.Progress(), *values: Any) -> str:  # noqa: B008
+        with _refusals(gr):
+            settings = _read(values)
+            scene.tune(settings, lambda done, total: progress((done, total), unit="evaluations"))
+            return scene.tunings.said(settings)
 
     def restore(request: gr.Request) -> tuple[Any, ...]:
-        try:
+        with _refusals(gr):
             return astuple(read_query(dict(request.query_params)))
-        except ValueError as error:
-            raise gr.Error(str(error)) from error
 
     restore.__annotations__["request"] = gr.Request  # Gradio looks for it, and reads no texts
 
     with gr.Blocks(title="SteinDiff", analytics_enabled=False) as page:
-        gr.Markdown(f"## SteinDiff: base, relaxed and fine from the same noise\n{title}")
+        gr.Markdown(f"## SteinDiff: base, relaxed, tuned and fine from the same noise\n{title}")
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
                 controls = _controls(gr, prompted, guided)
                 button = gr.Button("Sample", variant="primary")
+                tune = gr.Button("Tune", interactive=False, elem_id="tune")
+                tuned = gr.Markdown(elem_id="tuned", min_height=120)
             with gr.Column(scale=3, min_width=320):
-                sheet = gr.Image(label="base | relaxed | fine", format="png", interactive=False)
+                # Their labels would lie over what they show where the page is narrow.
+                sheet = gr.Image(
+                    label="base, relaxed, tuned, fine", show_label=False, format="png",
+                    interactive=False, buttons=["download", "fullscreen"],
+                )  # fmt: skip
                 words = gr.Markdown()
                 table = gr.Markdown()
-                figure = gr.Plot(label="γ and energy of each step")
-        outputs = [sheet, table, figure, words]
-        page.load(restore, None, controls).then(show, controls, outputs)
-        button.click(show, controls, outputs)
+                figure = gr.Plot(label="γ and energy of each step", show_label=False)
+        outputs = [sheet, table, figure, words, tuned, tune]
+        page.load(restore, None, controls).then(show, controls, outputs, **ONE)
+        button.click(show, controls, outputs, **ONE)
+        cleared = tune.click(lambda: "&nbsp;", None, tuned)  # the progress bar takes its place
+        cleared.then(fit, controls, tuned, **ONE).then(show, controls, outputs, **ONE)
         for control in controls[2 if prompted else 1 :]:
             # By the reader's hand alone: `restore` sets them too.
             happens = control.release if isinstance(control, gr.Slider) else control.input
-            happens(show, controls, outputs, trigger_mode="always_last")
+            happens(show, controls, outputs, trigger_mode="always_last", **ONE)
     return page
+
+
+def _read(values: Sequence[Any]) -> Settings:
+    return checked(Settings(**dict(zip(NAMES, values, strict=True))))
+
+
+@contextmanager
+def _refusals(gr: Any) -> Iterator[None]:
+    """Shows what is refused on the page, in a sentence."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise gr.Error(" ".join(str(error).split())) from error
 
 
 def _table(rows: list[list[str]]) -> str:
@@ -108,11 +142,11 @@ def serve(page: Any, host: str, port: int, wait: bool = True) -> Any:
         ValueError: an address or a port that cannot be listened on.
     """
     check_place(host, port)
-    import gradio as gr  # pyright: ignore[reportMissingImports]
+    from gradio.themes import Default  # pyright: ignore[reportMissingImports]
 
     return page.launch(
         server_name=host, server_port=port, share=False, quiet=True, ssr_mode=False,
-        footer_links=[], theme=gr.themes.Default(**FONTS), prevent_thread_lock=not wait,
+        footer_links=[], theme=Default(**FONTS), css=STYLE, prevent_thread_lock=not wait,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Samples and draws one setting of the page: base, relaxed and fine from the same noises."""
+"""Samples and draws one setting of the page: base, relaxed, tuned and fine from the same noises."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ...composition import AUTO
-from ...recipes import recipe
+from ...recipes import Recipe, recipe
 from ...sampling import SampleResult, noise, sample
 from ...stein import Ended
 from ...trajectory import FineSolution
@@ -23,11 +23,11 @@ from ..report.look import BLUE, ORANGE, tidy
 from ..specs import make_schedule, spec_of
 from ..subjects import Subject
 from .settings import Settings
+from .tunings import SIGMA_MAX, SIGMA_MIN, Tunings
 
 MakeSubject = Callable[[str, float], Subject]
 """A prompt and a guidance scale -> the model."""
 
-SIGMA_MIN, SIGMA_MAX = 0.002, 80.0
 FINE_STEPS = 20
 WIDTH = 112
 """Pixels that an image of the sheet has at least; larger ones are shown as they are up to 256."""
@@ -38,16 +38,18 @@ class Shown:
     """What the page shows of a setting.
 
     Attributes:
-        sheet: rows base, relaxed, fine; a column a noise.
+        sheet: rows base, relaxed, tuned where there is one, fine; a column a noise.
         figure: gamma and energy of every step.
         rows: name, model calls, and relative error to the fine solution, of each row.
         words: how the relaxed row was sampled.
+        tuned: what the tuned row rests on, or why there is none.
     """
 
     sheet: Image.Image
     figure: Figure
     rows: list[list[str]]
     words: str
+    tuned: str
 
 
 class Scene:
@@ -55,10 +57,11 @@ class Scene:
 
     Args:
         make: the model of a prompt and a guidance scale.
+        tunings: what was tuned for it; nothing yet if left out.
     """
 
-    def __init__(self, make: MakeSubject) -> None:
-        self.make = make
+    def __init__(self, make: MakeSubject, tunings: Tunings | None = None) -> None:
+        self.make, self.tunings = make, tunings or Tunings()
         self._kept: tuple[Any, Any] = (None, None)
 
     def show(self, settings: Settings) -> Shown:
@@ -72,18 +75,31 @@ class Scene:
             self._kept = key, _open(self.make(settings.prompt, settings.guidance), settings)
         subject, x, given, fine = self._kept[1]
         base, relaxed = (_sample(subject, x, given, settings, relax) for relax in (False, True))
-        found = {"base": base.x, "relaxed": relaxed.x, "fine": fine.x}
-        calls = {"base": base.nfe, "relaxed": relaxed.nfe, "fine": fine.nfe}
+        sampled: dict[str, SampleResult | FineSolution] = {"base": base, "relaxed": relaxed}
+        plan = self.tunings.plan(settings)
+        if plan is not None:
+            sampled["tuned"] = _by_tuning(subject, x, given, plan)
+        sampled["fine"] = fine
+        found = {name: result.x for name, result in sampled.items()}
         size = float(fine.x.double().square().mean().sqrt())
         rows = [
-            [name, str(calls[name]), f"{rmse(y.cpu(), fine.x.cpu()).pooled / size:.3f}"]
+            [name, str(sampled[name].nfe), f"{rmse(y.cpu(), fine.x.cpu()).pooled / size:.3f}"]
             for name, y in found.items()
         ]
         rows[-1][-1] = "–"
         seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
         sheet = _sheet({name: _pictures(subject, y) for name, y in found.items()},
                        [subject.column(seed) for seed in seeds])  # fmt: skip
-        return Shown(sheet, _figure(relaxed, fine), rows, _words(relaxed))
+        figure, said = _figure(relaxed, fine), self.tunings.said(settings)
+        return Shown(sheet, figure, rows, _words(relaxed), said)
+
+    def tune(self, settings: Settings, told: Callable[[int, int], object]) -> None:
+        """Tunes for these settings, so that they have a tuned row from then on.
+
+        Raises:
+            ValueError: as `Tunings.fit`, or the model of the settings.
+        """
+        self.tunings.fit(self.make(settings.prompt, settings.guidance), settings, told)
 
 
 def _open(subject: Subject, settings: Settings) -> tuple[Subject, Tensor, dict, FineSolution]:
@@ -119,6 +135,12 @@ def _sample(
         settings.coefficient if relax else None,
         end=end if relax else "none", conditioning=given, record=True,
     )  # fmt: skip
+
+
+def _by_tuning(subject: Subject, x: Tensor, given: dict[str, Any], plan: Recipe) -> SampleResult:
+    """From the same noises, which a tuning may begin at another level."""
+    start = x * (plan.sigmas[0] / min(SIGMA_MAX, subject.sigma_max))
+    return sample(subject.denoiser, start, steps=plan, conditioning=given)
 
 
 def _pictures(subject: Subject, x: Tensor) -> np.ndarray:

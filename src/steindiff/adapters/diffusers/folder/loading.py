@@ -14,6 +14,7 @@ from .model import FolderModel, PipelineDenoiser
 from .networks import BY_LABEL, BY_PROMPT
 from .pictures import decoder_of
 from .trained import noisy, trained_for
+from .whole import WholePipeline
 
 _SHIPPED = "FashionMNISTPipeline"
 """The pipeline of the shipped network, which stands in examples/."""
@@ -122,10 +123,12 @@ def _of_diffusers(pipeline: Any, name: str, prompt: str, prompts: tuple[str, ...
         trained.denoiser(network), shape, network.classes, network.null_label, low, high
     )
     kind = f"{type(pipeline).__name__}: {type(network.module).__name__}, {trained.name}"
+    whole = isinstance(network, WholePipeline)
+    decoder = network.decode if whole else decoder_of(pipeline)
     latent = any(part in pipeline.components for part in _LATENT)
     return FolderModel(
         denoiser, shape, network.classes, low, high, kind, latent, network.null_label,
-        decoder_of(pipeline), prompts if name in BY_PROMPT else None, noisy(pipeline.scheduler),
+        decoder, prompts if name in BY_PROMPT else None, noisy(pipeline.scheduler),
     )  # fmt: skip
 
 
@@ -160,9 +163,10 @@ def _name(index: dict[str, Any]) -> str:
 def _check_name(name: str, what: str) -> None:
     if name not in _KNOWN:
         raise ValueError(
-            f"{what} a {name}, which is not read here. Read are {', '.join(_KNOWN)}. Any other "
-            "network can be diagnosed from Python, as a function: "
-            "steindiff.adapters.callable.from_function"
+            f"{what} a {name}, which is not read here. Read are {', '.join(_KNOWN)}. To sample "
+            "with any other, relax its scheduler (steindiff.adapters.diffusers.relax); to measure "
+            "it, give its network as a function: steindiff.adapters.callable.from_function, and "
+            "--function MODULE:FUNCTION"
         )
 
 

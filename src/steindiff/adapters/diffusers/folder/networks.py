@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .whole import WHOLE, WholePipeline
+
 _UNET = ("UNet2DModel",)
 _CONDITIONED = ("UNet2DConditionModel",)
 _DIT = ("DiTTransformer2DModel", "Transformer2DModel")
@@ -52,7 +54,7 @@ class PipelineNetwork:
 
 Prompt = str | tuple[str, ...]
 """One prompt for all samples, or several, of which a class label says the number."""
-NetworkOf = Callable[[Any, Prompt], PipelineNetwork]
+NetworkOf = Callable[[Any, Prompt], PipelineNetwork | WholePipeline]
 """A pipeline and its prompt or prompts -> its network."""
 
 
@@ -150,6 +152,7 @@ BY_PROMPT: dict[str, NetworkOf] = {
     "StableDiffusionPipeline": _stable_diffusion,
     "StableDiffusionXLPipeline": _stable_diffusion_xl,
     "StableDiffusion3Pipeline": _stable_diffusion_3,
+    **dict.fromkeys(WHOLE, WholePipeline),
 }
 """Pipelines with one."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import typer
@@ -11,21 +12,28 @@ from ..options import AnyModel, Device
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where the page is served."""
+class Page:
+    """Where the page is served, and what it shows beside base, relaxed and fine."""
 
     panel: ClassVar[str] = "Page"
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0 lets anyone in the network in.")
     ] = "127.0.0.1"
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860
+    tuned: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file of steindiff tune for this model: its row.",
+            show_default="none; a button tunes",
+        ),
+    ] = None
 
 
-def lab(place: Place, network: AnyModel, device: Device) -> None:
-    """Serve a local page: solver, schedule, steps, guidance; base, relaxed and fine side by side.
+def lab(page: Page, network: AnyModel, device: Device) -> None:
+    """Serve a local page: base, relaxed, tuned and fine side by side, from the same noise.
 
     On the shipped model, or on yours. Needs the extra: pip install 'steindiff[web]'.
     """
     from ..lab import lab
 
-    lab(place, network, device)
+    lab(page, network, device)
