@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..calibrated.path import Rows, relative_squares
 from ..calibrated.run import take_rows
 from ..denoisers import ClassifierFreeGuidance
+from .ranks import SharedRows
 from .trials import Noises
 
 Features = Callable[[Tensor], Tensor]
@@ -224,11 +225,13 @@ class Middle:
                 order.append(module)
 
         with _hooked([part for part in network.modules() if part is not network], note):
-            self._evaluate(noises.rows, noises.fine[:PROBED])
+            few = slice(PROBED)
+            self._evaluate(_without_guidance(noises.rows, PROBED), noises.fine[few], few)
+            noises.rows.told(PROBED)
         if not order:
             raise LookupError("no part of the denoiser answers sample by sample")
         self.part = order[len(order) // 2]
-        self.place, self.times = order[: len(order) // 2].count(self.part), order.count(self.part)
+        self.place = order[: len(order) // 2].count(self.part)
 
     @classmethod
     def of(cls, noises: Noises) -> Middle | None:
@@ -240,24 +243,34 @@ class Middle:
 
     def __call__(self, rows: Rows, x: Tensor) -> Tensor:
         """(B, 64) of the samples of these rows."""
-        found: list[Tensor] = []
-        with _hooked([self.part], lambda _part, _input, output: found.append(_pooled(output))):
-            self._evaluate(rows, x)
-        seen = torch.cat(found[self.place :: self.times])
+        bare = _without_guidance(rows, len(x))
+
+        def seen_by(part: slice) -> Tensor:
+            found: list[Tensor] = []
+            with _hooked([self.part], lambda _part, _input, output: found.append(_pooled(output))):
+                self._evaluate(bare, x[part], part)
+            return found[self.place]
+
+        seen = bare.each(x, seen_by)
         if self.directions is None:
             generator = torch.Generator().manual_seed(SEED)
             drawn = torch.randn(seen.shape[1], 64, generator=generator) / math.sqrt(seen.shape[1])
             self.directions = drawn.to(seen.device)
         return seen @ self.directions
 
-    def _evaluate(self, rows: Rows, x: Tensor) -> None:
-        denoiser = rows.denoiser
-        if isinstance(denoiser, ClassifierFreeGuidance):
-            denoiser = denoiser.denoiser
-        conditioning = take_rows(rows.conditioning, range(len(x)))
-        bare = Rows(denoiser, conditioning, rows.batch, rows.told)
+    def _evaluate(self, bare: Rows, x: Tensor, part: slice) -> None:
         with torch.no_grad():
-            bare(x, torch.full((len(x),), self.sigma, dtype=x.dtype, device=x.device))
+            level = torch.full((len(x),), self.sigma, dtype=x.dtype, device=x.device)
+            bare.denoised(x, level, part)
+
+
+def _without_guidance(rows: Rows, count: int) -> Rows:
+    """The first so many of these rows, the denoiser bare."""
+    denoiser = rows.denoiser
+    if isinstance(denoiser, ClassifierFreeGuidance):
+        denoiser = denoiser.denoiser
+    conditioning = take_rows(rows.conditioning, range(count))
+    return SharedRows(denoiser, conditioning, rows.batch, rows.told)
 
 
 def _pooled(output: Tensor) -> Tensor:

@@ -194,7 +194,7 @@ def _noises(start: Start, store: Store, counts: tuple[int, int, int]) -> list[No
     found, first = [], 0
     for name, size in zip(("fit", "screen", "held-out", "fresh"), sizes, strict=True):
         rows, whole = range(first, first + size), name == "fit"
-        fine = store.tensors(f"fine-{name}", lambda: start.solve(rows, whole))  # noqa: B023
+        fine = store.tensors(f"fine-{name}", start.device, lambda: start.solve(rows, whole))  # noqa: B023
         found.append(start.noises(rows, fine, whole))
         first += size
     return found

@@ -21,6 +21,7 @@ from ..denoisers import Denoiser
 from ..recipes import Recipe
 from ..sampling import noise, sample
 from ..trajectory import FineSolution
+from .ranks import SharedRows, by_first, place
 
 MEMORY = 2**30
 """Bytes of the denoiser's outputs that one set of noises remembers."""
@@ -59,7 +60,7 @@ class Budget:
         """Evaluations that are left beside the reserve."""
         found = math.inf if self.calls is None else self.calls - self.spent
         if self.minutes is not None and self.spent:
-            passed = time.monotonic() - self.started
+            passed = by_first(lambda: time.monotonic() - self.started)
             found = min(found, (60 * self.minutes - passed) * self.spent / passed)
         return found - self.reserve
 
@@ -156,15 +157,17 @@ class Start:
 
     def rows(self, rows: range) -> tuple[Rows, Tensor]:
         """The denoiser for these noises, and the noises at the highest level."""
-        bound = Rows(self.denoiser, take_rows(self.conditioning, rows), self.batch, self.spend)
+        bound = SharedRows(
+            self.denoiser, take_rows(self.conditioning, rows), self.batch, self.spend
+        )
         seeds = [self.seed + row for row in rows]
         return bound, noise(self.shape, self.levels[1], seeds, device=self.device)
 
     def solve(self, rows: range, whole: bool) -> list[FineSolution]:
-        """Fine solutions, a batch at a time; with what is in between where `whole`."""
-        found = []
-        for first in range(rows.start, rows.stop, self.batch):
-            bound, x = self.rows(range(first, min(first + self.batch, rows.stop)))
+        """Fine solutions, a batch a process at a time; with what is in between where `whole`."""
+        found, size = [], self.batch * place()[1]
+        for first in range(rows.start, rows.stop, size):
+            bound, x = self.rows(range(first, min(first + size, rows.stop)))
             with torch.no_grad():
                 fine = FineSolution(bound, x, {}, self.fine_steps, *self.levels)
             if not whole:
@@ -213,8 +216,12 @@ class Store:
     def __init__(self, folder: Path | None, settings: Mapping[str, Any]) -> None:
         self.folder = folder
         self.figures: dict[str, list[float]] = {}
-        if folder is None:
-            return
+        if folder is not None:
+            self._tried = folder / "tried.json"
+            self.figures = by_first(lambda: self._opened(folder, settings))
+
+    def _opened(self, folder: Path, settings: Mapping[str, Any]) -> dict[str, list[float]]:
+        """The figures that are there already."""
         folder.mkdir(parents=True, exist_ok=True)
         wanted, path = digest(settings), folder / "settings.json"
         if path.is_file() and json.loads(path.read_text()).get("digest") != wanted:
@@ -223,21 +230,25 @@ class Store:
                 "empty folder"
             )
         write_text(path, json.dumps({"digest": wanted, **settings}, indent=1) + "\n")
-        self._tried = folder / "tried.json"
-        if self._tried.is_file():
-            self.figures = json.loads(self._tried.read_text())
+        return json.loads(self._tried.read_text()) if self._tried.is_file() else {}
 
-    def tensors(self, name: str, make: Callable[[], list[FineSolution]]) -> list[FineSolution]:
-        """Fine solutions from the folder, or made and written there."""
+    def tensors(
+        self, name: str, device: torch.device | str, make: Callable[[], list[FineSolution]]
+    ) -> list[FineSolution]:
+        """Fine solutions from the folder, on this device, or made and written there."""
         if self.folder is None:
             return make()
         path = self.folder / f"{name}.pt"
-        if path.is_file():
+        if by_first(path.is_file):
             with torch.serialization.safe_globals([FineSolution, Halves]):
-                return torch.load(path, weights_only=True)
+                return torch.load(path, map_location=device, weights_only=True)
         found, buffer = make(), io.BytesIO()
-        torch.save(found, buffer)
-        write_whole(path, lambda file: file.write(buffer.getbuffer()))
+
+        def keep() -> None:
+            torch.save(found, buffer)
+            write_whole(path, lambda file: file.write(buffer.getbuffer()))
+
+        by_first(keep)
         return found
 
     def remember(self, key: str, make: Callable[[], Sequence[float]]) -> list[float]:
@@ -245,5 +256,5 @@ class Store:
         if key not in self.figures:
             self.figures[key] = list(make())
             if self.folder is not None:
-                write_text(self._tried, json.dumps(self.figures))
+                by_first(lambda: write_text(self._tried, json.dumps(self.figures)))
         return self.figures[key]

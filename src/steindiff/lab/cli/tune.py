@@ -13,6 +13,7 @@ from ..._provenance import command_line
 from ...tuning import SEED, Choice, Tuned, evaluations
 from ...tuning import tune as fit_sampler
 from ..devices import check_device
+from ..generate import Processes, processes
 from ..subjects import Subject
 from ..tables import Table
 from .commands.tune import Shown, Trials, TunedFile
@@ -25,11 +26,14 @@ STEPS = (5, 6, 8)
 
 def tune(file: TunedFile, model: AnyModel, trials: Trials, device: Device) -> None:
     """Tunes, writes the file and the report, and shows the verdicts."""
-    for path in (file.out, file.report):
-        if path is not None:
-            check_output(path, file.overwrite)
-    subject = model_of(model, str(check_device(device.device)))
-    found = _measured(subject, trials, fit=True)
+    with processes() as world:
+        with world.together():
+            for path in (file.out, file.report):
+                if path is not None:
+                    check_output(path, file.overwrite)
+        subject, found = _measured(model, trials, device, world, fit=True)
+    if world.rank:
+        return
     found.save(file.out)
     show([_verdicts(found)], "table")
     for steps, one in sorted(found.choices.items()):
@@ -46,26 +50,41 @@ def tune(file: TunedFile, model: AnyModel, trials: Trials, device: Device) -> No
 
 def recommend(shown: Shown, model: AnyModel, trials: Trials, device: Device) -> None:
     """Measures, and shows the best of what can be chosen."""
-    check_format(shown.format)
-    subject = model_of(model, str(check_device(device.device)))
-    found = _measured(subject, trials, fit=False)
+    with processes() as world:
+        with world.together():
+            check_format(shown.format)
+        _, found = _measured(model, trials, device, world, fit=False)
+    if world.rank:
+        return
     show([_ranking(steps, one, shown.top) for steps, one in sorted(found.choices.items())],
          shown.format)  # fmt: skip
     for steps, one in sorted(found.choices.items()):
         remark(f"{steps} steps: {one.verdict}", shown.format)
 
 
-def _measured(subject: Subject, trials: Trials, fit: bool) -> Tuned:
-    """The tuning of a model, with a progress bar; what it may cost is told first."""
+def _measured(
+    model: AnyModel, trials: Trials, device: Device, world: Processes, fit: bool
+) -> tuple[Subject, Tuned]:
+    """A model and its tuning, with a progress bar; what it may cost is told first."""
     steps = trials.steps or list(STEPS)
     counts = trials.noises, trials.held_out, trials.fresh
-    total = evaluations(steps, *counts, trials.fine_steps, fit)
-    total = total if trials.calls is None else min(total, trials.calls)
-    typer.echo(f"at most {total:,} samples are evaluated; about half of it is usual", err=True)
+    with world.together():
+        subject = model_of(model, str(check_device(world.device(device.device))))
+        total = evaluations(steps, *counts, trials.fine_steps, fit)
+        total = total if trials.calls is None else min(total, trials.calls)
+    if world.rank == 0:
+        typer.echo(f"at most {total:,} samples are evaluated; about half of it is usual", err=True)
+        if world.size > 1 and world.size * trials.batch > max(counts):
+            typer.echo(
+                f"Note: {world.size} processes share batches, of which there are too few: --batch is "
+                f"{trials.batch}, and at most {max(counts)} noises are evaluated at a time.",
+                err=True,
+            )
     columns = (TextColumn("tuning"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    progress = Progress(*columns, console=Console(stderr=True), disable=world.rank > 0)
+    with world.together(), progress:
         task = progress.add_task("", total=total)
-        return fit_sampler(
+        found = fit_sampler(
             subject.denoiser, steps, fit=fit, shape=subject.shape, guidance=subject.guidance,
             conditioning=subject.conditioning(range(sum(counts))), noises=trials.noises,
             held_out=trials.held_out, fresh=trials.fresh, fine_steps=trials.fine_steps,
@@ -76,6 +95,7 @@ def _measured(subject: Subject, trials: Trials, fit: bool) -> Tuned:
             model_hash=_hash(subject), command=command_line(),
             told=lambda done: progress.advance(task, done),
         )  # fmt: skip
+    return subject, found
 
 
 def _hash(subject: Subject) -> str:
