@@ -12,10 +12,18 @@ from ..recipes import COEFFICIENT, Recipe, flow_levels, leading_levels, lowest_l
 from ..solvers import IPNDM, DPMpp2M, Solver, UniPC
 from ..stein import ENDS, Coefficient
 from ..trajectory import FineSolution
-from .motion import Motion, arc_levels, shortest_levels, strictly_decreasing
+from .motion import (
+    Motion,
+    arc_levels,
+    gits_levels,
+    gits_trajectory,
+    shortest_levels,
+    strictly_decreasing,
+)
 
-KINDS = ("plain", "recipe", "chosen", "fitted")
-"""What a candidate is: a plain solver, the recipe without tuning, parts chosen, scalars fitted."""
+KINDS = ("plain", "recipe", "gits", "chosen", "fitted")
+"""What a candidate is: a plain solver, the recipe without tuning, a peer, parts chosen, scalars
+fitted."""
 
 BASES: tuple[Solver, ...] = (IPNDM(order=3), DPMpp2M(), UniPC(order=2))
 PLAIN: tuple[Solver, ...] = (IPNDM(order=3), IPNDM(order=4), DPMpp2M(), UniPC(order=2), UniPC())
@@ -25,6 +33,7 @@ LEADS = (1.0, 1.5, 2.0, 3.0)
 LOWS = (0.5, 0.75, 1.0, 1.4)  # in units of the recipe's own
 SHIFTS = (1.0, 2.0, 3.0, 5.0)
 POWERS = (0.5, 0.7)
+GITS_ORDERS = (4, 3)
 SHORTEST = (1.0, 0.3)  # lowest levels of GITS' paths, in units of the recipe's own
 
 
@@ -61,6 +70,15 @@ def plain(steps: int, sigma_min: float, sigma_max: float) -> list[Candidate]:
         Candidate("plain", Recipe(tuple(sigmas.tolist()), solver, None, "none", words))
         for words, sigmas in levels.items()
         for solver in PLAIN
+    ]
+
+
+def gits(fine: FineSolution, steps: int) -> list[Candidate]:
+    """A peer as published: the levels of GITS, which end above 0, with its solver."""
+    sigmas = gits_levels(*gits_trajectory(fine), steps)
+    return [
+        Candidate("gits", Recipe(sigmas, IPNDM(order=order), None, "none", "GITS, as published"))
+        for order in GITS_ORDERS
     ]
 
 

@@ -65,6 +65,7 @@ def _choice(one: Choice) -> dict[str, Any]:
         "plain": write_recipe(one.plain),
         "figures": {name: _finite(figures) for name, figures in one.figures.items()},
         **{name: _finite(getattr(one, name)) for name in RATIOS},
+        "passed": list(one.passed),
         "tried": [[each.kind, each.words, *each.figures, each.score] for each in one.tried],
     }
 
@@ -131,6 +132,7 @@ def _read_choice(one: dict[str, Any]) -> Choice:
                   number(score, "tried"))
             for kind, words, error, distance, score in one["tried"]
         ),
+        passed=tuple(map(str, one["passed"])),
         **{name: Ratio(*_infinite(one[name], 3, name)) for name in RATIOS},
     )  # fmt: skip
 

@@ -37,7 +37,7 @@ def tune(file: TunedFile, model: AnyModel, trials: Trials, device: Device) -> No
     found.save(file.out)
     show([_verdicts(found)], "table")
     for steps, one in sorted(found.choices.items()):
-        typer.echo(f"{steps} steps: {one.verdict}")
+        typer.echo("\n  not taken: ".join([f"{steps} steps: {one.verdict}", *one.passed]))
     if file.report is not None:
         from .tuning_report import write_report
 
@@ -76,8 +76,8 @@ def _measured(
         typer.echo(f"at most {total:,} samples are evaluated; about half of it is usual", err=True)
         if world.size > 1 and world.size * trials.batch > max(counts):
             typer.echo(
-                f"Note: {world.size} processes share batches, of which there are too few: --batch is "
-                f"{trials.batch}, and at most {max(counts)} noises are evaluated at a time.",
+                f"Note: {world.size} processes share batches, of which there are too few: --batch "
+                f"is {trials.batch}, and at most {max(counts)} noises are evaluated at a time.",
                 err=True,
             )
     columns = (TextColumn("tuning"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
@@ -120,10 +120,11 @@ def _verdicts(found: Tuned) -> Table:
 
 
 def _ranking(steps: int, one: Choice, top: int) -> Table:
-    """The best candidates, and the best plain one and the recipe wherever they are."""
+    """The best candidates; the best plain one, the recipe and GITS wherever they are."""
     first = {kind: next((each for each in one.tried if each.kind == kind), None)
              for kind in ("plain", "recipe")}  # fmt: skip
-    shown = [*one.tried[:top], *(each for each in first.values() if each)]
+    peers = [each for each in one.tried if each.kind == "gits"]
+    shown = [*one.tried[:top], *(each for each in first.values() if each), *peers]
     least = first["plain"].score if first["plain"] else one.tried[0].score
     rows: list[Any] = [
         [each.kind, each.words, f"{each.figures.error:.4f}", f"{each.figures.frechet:.3g}",
