@@ -8,6 +8,7 @@ from typing import Any
 
 from .._errors import MOST_STEPS, check_callable, check_count, check_finite, check_number, shown
 from ..calibrated.run import MOST
+from ..denoisers import ClassifierFreeGuidance, Denoiser
 
 LEAST = 16
 """Held-out and fresh noises at the least: with fewer an interval says nothing."""
@@ -66,6 +67,14 @@ def check_conditioning(conditioning: Mapping[str, Any] | None) -> Mapping[str, A
     if conditioning is not None and not isinstance(conditioning, Mapping):
         raise TypeError(f"conditioning is {shown(conditioning)}; a mapping of names is needed")
     return conditioning or {}
+
+
+def check_tunable(denoiser: Denoiser) -> None:
+    """Raises ValueError for a denoiser that says why it is not to be tuned, guided or not."""
+    inner = denoiser.denoiser if isinstance(denoiser, ClassifierFreeGuidance) else denoiser
+    why = getattr(inner, "untunable", "")
+    if why:
+        raise ValueError(f"denoiser is of {why}")
 
 
 def check_callables(features: object, told: object) -> None:

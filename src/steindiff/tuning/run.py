@@ -21,6 +21,7 @@ from .checks import (
     check_guidance,
     check_levels,
     check_steps,
+    check_tunable,
     screening,
 )
 from .contest import Contest, most_evaluations
@@ -107,7 +108,8 @@ def tune(
 
     Raises:
         ValueError: bad steps, counts, shape, levels or conditioning, a budget that is too small; a
-            folder of another tuning. Each is named.
+            folder of another tuning; the denoiser of a pipeline that samples with noise or is
+            distilled. Each is named.
         NonFiniteError: a NaN or an infinity in the fine solution, with its step.
         OSError: `folder` is full, or not writable.
     """
@@ -115,6 +117,7 @@ def tune(
     check_counts(*counts, fine_steps, batch, seed)
     check_levels(sigma_min, sigma_max)
     check_callables(features, told)
+    check_tunable(denoiser)
     if guidance is None:
         guidance = denoiser.scale if isinstance(denoiser, ClassifierFreeGuidance) else 1.0
     guidance, conditioning = check_guidance(guidance), check_conditioning(conditioning)
@@ -126,7 +129,7 @@ def tune(
         denoiser, conditioning, sizes, seed, (sigma_min, sigma_max), fine_steps,
         batch, device, _half(half, noises, fine_steps, sizes), budget.spend,
     )  # fmt: skip
-    about = _hash(conditioning)
+    about = _hash(denoiser, conditioning)
     store = Store(
         None if folder is None else Path(folder),
         {"guidance": guidance, "noises": counts, "seed": start.seed, "fine_steps": fine_steps,
@@ -200,12 +203,14 @@ def _noises(start: Start, store: Store, counts: tuple[int, int, int]) -> list[No
     return found
 
 
-def _hash(conditioning: Mapping[str, Any]) -> str:
-    """SHA-256 of prompts or labels, as far as they are tensors, texts or numbers."""
-    if not conditioning:
+def _hash(denoiser: Denoiser, conditioning: Mapping[str, Any]) -> str:
+    """SHA-256 of prompts and labels, as far as they are tensors, texts or numbers."""
+    prompts = getattr(getattr(denoiser, "denoiser", denoiser), "prompts", ())
+    given = {**conditioning, "prompts": prompts} if prompts else conditioning
+    if not given:
         return ""
     found = hashlib.sha256()
-    for name, value in sorted(conditioning.items()):
+    for name, value in sorted(given.items()):
         found.update(f"{name} {type(value).__name__};".encode())
         if isinstance(value, Tensor):
             found.update(f"{tuple(value.shape)}".encode())
