@@ -53,7 +53,8 @@ class Candidate:
     def words(self) -> str:
         """What it is, for a table."""
         plan = self.recipe
-        rule = {None: "", COEFFICIENT: ", relaxed"}.get(plan.coefficient, ", relaxed, no gift")
+        rule = "" if plan.coefficient is None else ", relaxed"
+        rule += "" if getattr(plan.coefficient, "last", True) else ", no gift"
         end = "" if plan.end == "none" else f", end {plan.end}"
         solver = "fitted scalars" if isinstance(plan.solver, Calibrated) else str(plan.solver)
         return f"{solver}{rule}{end}; {plan.why}"

@@ -14,6 +14,7 @@ from .._files import digest
 from ..calibrated import Calibrated
 from ..calibrated.solver import scalar_counts
 from ..recipes import Recipe, recipe
+from ..stein import Energy
 from . import candidates
 from .candidates import Candidate
 from .checks import screening
@@ -38,19 +39,20 @@ class Contest:
         store: what is known already.
         steps: number of steps.
         levels: the lowest level above 0, and the highest.
+        high: where samplings start: the highest level, or pure noise.
         found: how D moves.
         middle: the network's own features, which candidates that go on are measured in as well.
     """
 
     def __init__(
         self, parts: Sequence[Noises], features: Features, guidance: float, budget: Budget,
-        store: Store, steps: int, levels: tuple[float, float], found: Motion,
+        store: Store, steps: int, levels: tuple[float, float], high: float, found: Motion,
         middle: Middle | None,
     ) -> None:  # fmt: skip
         self.fitted_on, screen, rest, self.fresh = parts
         self.held_out = (screen, rest)
         self.budget, self.store, self.steps, self.motion = budget, store, steps, found
-        self.sigma_min, self.sigma_max = levels
+        (self.sigma_min, self.sigma_max), self.high = levels, high
         self.guidance, self.features = guidance, features
         self.middle = middle
         self.screening = Judge([screen], features, guidance)
@@ -60,7 +62,7 @@ class Contest:
     def choice(self, fit: bool) -> Choice:
         """The contest, stage by stage, and its verdict on the fresh noises."""
         plan = recipe(self.steps, self.guidance, self.sigma_max)
-        own = Candidate("recipe", plan)
+        own = self._opened(Candidate("recipe", plan))
         path = self.fitted_on.path
         assert path is not None
         ends = self.sigma_min, self.sigma_max
@@ -80,7 +82,7 @@ class Contest:
         Room for these is kept while screening.
         """
         screened: list[tuple[float, Candidate]] = []
-        for one in field:
+        for one in map(self._opened, field):
             room = min(keep, len(screened) + 1) * (self.steps + 1) * len(self.judge.fine)
             known = self.tried or screened  # one candidate there must be
             if known and not self.budget.allows(self.steps * len(self.held_out[0].x) + room):
@@ -89,6 +91,19 @@ class Contest:
         screened.sort(key=lambda pair: pair[0])
         for _, one in screened[:keep]:
             self._enter(one)
+
+    def _opened(self, one: Candidate) -> Candidate:
+        """The same from pure noise, where that is the start: its highest level is moved there.
+
+        The law of one level needs one. That of two leaves the first step as it is.
+        """
+        plan = one.recipe
+        if self.high == self.sigma_max:
+            return one
+        rule = plan.coefficient
+        rule = replace(rule, two_levels=True) if isinstance(rule, Energy) else rule
+        sigmas = (self.high, *plan.sigmas[1:])
+        return replace(one, recipe=replace(plan, sigmas=sigmas, coefficient=rule))
 
     def _enter(self, one: Candidate) -> float:
         """The score on all held-out noises; infinite where the budget ends."""

@@ -26,6 +26,10 @@ from .ranks import SharedRows, by_first, place
 MEMORY = 2**30
 """Bytes of the denoiser's outputs that one set of noises remembers."""
 
+PURE_NOISE = 2.0**26
+"""A level that stands for pure noise, a flow's t = 1: in float32 it is t = 1, x/sigma the noise
+itself, and what a network of flow coordinates is asked the same to the last bit."""
+
 LEAST_KEPT = 16
 """Outputs that are remembered whatever their size, so that ends share the calls of a sampling."""
 
@@ -115,6 +119,24 @@ class Noises:
             return None
 
 
+def fine_solution(
+    denoiser: Any, x: Tensor, conditioning: dict[str, Any], high: float, steps: int,
+    sigma_min: float, sigma_max: float,
+) -> FineSolution:  # fmt: skip
+    """The fine solution from noises at `high`, which is `sigma_max` or, above it, `PURE_NOISE`.
+
+    From pure noise eps the flow comes to sigma' (eps + int D du), u = 1/sigma from 0 to 1/sigma'.
+    By the trapezoid rule, which is Heun's in the time t, that is sigma' eps + (D + D')/2.
+    """
+    if high > sigma_max:
+        first, last = (torch.full((len(x),), one).to(x) for one in (high, sigma_max))
+        eps = x / high
+        denoised = denoiser(x, first, **conditioning)
+        there = denoiser(denoised + sigma_max * eps, last, **conditioning)
+        x = sigma_max * eps + (denoised + there) / 2
+    return FineSolution(denoiser, x, conditioning, steps, sigma_min, sigma_max)
+
+
 class Halves(Sequence[Tensor]):
     """Tensors that are kept in half precision, and come out as they went in."""
 
@@ -139,6 +161,7 @@ class Start:
         shape: of one sample.
         seed: of the first noise.
         levels: the lowest level above 0 and the highest.
+        high: where samplings start: the highest level, or `PURE_NOISE`.
         fine_steps: of the fine solution.
         batch: noises at a time.
         device: where to sample.
@@ -148,11 +171,11 @@ class Start:
 
     def __init__(
         self, denoiser: Denoiser, conditioning: Mapping[str, Any], shape: Sequence[int], seed: int,
-        levels: tuple[float, float], fine_steps: int, batch: int, device: torch.device | str,
-        half: bool, spend: Callable[[int], object],
+        levels: tuple[float, float], high: float, fine_steps: int, batch: int,
+        device: torch.device | str, half: bool, spend: Callable[[int], object],
     ) -> None:  # fmt: skip
         self.denoiser, self.conditioning, self.shape = denoiser, conditioning, tuple(shape)
-        self.seed, self.levels, self.fine_steps = seed, levels, fine_steps
+        self.seed, self.levels, self.high, self.fine_steps = seed, levels, high, fine_steps
         self.batch, self.device, self.half, self.spend = batch, device, half, spend
 
     def rows(self, rows: range) -> tuple[Rows, Tensor]:
@@ -161,7 +184,7 @@ class Start:
             self.denoiser, take_rows(self.conditioning, rows), self.batch, self.spend
         )
         seeds = [self.seed + row for row in rows]
-        return bound, noise(self.shape, self.levels[1], seeds, device=self.device)
+        return bound, noise(self.shape, self.high, seeds, device=self.device)
 
     def solve(self, rows: range, whole: bool) -> list[FineSolution]:
         """Fine solutions, a batch a process at a time; with what is in between where `whole`."""
@@ -169,7 +192,7 @@ class Start:
         for first in range(rows.start, rows.stop, size):
             bound, x = self.rows(range(first, min(first + size, rows.stop)))
             with torch.no_grad():
-                fine = FineSolution(bound, x, {}, self.fine_steps, *self.levels)
+                fine = fine_solution(bound, x, {}, self.high, self.fine_steps, *self.levels)
             if not whole:
                 fine.states, fine.slopes = (fine.x,), []
             elif self.half:

@@ -12,6 +12,7 @@ from ..._files import digest
 from ..._provenance import command_line
 from ...tuning import SEED, Choice, Tuned, evaluations
 from ...tuning import tune as fit_sampler
+from ...tuning.checks import TOP
 from ..devices import check_device
 from ..generate import Processes, processes
 from ..subjects import Subject
@@ -89,13 +90,18 @@ def _measured(
             conditioning=subject.conditioning(range(sum(counts))), noises=trials.noises,
             held_out=trials.held_out, fresh=trials.fresh, fine_steps=trials.fine_steps,
             seed=SEED if trials.seed is None else trials.seed, batch=trials.batch,
-            sigma_max=trials.sigma_max or min(80.0, subject.sigma_max),
+            sigma_max=trials.sigma_max or start_of(subject),
             sigma_min=max(0.002, subject.sigma_min), device=subject.device, calls=trials.calls,
             minutes=trials.minutes, folder=trials.folder, model=subject.name,
             model_hash=_hash(subject), command=command_line(),
             told=lambda done: progress.advance(task, done),
         )  # fmt: skip
     return subject, found
+
+
+def start_of(subject: Subject) -> float | None:
+    """The level that a tuning of it starts at; None for what `tune` itself finds."""
+    return None if subject.sigma_max >= TOP else subject.sigma_max
 
 
 def _hash(subject: Subject) -> str:

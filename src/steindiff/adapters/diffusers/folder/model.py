@@ -71,6 +71,11 @@ class PipelineDenoiser:
     untunable: str = ""
     prompts: tuple[str, ...] = ()
 
+    @property
+    def pure_noise(self) -> bool:
+        """Whether it knows pure noise, a flow's t = 1."""
+        return self.function.pure_noise
+
     def __call__(
         self, x: Tensor, sigma: Tensor | float, /, class_labels: Tensor | None = None
     ) -> Tensor:

@@ -1,0 +1,66 @@
+"""Pipelines of diffusers as SDXL's and Flux's are built, tiny and of random weights: no download.
+
+Their text encoders are left out: prompts are embeddings. Images are noise; what is shown is the use.
+"""
+# pyright: reportPrivateImportUsage=false
+
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+
+WIDTH, TOKENS = 16, 3
+
+
+def sdxl() -> Any:
+    """4 x 8 x 8 latents of 16 x 16 images."""
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=8, layers_per_block=1, block_out_channels=(8, 16), norm_num_groups=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=WIDTH,
+        attention_head_dim=2, addition_embed_type="text_time", addition_time_embed_dim=4,
+        projection_class_embeddings_input_dim=6 * 4 + WIDTH,
+    )  # fmt: skip
+    scheduler = EulerDiscreteScheduler(1000, 0.00085, 0.012, "scaled_linear")
+    return StableDiffusionXLPipeline(
+        unet=unet, vae=_vae(), scheduler=scheduler, **_no_encoders(), add_watermarker=False
+    )
+
+
+def flux() -> Any:
+    """16 tokens of 16 channels, which are 4 x 8 x 8 latents; guidance is an input of the network."""
+    torch.manual_seed(0)
+    transformer = FluxTransformer2DModel(
+        patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=8,
+        num_attention_heads=2, joint_attention_dim=WIDTH, pooled_projection_dim=WIDTH,
+        axes_dims_rope=(2, 2, 4), guidance_embeds=True,
+    )  # fmt: skip
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+    return FluxPipeline(transformer=transformer, vae=_vae(), scheduler=scheduler, **_no_encoders())
+
+
+def prompts(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embeddings (count, TOKENS, WIDTH) and pooled (count, WIDTH) of prompts."""
+    torch.manual_seed(seed)
+    return torch.randn(count, TOKENS, WIDTH), torch.randn(count, WIDTH)
+
+
+def _vae() -> Any:
+    return AutoencoderKL(
+        latent_channels=4, block_out_channels=(4, 8), norm_num_groups=4, force_upcast=False,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+        shift_factor=0.0,
+    )  # fmt: skip
+
+
+def _no_encoders() -> dict[str, Any]:
+    return dict.fromkeys(("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"))
