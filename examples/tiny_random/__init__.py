@@ -1,6 +1,6 @@
 """Pipelines of diffusers as SDXL's and Flux's are built, tiny and of random weights: no download.
 
-Their text encoders are left out: prompts are embeddings. Images are noise; what is shown is the use.
+Their text encoders are left out: prompts are embeddings. Images are noise; the use is what counts.
 """
 # pyright: reportPrivateImportUsage=false
 
@@ -37,7 +37,7 @@ def sdxl() -> Any:
 
 
 def flux() -> Any:
-    """16 tokens of 16 channels, which are 4 x 8 x 8 latents; guidance is an input of the network."""
+    """16 tokens of 16 channels, which are 4 x 8 x 8 latents; guidance is an input."""
     torch.manual_seed(0)
     transformer = FluxTransformer2DModel(
         patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=8,

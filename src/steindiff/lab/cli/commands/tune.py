@@ -43,7 +43,10 @@ class Trials:
     fine_steps: Annotated[int, typer.Option(min=4, help="Heun steps of the fine solution.")] = 30
     sigma_max: Annotated[
         float | None,
-        typer.Option(help="Noise level of the start.", show_default="80, or the model's highest"),
+        typer.Option(
+            help="Noise level of the start.",
+            show_default="80, or the model's highest; pure noise of a flow",
+        ),
     ] = None
     batch: Annotated[int, typer.Option(min=1, help="Noises at a time.")] = 64
     calls: Annotated[
