@@ -1,17 +1,15 @@
 """Tunes a sampler for a Flux-like pipeline, tiny and random, and uses it: python THIS_FILE.
 
-With a real one take its prompts' embeddings (pipe.encode_prompt) and leave the small numbers out.
+With a real one take its prompts' embeddings (pipe.encode_prompt) and leave the small numbers out;
+its denoiser is made as in tiny_random.
 """
 
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import steindiff as sd
-from steindiff.adapters.callable import from_function
 from steindiff.adapters.diffusers import SteinScheduler
-from tiny_random import flux, prompts
+from tiny_random import flux, flux_denoiser, prompts
 
 OUT, STEPS, GUIDANCE = Path("out/tune_flux_like.json"), 4, 3.5
 
@@ -21,15 +19,7 @@ def main() -> None:
     OUT.parent.mkdir(parents=True, exist_ok=True)
     pipe = flux()
     text, pooled = prompts(6)
-    places = pipe._prepare_latent_image_ids(1, 4, 4, "cpu", torch.float32)  # of 8 x 8 latents
-
-    def velocity(x: Any, t: Any, text: Any, pooled: Any) -> Any:
-        return pipe.transformer(
-            x, text, pooled, t, places, torch.zeros(text.shape[1], 3),
-            torch.full((len(x),), GUIDANCE), return_dict=False,
-        )[0]  # fmt: skip
-
-    net = from_function(velocity, "flow", coordinates="flow")
+    net = flux_denoiser(pipe, GUIDANCE, 8, 8)
     few: Any = {"noises": 4, "held_out": 16, "fresh": 16, "fine_steps": 6, "calls": 1500}
     given = {"text": text, "pooled": pooled}  # noise k is asked for prompt k mod 6
     tuned = sd.tune(net, STEPS, shape=(16, 16), conditioning=given, **few)

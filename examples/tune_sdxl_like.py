@@ -6,13 +6,9 @@ With a real one: denoiser_of(pipe, prompts=[...]) of adapters.diffusers.folder m
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import steindiff as sd
-from steindiff.adapters.callable import from_function
-from steindiff.adapters.coordinates import vp
 from steindiff.adapters.diffusers import SteinScheduler
-from tiny_random import prompts, sdxl
+from tiny_random import prompts, sdxl, sdxl_denoiser
 
 OUT, STEPS, GUIDANCE = Path("out/tune_sdxl_like.json"), 4, 4.0
 
@@ -22,13 +18,7 @@ def main() -> None:
     OUT.parent.mkdir(parents=True, exist_ok=True)
     pipe = sdxl()
     (text, pooled), (none, none_pooled) = prompts(6), prompts(1, seed=1)
-    ids = torch.tensor([[16.0, 16, 0, 0, 16, 16]])  # size, crop, size
-
-    def noise(x: Any, t: Any, text: Any, pooled: Any) -> Any:
-        added = {"text_embeds": pooled, "time_ids": ids.expand(len(x), -1)}
-        return pipe.unet(x, t, text, added_cond_kwargs=added, return_dict=False)[0]
-
-    net = from_function(noise, "epsilon", coordinates=vp(pipe.scheduler.alphas_cumprod))
+    net = sdxl_denoiser(pipe)
     guided = sd.ClassifierFreeGuidance(net, GUIDANCE, {"text": none, "pooled": none_pooled})
     few: Any = {"noises": 4, "held_out": 16, "fresh": 16, "fine_steps": 6, "calls": 1500}
     given = {"text": text, "pooled": pooled}  # noise k is asked for prompt k mod 6

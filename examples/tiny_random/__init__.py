@@ -2,7 +2,7 @@
 
 Their text encoders are left out: prompts are embeddings. Images are noise; the use is what counts.
 """
-# pyright: reportPrivateImportUsage=false
+# pyright: reportPrivateImportUsage=false, reportArgumentType=false
 
 from typing import Any
 
@@ -16,6 +16,9 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+
+from steindiff.adapters.callable import FunctionDenoiser, from_function
+from steindiff.adapters.coordinates import vp
 
 WIDTH, TOKENS = 16, 3
 
@@ -36,6 +39,18 @@ def sdxl() -> Any:
     )
 
 
+def sdxl_denoiser(pipe: Any) -> FunctionDenoiser:
+    """D(x, sigma, text=..., pooled=...) of a pipeline of SDXL, for square images, not cropped."""
+    size = pipe.default_sample_size * pipe.vae_scale_factor
+    ids = torch.tensor([[size, size, 0, 0, size, size]], dtype=torch.float32)
+
+    def noise(x: Any, t: Any, text: Any, pooled: Any) -> Any:
+        added = {"text_embeds": pooled, "time_ids": ids.expand(len(x), -1)}
+        return pipe.unet(x, t, text, added_cond_kwargs=added, return_dict=False)[0]
+
+    return from_function(noise, "epsilon", coordinates=vp(pipe.scheduler.alphas_cumprod))
+
+
 def flux() -> Any:
     """16 tokens of 16 channels, which are 4 x 8 x 8 latents; guidance is an input."""
     torch.manual_seed(0)
@@ -46,6 +61,18 @@ def flux() -> Any:
     )  # fmt: skip
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
     return FluxPipeline(transformer=transformer, vae=_vae(), scheduler=scheduler, **_no_encoders())
+
+
+def flux_denoiser(pipe: Any, guidance: float, height: int, width: int) -> FunctionDenoiser:
+    """D(x, sigma, text=..., pooled=...) of a pipeline of Flux, for latents of height x width."""
+    places = pipe._prepare_latent_image_ids(1, height // 2, width // 2, "cpu", torch.float32)
+
+    def velocity(x: Any, t: Any, text: Any, pooled: Any) -> Any:
+        none = torch.zeros(text.shape[1], 3)
+        scale = torch.full((len(x),), guidance)
+        return pipe.transformer(x, text, pooled, t, places, none, scale, return_dict=False)[0]
+
+    return from_function(velocity, "flow", coordinates="flow")
 
 
 def prompts(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
