@@ -2,6 +2,9 @@
 
     python research/tune.py [--network NAME] [--guidance 1] [--steps 5] [--kind fitted]
 
+`--kind gits` and `gits-3` measure a peer in place of a tuning: the levels of GITS for this network
+with iPNDM-4 and -3, as published (Chen et al. 2024, arXiv 2405.11326).
+
 For every network, guidance and number of steps: `sd.tune` with and without fitting, on noises from
 seed 2,000,000,000 on, judged on the noises of research/results/recipe.json. Results go to
 research/results/tune.json after every cell; started again it goes on. What is printed are ratios to
@@ -27,10 +30,14 @@ from bed import NETWORKS, Bed
 from steindiff import tuning
 from steindiff._files import digest, sha256, write_text
 from steindiff._provenance import versions
+from steindiff.solvers import IPNDM
+from steindiff.tuning.motion import gits_levels
 
 RESULTS = Path(__file__).parent / "results" / "tune.json"
 RUNS = Path(__file__).parents[1] / "runs" / "tune"
 KINDS = {"chosen": False, "fitted": True}
+PEERS = {"gits": 4, "gits-3": 3}
+TEACHER = 256, 60  # noises and steps of GITS' trajectory
 
 
 def tuned(bed: Bed, guidance: float, steps: Sequence[int], fit: bool) -> sd.Tuned:
@@ -44,7 +51,7 @@ def tuned(bed: Bed, guidance: float, steps: Sequence[int], fit: bool) -> sd.Tune
     )  # fmt: skip
 
 
-def measured(bed: Bed, found: sd.Tuned, steps: int, seconds: float) -> dict[str, Any]:
+def measured(bed: Bed, found: sd.Tuned, steps: int) -> dict[str, Any]:
     """The distances on the bed, and what the tuning itself says."""
     one, plan = found.choices[steps], found.recipe(steps)
     with tempfile.TemporaryDirectory() as folder:
@@ -57,7 +64,23 @@ def measured(bed: Bed, found: sd.Tuned, steps: int, seconds: float) -> dict[str,
     figures = bed.measure(plan.solver, plan.sigmas, plan.coefficient, plan.end)
     about = {key: kept[key] for key in ("kind", "recipe", "figures", "against_plain")}
     about["first"] = one.tried[0].words
-    return {**figures, "about": {**about, "calls": found.calls, "seconds": round(seconds)}}
+    return {**figures, "about": {**about, "passed": one.passed, "calls": found.calls}}
+
+
+def gits(bed: Bed, steps: int, order: int, noises: int = TEACHER[0]) -> dict[str, Any]:
+    """The distances on the bed of GITS, which is given noises of the tuning's."""
+    network, levels = bed.network, sd.schedules.karras(TEACHER[1], bed.sigma_min, bed.sigma_max)
+    seeds, told = range(tuning.SEED, tuning.SEED + noises), []
+    run = sd.sample(
+        network.denoiser, sd.noise(network.shape, bed.sigma_max, seeds), levels, IPNDM(order=4),
+        None, conditioning=network.conditioning_of(list(seeds)), return_trajectory=True,
+        callback=lambda progress: told.append(progress.denoised),
+    )  # fmt: skip
+    sigmas, states = levels.tolist(), torch.stack(list(run.trajectory or ()))
+    slopes = [(x - d) / sigma for x, d, sigma in zip(states, told, sigmas, strict=False)]
+    found = gits_levels(sigmas, states, slopes, steps)
+    about = {"kind": "gits", "levels": found, "noises": noises, "order": order}
+    return {**bed.measure(IPNDM(order=order), found), "about": about}
 
 
 def best_plain(network: str, guidance: float, steps: int) -> Mapping[str, float]:
@@ -84,7 +107,7 @@ def main() -> None:
     parser.add_argument("--network", action="append", choices=NETWORKS)
     parser.add_argument("--guidance", type=float, action="append")
     parser.add_argument("--steps", type=int, action="append")
-    parser.add_argument("--kind", action="append", choices=KINDS)
+    parser.add_argument("--kind", action="append", choices=[*KINDS, *PEERS])
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -97,8 +120,12 @@ def main() -> None:
             cell = content["cells"].setdefault(f"{network} {guidance:g} {steps}", {})
             if kind not in cell:
                 began = time.process_time()
-                found = tuned(bed, guidance, [steps], KINDS[kind])
-                cell[kind] = measured(bed, found, steps, time.process_time() - began)
+                if kind in PEERS:
+                    cell[kind] = gits(bed, steps, PEERS[kind])
+                else:
+                    found = tuned(bed, guidance, [steps], KINDS[kind])
+                    cell[kind] = measured(bed, found, steps)
+                cell[kind]["about"]["seconds"] = round(time.process_time() - began)
                 write(chosen.out, content)
             ratios = {
                 name: round(cell[kind][name] / least, 3)

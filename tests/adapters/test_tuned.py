@@ -13,8 +13,13 @@ import tunings
 from torch import Tensor
 
 import steindiff as sd
+from steindiff.adapters.callable import from_function
 from steindiff.adapters.k_diffusion import sample_stein_tuned, tuned_recipe, tuned_sigmas
+from steindiff.calibrated import Calibrated
 from steindiff.denoisers import GaussianMixture
+from steindiff.recipes import COEFFICIENT
+from steindiff.trajectory import FineSolution
+from steindiff.tuning.trials import PURE_NOISE, fine_solution
 
 SHAPE = (2, 4, 4)
 MEANS = torch.randn(5, *SHAPE, generator=torch.Generator().manual_seed(0))
@@ -157,3 +162,81 @@ def test_diffusers_refuses_levels_that_the_model_does_not_know(tmp_path: Path) -
     replace(found, choices={5: low}).save(tmp_path / "high.json")
     with pytest.raises(ValueError, match="the levels run from sigma = 900"):
         SteinScheduler.from_tuned(tmp_path / "high.json", diffusers.DDIMScheduler())
+
+
+@pytest.fixture(scope="module")
+def from_noise() -> sd.Tuned:
+    """Of the mixture as a flow model in its own coordinates, for four steps."""
+    net = from_function(exact_flow_batch, "flow", coordinates="flow")
+    few: dict[str, Any] = {"noises": 8, "held_out": 16, "fresh": 16, "fine_steps": 10}
+    return sd.tune(net, 4, shape=SHAPE, calls=3200, **few)
+
+
+def exact_flow_batch(x: Tensor, t: Tensor) -> Tensor:
+    """eps - x0; at t = 1 what is predicted is eps less the mean."""
+    at = t.reshape(-1, *[1] * (x.ndim - 1))
+    ve = (t.double() / (1 - t.double())).clamp_max(1e6)
+    state = x.double() * (1 + ve).reshape(at.shape)
+    denoised = torch.where(at == 1, MEANS.mean(dim=0).double(), MIXTURE(state, ve))
+    return ((x - denoised) / at).to(x.dtype)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # numpy's, in diffusers
+def test_a_flow_starts_at_pure_noise(from_noise: sd.Tuned, tmp_path: Path) -> None:
+    """From t = 1 itself; core, diffusers and k-diffusion agree, for what was chosen and others."""
+    diffusers = pytest.importorskip("diffusers")
+    from steindiff.adapters.diffusers import SteinScheduler
+
+    assert from_noise.sigma_max == PURE_NOISE
+    own = from_noise.choices[4]
+    assert {each.kind for each in own.tried} >= {"plain", "recipe", "gits", "chosen"}
+    assert own.figures["tuned"].error < 0.5
+    eps = sd.noise(SHAPE, 1.0, range(3))
+    net = from_function(exact_flow_batch, "flow", coordinates="flow")
+    fitted = Calibrated((PURE_NOISE, 6.0, 2.0, 0.6, 0.0),
+                        ((-1e-9,), (0.2, 0.002), (0.6, -0.2, -0.01), (0.4, -0.1)))  # fmt: skip
+    relaxed = replace(COEFFICIENT, two_levels=True)
+    plans = [
+        own.recipe,
+        sd.Recipe(fitted.levels, fitted, relaxed, "none", ""),
+        *(sd.Recipe(fitted.levels, sd.solvers.resolve_solver(name), relaxed, "stein", "")
+          for name in ("ipndm", "dpmpp_2m", "unipc")),
+    ]  # fmt: skip
+    own_first = diffusers.FlowMatchEulerDiscreteScheduler()
+    own_first.set_timesteps(4)
+    for plan in plans:
+        replace(from_noise, choices={4: replace(own, recipe=plan)}).save(tmp_path / "t.json")
+        wanted = sd.sample(net, eps * PURE_NOISE, steps=plan).x
+        assert bool(wanted.isfinite().all())
+
+        scheduler = SteinScheduler.from_tuned(
+            tmp_path / "t.json", diffusers.FlowMatchEulerDiscreteScheduler()
+        )
+        scheduler.set_timesteps(4)
+        assert scheduler.timesteps[0] == own_first.timesteps[0] == 1000
+        assert scheduler.sigmas[0] == own_first.sigmas[0] == 1
+        x = eps * scheduler.init_noise_sigma
+        for timestep in scheduler.timesteps:
+            at = torch.full((3,), float(timestep) / 1000)
+            x = scheduler.step(exact_flow_batch(x, at), timestep, x, return_dict=False)[0]
+        assert_agree(x, wanted)
+
+        def denoise(x: Tensor, t: Tensor) -> Tensor:
+            return x - t.reshape(-1, 1, 1, 1) * exact_flow_batch(x, t)
+
+        levels = tuned_sigmas(plan, "flow").to(torch.float32)
+        assert levels[0] == 1
+        found = sample_stein_tuned(
+            denoise, eps, levels, disable=True, tuned=tmp_path / "t.json", coordinates="flow"
+        )
+        assert_agree(found, wanted)
+
+
+def test_the_fine_solution_from_pure_noise_is_the_flows() -> None:
+    """Against the same from a level of 4000, and Euler's first step, which is further off."""
+    net = from_function(exact_flow_batch, "flow", coordinates="flow")
+    eps = sd.noise(SHAPE, 1.0, range(6), dtype=torch.float64)
+    found = fine_solution(net, eps * PURE_NOISE, {}, PURE_NOISE, 60, 0.002, 20.0).states[0]
+    exact = FineSolution(MIXTURE, eps * 4000 + MEANS.mean(dim=0), {}, 200, 20.0, 4000.0).states[-2]
+    euler = MEANS.mean(dim=0) + 20 * eps
+    assert float((found - exact).norm() / (euler - exact).norm()) < 0.1

@@ -351,7 +351,7 @@ ROWS = [
     Row("tune", "fine_steps", lambda v: tuned(fine_steps=v)),
     Row("tune", "batch", lambda v: tuned(batch=v)),
     Row("tune", "seed", lambda v: tuned(seed=v), leave=("-1", "0")),
-    Row("tune", "sigma_max", lambda v: tuned(sigma_max=v)),
+    Row("tune", "sigma_max", lambda v: tuned(sigma_max=v), {"None": is_tuned}),
     Row("tune", "sigma_min", lambda v: tuned(sigma_min=v), leave=("denormal",)),
     Row("tune", "calls", lambda v: tuned(calls=v), {"None": is_tuned}),
     Row("tune", "minutes", lambda v: tuned(minutes=v), leave=("None", "denormal")),

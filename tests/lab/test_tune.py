@@ -94,6 +94,11 @@ def test_what_cannot_be(steindiff: Command, tmp_path: Path) -> None:
     steindiff(*tune, "--minutes", 0).refused("minutes is 0.0")
     steindiff(*tune, "--steps", 2).refused("steps is 2; an int >= 3 is needed")
     steindiff(*tune, "--prompts", tmp_path / "no.txt").refused("--diffusers FOLDER")
+    prompts = tmp_path / "prompts.txt"
+    text = ("tune", "--diffusers", tmp_path, "--prompts", prompts, *FEW, "--out", out)
+    steindiff(*text).refused("prompts file", "is missing; a text file of one prompt a line")
+    prompts.write_text("\n")
+    steindiff(*text).refused("prompts file", "is empty; one prompt a line is needed")
     out.write_text("{}")
     steindiff(*tune).refused("exists; choose another path or pass --overwrite")
     steindiff("sample", "--tuned", out, "--out", tmp_path / "a.png").refused("not a tuning file")

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from matrices import slow
 
+import steindiff as sd
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
@@ -55,6 +57,20 @@ def test_tuning_the_shipped_pipeline(
     assert "on fresh noises" in said or "is kept" in said
     assert (tmp_path / "out/tune_shipped.png").stat().st_size > 1000
     assert (tmp_path / "out/tune_shipped.json").stat().st_size > 1000
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("name", ["sdxl", "flux"])
+def test_tuning_what_is_built_like_it(
+    run: Callable[..., None], name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The pipeline samples with the file, from its own first level."""
+    run(ROOT / f"examples/tune_{name}_like.py")
+    said = capsys.readouterr().out
+    assert "on fresh noises" in said or "is kept" in said
+    tuned = sd.load_tuned(tmp_path / f"out/tune_{name}_like.json")
+    assert (tuned.guidance, tuned.sigma_max) == {"sdxl": (4, 14.6), "flux": (1, 2**26)}[name]
+    assert (tmp_path / f"out/tune_{name}_like.png").stat().st_size > 100
 
 
 @pytest.mark.parametrize("name", ["time_series", slow("posterior")])

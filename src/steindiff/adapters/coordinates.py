@@ -133,6 +133,7 @@ class Coordinates:
         time: function of VE sigma.
         name: for messages.
         sigma_max: the highest level that the network knows, as far as that is known.
+        pure_noise: whether it knows infinite sigma besides: a flow's t = 1.
     """
 
     alpha: OfSigma
@@ -140,6 +141,7 @@ class Coordinates:
     time: OfSigma
     name: str = "own"
     sigma_max: float = 80.0
+    pure_noise: bool = False
 
     def level(self, sigma: Tensor) -> NoiseLevel:
         """The native level of VE `sigma` (B,)."""
@@ -167,7 +169,9 @@ def flow(scale: float = 1.0) -> Coordinates:
         return sigma / (1 + sigma)
 
     name = "flow" if scale == 1 else f"flow({scale:g})"
-    return Coordinates(lambda sigma: 1 / (1 + sigma), t, lambda sigma: scale * t(sigma), name)
+    return Coordinates(
+        lambda sigma: 1 / (1 + sigma), t, lambda sigma: scale * t(sigma), name, pure_noise=True
+    )
 
 
 def vp(alphas_cumprod: Tensor | Sequence[float]) -> Coordinates:

@@ -41,12 +41,23 @@ class Rows:
         self.batch, self.told = batch, told
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self.each(x, lambda part: self.denoised(x[part], sigma[part], part))
+
+    def denoised(self, x: Tensor, sigma: Tensor, part: slice) -> Tensor:
+        """D of the noises of one batch."""
+        return self.denoiser(x, sigma, **self._rows(part))
+
+    def each(self, x: Tensor, make: Callable[[slice], Tensor]) -> Tensor:
+        """What `make` gives of each batch of the noises `x`, one after the other: (B, ...)."""
         found = []
-        for begin in range(0, len(x), self.batch):
-            part = slice(begin, begin + self.batch)
-            found.append(self.denoiser(x[part], sigma[part], **self._rows(part)))
+        for part in self.parts(len(x)):
+            found.append(make(part))
             self.told(len(found[-1]))
         return torch.cat(found)
+
+    def parts(self, count: int) -> list[slice]:
+        """The batches of so many noises."""
+        return [slice(k, min(k + self.batch, count)) for k in range(0, count, self.batch)]
 
     def check(self, x: Tensor) -> None:
         """The denoiser's own check of its conditioning, if it has one."""

@@ -12,10 +12,18 @@ from ..recipes import COEFFICIENT, Recipe, flow_levels, leading_levels, lowest_l
 from ..solvers import IPNDM, DPMpp2M, Solver, UniPC
 from ..stein import ENDS, Coefficient
 from ..trajectory import FineSolution
-from .motion import Motion, arc_levels, shortest_levels, strictly_decreasing
+from .motion import (
+    Motion,
+    arc_levels,
+    gits_levels,
+    gits_trajectory,
+    shortest_levels,
+    strictly_decreasing,
+)
 
-KINDS = ("plain", "recipe", "chosen", "fitted")
-"""What a candidate is: a plain solver, the recipe without tuning, parts chosen, scalars fitted."""
+KINDS = ("plain", "recipe", "gits", "chosen", "fitted")
+"""What a candidate is: a plain solver, the recipe without tuning, a peer, parts chosen, scalars
+fitted."""
 
 BASES: tuple[Solver, ...] = (IPNDM(order=3), DPMpp2M(), UniPC(order=2))
 PLAIN: tuple[Solver, ...] = (IPNDM(order=3), IPNDM(order=4), DPMpp2M(), UniPC(order=2), UniPC())
@@ -25,6 +33,8 @@ LEADS = (1.0, 1.5, 2.0, 3.0)
 LOWS = (0.5, 0.75, 1.0, 1.4)  # in units of the recipe's own
 SHIFTS = (1.0, 2.0, 3.0, 5.0)
 POWERS = (0.5, 0.7)
+GITS_ORDERS = (4, 3)
+VP_LOWS = (0.3, 0.6, 1.0)  # of VP time, likewise
 SHORTEST = (1.0, 0.3)  # lowest levels of GITS' paths, in units of the recipe's own
 
 
@@ -44,7 +54,8 @@ class Candidate:
     def words(self) -> str:
         """What it is, for a table."""
         plan = self.recipe
-        rule = {None: "", COEFFICIENT: ", relaxed"}.get(plan.coefficient, ", relaxed, no gift")
+        rule = "" if plan.coefficient is None else ", relaxed"
+        rule += "" if getattr(plan.coefficient, "last", True) else ", no gift"
         end = "" if plan.end == "none" else f", end {plan.end}"
         solver = "fitted scalars" if isinstance(plan.solver, Calibrated) else str(plan.solver)
         return f"{solver}{rule}{end}; {plan.why}"
@@ -61,6 +72,15 @@ def plain(steps: int, sigma_min: float, sigma_max: float) -> list[Candidate]:
         Candidate("plain", Recipe(tuple(sigmas.tolist()), solver, None, "none", words))
         for words, sigmas in levels.items()
         for solver in PLAIN
+    ]
+
+
+def gits(fine: FineSolution, steps: int) -> list[Candidate]:
+    """A peer as published: the levels of GITS, which end above 0, with its solver."""
+    sigmas = gits_levels(*gits_trajectory(fine), steps)
+    return [
+        Candidate("gits", Recipe(sigmas, IPNDM(order=order), None, "none", "GITS, as published"))
+        for order in GITS_ORDERS
     ]
 
 
@@ -87,6 +107,10 @@ def _shapes(
         yield leading_levels(steps, low, sigma_max, lead), words
     for shift in SHIFTS:
         yield flow_levels(steps, shift, sigma_max), f"flow, shift {shift:g}"
+    for share in VP_LOWS if steps > 1 else ():
+        low = share * lowest_level(steps)
+        sigmas = schedules.vp_time(steps - 1, low, sigma_max).tolist()
+        yield (*sigmas, 0.0), f"VP time to {low:g}"
     for power in POWERS:
         yield arc_levels(found, steps, sigma_max, power), f"following D's motion to the {power:g}"
     for low in SHORTEST:
@@ -101,7 +125,7 @@ def most_plain() -> int:
 
 def most_shapes() -> int:
     """How many `shapes` gives at the most."""
-    return len(LOWS) * len(LEADS) + len(SHIFTS) + len(POWERS) + len(SHORTEST)
+    return len(LOWS) * len(LEADS) + len(SHIFTS) + len(VP_LOWS) + len(POWERS) + len(SHORTEST)
 
 
 def variants(plans: Sequence[Recipe]) -> list[Candidate]:

@@ -8,7 +8,11 @@ from typing import Any
 
 from .._errors import MOST_STEPS, check_callable, check_count, check_finite, check_number, shown
 from ..calibrated.run import MOST
+from ..denoisers import ClassifierFreeGuidance, Denoiser
+from .trials import PURE_NOISE
 
+TOP = 80.0
+"""The highest level that is not pure noise."""
 LEAST = 16
 """Held-out and fresh noises at the least: with fewer an interval says nothing."""
 
@@ -66,6 +70,26 @@ def check_conditioning(conditioning: Mapping[str, Any] | None) -> Mapping[str, A
     if conditioning is not None and not isinstance(conditioning, Mapping):
         raise TypeError(f"conditioning is {shown(conditioning)}; a mapping of names is needed")
     return conditioning or {}
+
+
+def bare(denoiser: Denoiser) -> Any:
+    """The denoiser without guidance."""
+    return denoiser.denoiser if isinstance(denoiser, ClassifierFreeGuidance) else denoiser
+
+
+def check_tunable(denoiser: Denoiser) -> None:
+    """Raises ValueError for a denoiser that says why it is not to be tuned, guided or not."""
+    why = getattr(bare(denoiser), "untunable", "")
+    if why:
+        raise ValueError(f"denoiser is of {why}")
+
+
+def start_level(denoiser: Denoiser, sigma_max: float | None) -> float:
+    """The level that samplings start at, where `sigma_max` is what `tune` was given."""
+    if sigma_max is not None:
+        return check_number("sigma_max", sigma_max)
+    inner = bare(denoiser)
+    return PURE_NOISE if getattr(inner, "pure_noise", False) else TOP
 
 
 def check_callables(features: object, told: object) -> None:

@@ -68,6 +68,7 @@ def _choice(one: Choice) -> dict[str, Any]:
         "plain": write_recipe(one.plain),
         "figures": {name: _finite(figures) for name, figures in one.figures.items()},
         **{name: _finite(getattr(one, name)) for name in RATIOS},
+        "passed": list(one.passed),
         "tried": [[each.kind, each.words, *each.figures, each.score] for each in one.tried],
     }
 
@@ -139,9 +140,7 @@ def _read_choice(one: dict[str, Any]) -> Choice:
     for name in ("recipe", "plain"):
         with inside(name):
             rest[name] = read_recipe(field(one, "", name))
-    tried = field(one, "", "tried")
-    if not isinstance(tried, list):
-        raise ValueError(f"tried is {shown(tried)}; a list is needed")
+    tried = _list(field(one, "", "tried"), "tried")
     return Choice(
         kind=_kind(field(one, "", "kind")),
         figures={
@@ -149,8 +148,15 @@ def _read_choice(one: dict[str, Any]) -> Choice:
             for name in ("tuned", "recipe", "plain")
         },
         tried=tuple(map(_read_tried, tried)),
+        passed=tuple(text(each, "passed") for each in _list(field(one, "", "passed"), "passed")),
         **rest,
     )
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{name} is {shown(value)}; a list is needed")
+    return value
 
 
 def _kind(value: Any) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..calibrated.path import Rows, relative_squares
 from ..calibrated.run import take_rows
 from ..denoisers import ClassifierFreeGuidance
+from .ranks import SharedRows
 from .trials import Noises
 
 Features = Callable[[Tensor], Tensor]
@@ -30,6 +31,7 @@ WIDTHS, STRIDES, BIAS = (32, 48, 64), (1, 2, 2), 0.1
 SHARE = 0.6
 """Level at which the middle block is asked, in units of the size of samples."""
 PROBED = 3
+ERROR = "relative error"
 
 
 class Figures(NamedTuple):
@@ -100,22 +102,31 @@ class Judge:
         a, b = self.weights
         return max(figures.error, ROUNDING) ** a * figures.frechet**b
 
-    def ratio(self, x: Tensor, other: Tensor, resamples: int = 200) -> Ratio:
-        """The score of `x` over that of `other`; percentiles of resampled noises (Efron 1993)."""
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What `ratios` gives after the score."""
+        own = () if self.middle is None else ("the network's own features",)
+        return (ERROR, "the features", *own)
+
+    def ratios(self, x: Tensor, other: Tensor, resamples: int = 200) -> tuple[Ratio, ...]:
+        """Of `x` to `other`: the score, the relative error, the distance in each set of features.
+
+        The intervals are percentiles of resampled noises (Efron 1993).
+        """
         sides = [self._looked_at(one) for one in (x, other)]
         generator = torch.Generator().manual_seed(0)
         count = len(x)
 
-        def log_ratio(rows: Tensor | slice) -> float:
-            own, its = (math.log(self.score(self._figures(side, rows))) for side in sides)
+        def logs(rows: Tensor | slice) -> Tensor:
+            own, its = (self._logs(side, rows) for side in sides)
             return own - its
 
-        drawn = torch.tensor(
-            [log_ratio(torch.randint(count, (count,), generator=generator))
-             for _ in range(resamples)], dtype=torch.float64,
-        )  # fmt: skip
-        low, high = torch.quantile(drawn, torch.tensor([0.025, 0.975], dtype=torch.float64)).exp()
-        return Ratio(math.exp(log_ratio(slice(None))), float(low), float(high))
+        drawn = torch.stack(
+            [logs(torch.randint(count, (count,), generator=generator)) for _ in range(resamples)]
+        )
+        ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
+        low, high = torch.quantile(drawn, ends, dim=0).exp().tolist()
+        return tuple(map(Ratio, logs(slice(None)).exp().tolist(), low, high))
 
     def _seen(self, x: Tensor) -> list[Tensor]:
         """Features in each set, (B, D) float64."""
@@ -132,10 +143,19 @@ class Judge:
 
     def _figures(self, seen: tuple[Tensor, list[Tensor]], rows: Tensor | slice) -> Figures:
         """With the geometric mean of the distances in all sets of features."""
-        squares, sets = seen
-        sides = zip(sets, self.targets, self.least, strict=True)
-        logs = [math.log(max(frechet(a[rows], b[rows]), least)) for a, b, least in sides]
-        return Figures(float(squares[rows].mean().sqrt()), math.exp(sum(logs) / len(logs)))
+        logs = self._distances(seen, rows)
+        return Figures(float(seen[0][rows].mean().sqrt()), math.exp(sum(logs) / len(logs)))
+
+    def _logs(self, seen: tuple[Tensor, list[Tensor]], rows: Tensor | slice) -> Tensor:
+        """Logarithms of the score and of what is in it."""
+        figures = self._figures(seen, rows)
+        parts = self.score(figures), max(figures.error, ROUNDING)
+        found = [*map(math.log, parts), *self._distances(seen, rows)]
+        return torch.tensor(found, dtype=torch.float64)
+
+    def _distances(self, seen: tuple[Tensor, list[Tensor]], rows: Tensor | slice) -> list[float]:
+        sides = zip(seen[1], self.targets, self.least, strict=True)
+        return [math.log(max(frechet(a[rows], b[rows]), least)) for a, b, least in sides]
 
 
 def frechet(a: Tensor, b: Tensor) -> float:
@@ -224,11 +244,13 @@ class Middle:
                 order.append(module)
 
         with _hooked([part for part in network.modules() if part is not network], note):
-            self._evaluate(noises.rows, noises.fine[:PROBED])
+            few = slice(PROBED)
+            self._evaluate(_without_guidance(noises.rows, PROBED), noises.fine[few], few)
+            noises.rows.told(PROBED)
         if not order:
             raise LookupError("no part of the denoiser answers sample by sample")
         self.part = order[len(order) // 2]
-        self.place, self.times = order[: len(order) // 2].count(self.part), order.count(self.part)
+        self.place = order[: len(order) // 2].count(self.part)
 
     @classmethod
     def of(cls, noises: Noises) -> Middle | None:
@@ -240,24 +262,34 @@ class Middle:
 
     def __call__(self, rows: Rows, x: Tensor) -> Tensor:
         """(B, 64) of the samples of these rows."""
-        found: list[Tensor] = []
-        with _hooked([self.part], lambda _part, _input, output: found.append(_pooled(output))):
-            self._evaluate(rows, x)
-        seen = torch.cat(found[self.place :: self.times])
+        bare = _without_guidance(rows, len(x))
+
+        def seen_by(part: slice) -> Tensor:
+            found: list[Tensor] = []
+            with _hooked([self.part], lambda _part, _input, output: found.append(_pooled(output))):
+                self._evaluate(bare, x[part], part)
+            return found[self.place]
+
+        seen = bare.each(x, seen_by)
         if self.directions is None:
             generator = torch.Generator().manual_seed(SEED)
             drawn = torch.randn(seen.shape[1], 64, generator=generator) / math.sqrt(seen.shape[1])
             self.directions = drawn.to(seen.device)
         return seen @ self.directions
 
-    def _evaluate(self, rows: Rows, x: Tensor) -> None:
-        denoiser = rows.denoiser
-        if isinstance(denoiser, ClassifierFreeGuidance):
-            denoiser = denoiser.denoiser
-        conditioning = take_rows(rows.conditioning, range(len(x)))
-        bare = Rows(denoiser, conditioning, rows.batch, rows.told)
+    def _evaluate(self, bare: Rows, x: Tensor, part: slice) -> None:
         with torch.no_grad():
-            bare(x, torch.full((len(x),), self.sigma, dtype=x.dtype, device=x.device))
+            level = torch.full((len(x),), self.sigma, dtype=x.dtype, device=x.device)
+            bare.denoised(x, level, part)
+
+
+def _without_guidance(rows: Rows, count: int) -> Rows:
+    """The first so many of these rows, the denoiser bare."""
+    denoiser = rows.denoiser
+    if isinstance(denoiser, ClassifierFreeGuidance):
+        denoiser = denoiser.denoiser
+    conditioning = take_rows(rows.conditioning, range(count))
+    return SharedRows(denoiser, conditioning, rows.batch, rows.told)
 
 
 def _pooled(output: Tensor) -> Tensor:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 
+from ..schedules import karras
 from ..trajectory import FineSolution
 
 Motion = tuple[tuple[float, ...], tuple[float, ...]]
 """Levels, decreasing, and the root mean square of dD/d ln sigma at each of them."""
+
+GITS_STEPS, GITS_FACTOR = 60, 1.15
 
 
 def motion(fine: FineSolution) -> Motion:
@@ -75,27 +78,99 @@ def shortest_levels(fine: FineSolution, steps: int, low: float) -> tuple[float, 
 
     Dynamic programming over the levels of the fine solution that are not below `low`. The cost of a
     step between two of them is the mean distance of Euler's step, taken where the fine solution is,
-    to where the fine solution arrives; no model call is made.
-
-    Source: Chen et al. 2024, "On the Trajectory Regularity of ODE-based Diffusion Sampling", arXiv
-    2405.11326, section 4 (GITS). Its factor, which weighs the steps left, is not used.
+    to where the fine solution arrives; no model call is made. After `gits_levels`.
     """
     levels = [level for level in fine.levels if level >= low]
     states = torch.stack([fine.at(level) for level in (*levels, 0.0)])
-    count = len(levels)
+
+    def strayed(arrived: torch.Tensor, first: int) -> torch.Tensor:
+        return (states[first:] - arrived).flatten(2).norm(dim=2).mean(dim=1)
+
+    places = _shortest([*levels, 0.0], states, fine.slopes, strayed, steps, 1.0)
+    return (*(levels[place] for place in places), 0.0)
+
+
+def gits_levels(
+    levels: Sequence[float], states: torch.Tensor, slopes: Sequence[torch.Tensor], steps: int
+) -> tuple[float, ...]:
+    """The `steps` + 1 of a trajectory's levels that GITS takes: the first, the last, and between.
+
+    The cost of Euler's step between two of them is how much further off the straight line through
+    the trajectory's ends it arrives than the trajectory does; the steps after it count 1.15 times
+    as much, and so on.
+
+    Source: Chen et al. 2024, "On the Trajectory Regularity of ODE-based Diffusion Sampling", arXiv
+    2405.11326, section 4; cost and factor as in their code, https://github.com/zju-pi/diff-sampler,
+    gits-main, whose trajectory is that of 256 noises and 60 steps of iPNDM-4 on Karras' levels.
+
+    Args:
+        levels: of the trajectory, decreasing.
+        states: (len(levels), B, *shape), there.
+        slopes: dx/dsigma there; the last is not needed.
+        steps: how many, fewer than the levels.
+    """
+    end = states[-1].flatten(1)
+    axis = torch.nn.functional.normalize(states[0].flatten(1) - end, dim=1)
+
+    def off(x: torch.Tensor) -> torch.Tensor:
+        away = x.flatten(2) - end
+        along = (away * axis).sum(dim=2, keepdim=True) * axis
+        return (away - along).norm(dim=2).mean(dim=1)
+
+    own = off(states)
+    own[-1] = 0
+    places = _shortest(
+        levels,
+        states,
+        slopes,
+        lambda arrived, first: off(arrived) - own[first:],
+        steps,
+        GITS_FACTOR,
+    )
+    return (*(levels[place] for place in places), levels[-1])
+
+
+def gits_trajectory(
+    fine: FineSolution,
+) -> tuple[list[float], torch.Tensor, list[torch.Tensor]]:
+    """Karras' 61 levels with states and slopes, from a fine solution in place of one more run.
+
+    Slopes are linear in ln sigma between those of the fine solution.
+    """
+    known = fine.levels[:-1]
+    inner = karras(GITS_STEPS, known[-1], known[0])[1:-1].tolist()
+    levels = [known[0], *inner, known[-1]]
+    slopes = []
+    for level in levels:
+        after = next((k for k, other in enumerate(known) if other < level), len(known) - 1)
+        high, low = known[after - 1], known[after]
+        share = math.log(high / level) / math.log(high / low)
+        slopes.append(torch.lerp(fine.slopes[after - 1], fine.slopes[after], share))
+    return levels, torch.stack([fine.at(level) for level in levels]), slopes
+
+
+def _shortest(
+    levels: Sequence[float], states: torch.Tensor, slopes: Sequence[torch.Tensor],
+    cost_of: Callable[[torch.Tensor, int], torch.Tensor], steps: int, factor: float,
+) -> list[int]:  # fmt: skip
+    """Where the cheapest way of so many Euler steps to the last level departs, step by step.
+
+    `cost_of` says what it costs to have arrived at states (n, B, *shape), at the levels from a
+    number on; what comes after a step counts `factor` times.
+    """
+    count = len(levels) - 1
     cost = torch.full((count, count + 1), math.inf, dtype=torch.float64)
-    for i, level in enumerate(levels):
-        ahead = torch.tensor([*levels[i + 1 :], 0.0]) - level
+    for i in range(count):
+        ahead = torch.tensor([level - levels[i] for level in levels[i + 1 :]])
         ahead = ahead.to(states).reshape(-1, *[1] * (states.ndim - 1))
-        euler = states[i] + ahead * fine.slopes[i].to(states.dtype)
-        cost[i, i + 1 :] = (states[i + 1 :] - euler).flatten(2).norm(dim=2).mean(dim=1).double()
-    best, came = cost[:, count], []  # one step: from each level to 0
+        euler = states[i] + ahead * slopes[i].to(states.dtype)
+        cost[i, i + 1 :] = cost_of(euler, i + 1).double()
+    best, came = cost[:, count], []  # one step: from each level to the last
     for _ in range(steps - 1):
-        total = cost[:, :count] + best
+        total = cost[:, :count] + factor * best
         came.append(total.argmin(dim=1))
         best = total.min(dim=1).values
-    place, found = 0, [levels[0]]
+    places = [0]
     for choice in reversed(came):
-        place = int(choice[place])
-        found.append(levels[place])
-    return (*found, 0.0)
+        places.append(int(choice[places[-1]]))
+    return places

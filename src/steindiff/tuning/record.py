@@ -37,12 +37,14 @@ class Choice:
         kind: what was chosen in the end: one of `candidates.KINDS`.
         recipe: what was chosen.
         plain: the best plain solver on a usual schedule, by the held-out noises.
-        figures: by what they are of: "tuned" is the best by the held-out noises, "recipe" what is
-            there without tuning, "plain" the best plain solver.
+        figures: by what they are of: "tuned" is what was chosen, or where the plain solver was, the
+            best by the held-out noises; "recipe" what is there without tuning, "plain" the best
+            plain solver.
         against_plain: the score of "tuned" over that of "plain".
         against_recipe: the score of "tuned" over that of "recipe".
         recipe_against_plain: the score of "recipe" over that of "plain".
         tried: what was measured on the held-out noises, the best first.
+        passed: what ranked before the choice and did not hold on the fresh noises, and why.
     """
 
     kind: str
@@ -53,12 +55,13 @@ class Choice:
     against_recipe: Ratio
     recipe_against_plain: Ratio
     tried: tuple[Tried, ...]
+    passed: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
         """What came of it, in a sentence."""
         if self.kind == "plain":
-            return "nothing beat the best plain solver beyond its interval: the plain one is kept"
+            return "nothing beat the best plain solver and held in every part: it is kept"
         ratio = self.recipe_against_plain if self.kind == "recipe" else self.against_plain
         return (
             f"{self.kind}: {ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] of the best plain "

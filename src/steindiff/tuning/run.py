@@ -15,6 +15,8 @@ from .._provenance import versions
 from ..calibrated.run import sample_shape
 from ..denoisers import ClassifierFreeGuidance, Denoiser
 from .checks import (
+    TOP,
+    bare,
     check_budget,
     check_callables,
     check_conditioning,
@@ -22,7 +24,9 @@ from .checks import (
     check_guidance,
     check_levels,
     check_steps,
+    check_tunable,
     screening,
+    start_level,
 )
 from .contest import Contest, most_evaluations
 from .judge import Features, Middle, RandomFeatures
@@ -51,7 +55,7 @@ def tune(
     fresh: int = 64,
     seed: int = SEED,
     fine_steps: int = 30,
-    sigma_max: float = 80.0,
+    sigma_max: float | None = None,
     sigma_min: float = 0.002,
     batch: int = 64,
     device: torch.device | str = "cpu",
@@ -89,7 +93,8 @@ def tune(
         fresh: how many more the winner is measured on.
         seed: of the first; they count up from it.
         fine_steps: Heun steps of the fine solution.
-        sigma_max: level to start from.
+        sigma_max: level to start from; left out, 80, or pure noise, t = 1, of a network in a flow's
+            own coordinates (`adapters.callable.from_function`, pipelines of diffusers).
         sigma_min: the lowest level above 0 that is visited.
         batch: noises at a time.
         device: where to sample.
@@ -108,31 +113,36 @@ def tune(
 
     Raises:
         ValueError: bad steps, counts, shape, levels or conditioning, a budget that is too small; a
-            folder of another tuning. Each is named.
+            folder of another tuning; the denoiser of a pipeline that samples with noise or is
+            distilled. Each is named.
         NonFiniteError: a NaN or an infinity in the fine solution, with its step.
         OSError: `folder` is full, or not writable.
     """
     wanted, counts = check_steps(steps), (noises, held_out, fresh)
     check_counts(*counts, fine_steps, batch, seed)
-    check_levels(sigma_min, sigma_max)
+    high = start_level(denoiser, sigma_max)
+    top = min(high, TOP) if sigma_max is None else high
+    check_levels(sigma_min, top)
     check_callables(features, told)
+    check_tunable(denoiser)
     if guidance is None:
         guidance = denoiser.scale if isinstance(denoiser, ClassifierFreeGuidance) else 1.0
     guidance, conditioning = check_guidance(guidance), check_conditioning(conditioning)
     sizes = sample_shape(denoiser, shape)
     reserve = sum(4 * (count + 1) * fresh + held_out for count in wanted)
-    check_budget(calls, minutes, sum(counts) * (2 * fine_steps - 1) + reserve, held_out, wanted)
+    fine_calls = 2 * fine_steps - 1 + 2 * (high > top)
+    check_budget(calls, minutes, sum(counts) * fine_calls + reserve, held_out, wanted)
     budget = Budget(calls, minutes, reserve, told)
     start = Start(
-        denoiser, conditioning, sizes, seed, (sigma_min, sigma_max), fine_steps,
+        denoiser, conditioning, sizes, seed, (sigma_min, top), high, fine_steps,
         batch, device, _half(half, noises, fine_steps, sizes), budget.spend,
     )  # fmt: skip
-    about = _hash(conditioning)
+    about = _hash(denoiser, conditioning)
     store = Store(
         None if folder is None else Path(folder),
         {"guidance": guidance, "noises": counts, "seed": start.seed, "fine_steps": fine_steps,
-         "levels": start.levels, "shape": sizes, "model": model_hash or model, "batch": batch,
-         "conditioning": about, "probe": _probe(start), "half": start.half},
+         "levels": [*start.levels, high], "shape": sizes, "model": model_hash or model,
+         "batch": batch, "conditioning": about, "probe": _probe(start), "half": start.half},
     )  # fmt: skip
     parts = _noises(start, store, counts)
     path = parts[0].path
@@ -143,10 +153,12 @@ def tune(
     choices = {}
     for place, count in enumerate(wanted):
         budget.share(len(wanted) - place)
-        contest = Contest(parts, seen, guidance, budget, store, count, start.levels, found, middle)
+        contest = Contest(
+            parts, seen, guidance, budget, store, count, start.levels, high, found, middle
+        )
         choices[count] = contest.choice(fit)
     return Tuned(
-        choices, guidance, sigma_max, *counts, start.seed, fine_steps, found, budget.spent, model,
+        choices, guidance, high, *counts, start.seed, fine_steps, found, budget.spent, model,
         model_hash, about, command, versions("steindiff", "torch"),
     )  # fmt: skip
 
@@ -158,7 +170,7 @@ def evaluations(
     """The most samples that `tune` evaluates the denoiser for; about half of it is usual."""
     wanted = {steps} if isinstance(steps, int) else set(steps)
     made = sum(most_evaluations(count, noises, held_out, fresh, fit) for count in wanted)
-    return 4 + (noises + held_out + fresh) * (2 * fine_steps - 1) + made
+    return 4 + (noises + held_out + fresh) * (2 * fine_steps + 1) + made
 
 
 def _half(half: bool | None, noises: int, fine_steps: int, sizes: Sequence[int]) -> bool:
@@ -184,7 +196,7 @@ def _probe(start: Start) -> float:
     bound, x = start.rows(range(1))
     check_values("x", x)
     with torch.no_grad():
-        denoised = bound(x / start.levels[1], torch.ones(1, device=x.device))
+        denoised = bound(x / start.high, torch.ones(1, device=x.device))
     return float(f"{float(denoised.double().square().mean()):.5g}")
 
 
@@ -196,18 +208,20 @@ def _noises(start: Start, store: Store, counts: tuple[int, int, int]) -> list[No
     found, first = [], 0
     for name, size in zip(("fit", "screen", "held-out", "fresh"), sizes, strict=True):
         rows, whole = range(first, first + size), name == "fit"
-        fine = store.tensors(f"fine-{name}", lambda: start.solve(rows, whole))  # noqa: B023
+        fine = store.tensors(f"fine-{name}", start.device, lambda: start.solve(rows, whole))  # noqa: B023
         found.append(start.noises(rows, fine, whole))
         first += size
     return found
 
 
-def _hash(conditioning: Mapping[str, Any]) -> str:
-    """SHA-256 of prompts or labels, as far as they are tensors, texts or numbers."""
-    if not conditioning:
+def _hash(denoiser: Denoiser, conditioning: Mapping[str, Any]) -> str:
+    """SHA-256 of prompts and labels, as far as they are tensors, texts or numbers."""
+    prompts = getattr(bare(denoiser), "prompts", ())
+    given = {**conditioning, "prompts": prompts} if prompts else conditioning
+    if not given:
         return ""
     found = hashlib.sha256()
-    for name, value in sorted(conditioning.items()):
+    for name, value in sorted(given.items()):
         found.update(f"{name} {type(value).__name__};".encode())
         if isinstance(value, Tensor):
             found.update(f"{tuple(value.shape)}".encode())

@@ -22,9 +22,14 @@ from ..recipes import Recipe
 from ..sampling import noise, sample
 from ..trajectory import FineSolution
 from .kept import read_figures, read_fine, read_table
+from .ranks import SharedRows, by_first, place
 
 MEMORY = 2**30
 """Bytes of the denoiser's outputs that one set of noises remembers."""
+
+PURE_NOISE = 2.0**26
+"""A level that stands for pure noise, a flow's t = 1: in float32 it is t = 1, x/sigma the noise
+itself, and what a network of flow coordinates is asked the same to the last bit."""
 
 LEAST_KEPT = 16
 """Outputs that are remembered whatever their size, so that ends share the calls of a sampling."""
@@ -60,7 +65,7 @@ class Budget:
         """Evaluations that are left beside the reserve."""
         found = math.inf if self.calls is None else self.calls - self.spent
         if self.minutes is not None and self.spent:
-            passed = time.monotonic() - self.started
+            passed = by_first(lambda: time.monotonic() - self.started)
             found = min(found, (60 * self.minutes - passed) * self.spent / passed)
         return found - self.reserve
 
@@ -115,6 +120,24 @@ class Noises:
             return None
 
 
+def fine_solution(
+    denoiser: Any, x: Tensor, conditioning: dict[str, Any], high: float, steps: int,
+    sigma_min: float, sigma_max: float,
+) -> FineSolution:  # fmt: skip
+    """The fine solution from noises at `high`, which is `sigma_max` or, above it, `PURE_NOISE`.
+
+    From pure noise eps the flow comes to sigma' (eps + int D du), u = 1/sigma from 0 to 1/sigma'.
+    By the trapezoid rule, which is Heun's in the time t, that is sigma' eps + (D + D')/2.
+    """
+    if high > sigma_max:
+        first, last = (torch.full((len(x),), one).to(x) for one in (high, sigma_max))
+        eps = x / high
+        denoised = denoiser(x, first, **conditioning)
+        there = denoiser(denoised + sigma_max * eps, last, **conditioning)
+        x = sigma_max * eps + (denoised + there) / 2
+    return FineSolution(denoiser, x, conditioning, steps, sigma_min, sigma_max)
+
+
 class Halves(Sequence[Tensor]):
     """Tensors that are kept in half precision, and come out as they went in."""
 
@@ -139,6 +162,7 @@ class Start:
         shape: of one sample.
         seed: of the first noise.
         levels: the lowest level above 0 and the highest.
+        high: where samplings start: the highest level, or `PURE_NOISE`.
         fine_steps: of the fine solution.
         batch: noises at a time.
         device: where to sample.
@@ -148,26 +172,28 @@ class Start:
 
     def __init__(
         self, denoiser: Denoiser, conditioning: Mapping[str, Any], shape: Sequence[int], seed: int,
-        levels: tuple[float, float], fine_steps: int, batch: int, device: torch.device | str,
-        half: bool, spend: Callable[[int], object],
+        levels: tuple[float, float], high: float, fine_steps: int, batch: int,
+        device: torch.device | str, half: bool, spend: Callable[[int], object],
     ) -> None:  # fmt: skip
         self.denoiser, self.conditioning, self.shape = denoiser, conditioning, tuple(shape)
-        self.seed, self.levels, self.fine_steps = seed, levels, fine_steps
+        self.seed, self.levels, self.high, self.fine_steps = seed, levels, high, fine_steps
         self.batch, self.device, self.half, self.spend = batch, device, half, spend
 
     def rows(self, rows: range) -> tuple[Rows, Tensor]:
         """The denoiser for these noises, and the noises at the highest level."""
-        bound = Rows(self.denoiser, take_rows(self.conditioning, rows), self.batch, self.spend)
+        bound = SharedRows(
+            self.denoiser, take_rows(self.conditioning, rows), self.batch, self.spend
+        )
         seeds = [self.seed + row for row in rows]
-        return bound, noise(self.shape, self.levels[1], seeds, device=self.device)
+        return bound, noise(self.shape, self.high, seeds, device=self.device)
 
     def solve(self, rows: range, whole: bool) -> list[FineSolution]:
-        """Fine solutions, a batch at a time; with what is in between where `whole`."""
-        found = []
-        for first in range(rows.start, rows.stop, self.batch):
-            bound, x = self.rows(range(first, min(first + self.batch, rows.stop)))
+        """Fine solutions, a batch a process at a time; with what is in between where `whole`."""
+        found, size = [], self.batch * place()[1]
+        for first in range(rows.start, rows.stop, size):
+            bound, x = self.rows(range(first, min(first + size, rows.stop)))
             with torch.no_grad():
-                fine = FineSolution(bound, x, {}, self.fine_steps, *self.levels)
+                fine = fine_solution(bound, x, {}, self.high, self.fine_steps, *self.levels)
             if not whole:
                 fine.states, fine.slopes = (fine.x,), []
             elif self.half:
@@ -214,8 +240,12 @@ class Store:
     def __init__(self, folder: Path | None, settings: Mapping[str, Any]) -> None:
         self.folder = folder
         self.figures: dict[str, list[float]] = {}
-        if folder is None:
-            return
+        if folder is not None:
+            self._tried = folder / "tried.json"
+            self.figures = by_first(lambda: self._opened(folder, settings))
+
+    def _opened(self, folder: Path, settings: Mapping[str, Any]) -> dict[str, list[float]]:
+        """The figures that are there already."""
         folder.mkdir(parents=True, exist_ok=True)
         wanted, path = digest(settings), folder / "settings.json"
         if path.is_file() and read_table(path).get("digest") != wanted:
@@ -224,20 +254,24 @@ class Store:
                 "empty folder"
             )
         write_text(path, json.dumps({"digest": wanted, **settings}, indent=1) + "\n")
-        self._tried = folder / "tried.json"
-        if self._tried.is_file():
-            self.figures = read_figures(self._tried)
+        return read_figures(self._tried) if self._tried.is_file() else {}
 
-    def tensors(self, name: str, make: Callable[[], list[FineSolution]]) -> list[FineSolution]:
-        """Fine solutions from the folder, or made and written there."""
+    def tensors(
+        self, name: str, device: torch.device | str, make: Callable[[], list[FineSolution]]
+    ) -> list[FineSolution]:
+        """Fine solutions from the folder, on this device, or made and written there."""
         if self.folder is None:
             return make()
         path = self.folder / f"{name}.pt"
-        if path.is_file():
-            return read_fine(path, (FineSolution, Halves))
+        if by_first(path.is_file):
+            return read_fine(path, (FineSolution, Halves), device)
         found, buffer = make(), io.BytesIO()
-        torch.save(found, buffer)
-        write_whole(path, lambda file: file.write(buffer.getbuffer()))
+
+        def keep() -> None:
+            torch.save(found, buffer)
+            write_whole(path, lambda file: file.write(buffer.getbuffer()))
+
+        by_first(keep)
         return found
 
     def remember(self, key: str, make: Callable[[], Sequence[float]]) -> list[float]:
@@ -245,5 +279,5 @@ class Store:
         if key not in self.figures:
             self.figures[key] = list(make())
             if self.folder is not None:
-                write_text(self._tried, json.dumps(self.figures))
+                by_first(lambda: write_text(self._tried, json.dumps(self.figures)))
         return self.figures[key]

@@ -64,11 +64,13 @@ def test_the_score_and_a_ratio_with_its_interval() -> None:
     judge = Judge([Noises(rows, fine, fine)], lambda x: x, guidance=1.0)
     near, far = (fine + size * torch.ones(6) for size in (0.1, 0.4))
     assert judge.score(Figures(0.25, 4.0)) == 2.0
-    ratio = judge.ratio(near, far)
+    ratio, error, distance = judge.ratios(near, far)
+    assert judge.measures == ("relative error", "the features")
+    assert error.value == pytest.approx(1 / 4, rel=0.01)
+    assert distance.value == pytest.approx(1 / 16, rel=0.01)
     assert ratio.value == pytest.approx(1 / 4**2.5, rel=0.01)
     assert ratio.low <= ratio.value <= ratio.high < 1
-    same = judge.ratio(near, near)
-    assert same == (1.0, 1.0, 1.0)
+    assert judge.ratios(near, near) == ((1.0, 1.0, 1.0),) * 3
     assert math.isinf(judge.score(Figures(math.inf, math.inf)))
 
 

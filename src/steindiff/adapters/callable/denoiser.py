@@ -31,6 +31,11 @@ class FunctionDenoiser:
     prediction: str
     coordinates: Coordinates
 
+    @property
+    def pure_noise(self) -> bool:
+        """As in `Coordinates`."""
+        return self.coordinates.pure_noise
+
     def __call__(self, x: Tensor, sigma: Tensor | float, /, **conditioning: Any) -> Tensor:
         """Denoised estimate of `x` (B, *shape) at VE `sigma`, a number or (B,).
 

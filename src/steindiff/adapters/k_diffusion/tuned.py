@@ -13,7 +13,7 @@ from torch import Tensor
 from ..._errors import check_finite, shown
 from ...recipes import Recipe
 from ...tuning import Tuned, load_tuned
-from ..coordinates import flow_sigma, flow_time
+from ..coordinates import PURE_NOISE, flow_sigma, flow_time
 from .flow import check_levels
 from .samplers import Callback, Model, follow_levels
 
@@ -101,9 +101,7 @@ def sample_stein_tuned(
 def _alike(given: Sequence[float], levels: Sequence[float], coordinates: str) -> bool:
     """Whether levels are the same but for rounding, which a flow's time near 1 feels most."""
     if coordinates == "flow":
-        given, levels = (
-            [flow_sigma(t) if t < 1 else math.inf for t in side] for side in (given, levels)
-        )
+        given, levels = ([min(flow_sigma(t), PURE_NOISE) for t in side] for side in (given, levels))
     return len(given) == len(levels) and all(
         math.isclose(a, b, rel_tol=SAME) for a, b in zip(given, levels, strict=True)
     )

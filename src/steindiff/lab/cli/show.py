@@ -59,10 +59,10 @@ def remark(text: str, format: str) -> None:
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
-    """A bar on standard error; what is given is to be told of work done."""
+def progress(what: str, total: int, shown: bool = True) -> Iterator[Callable[[int], object]]:
+    """A bar on standard error, if it is to be shown; what is given is to be told of work done."""
     columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
         task = bar.add_task("", total=total)
         yield lambda done: bar.advance(task, done)
 

@@ -9,8 +9,10 @@ import typer
 from ..._provenance import command_line
 from ...tuning import SEED, Choice, Tuned, evaluations
 from ...tuning import tune as fit_sampler
+from ...tuning.checks import TOP
 from ..devices import check_device
 from ..folders import claim
+from ..generate import Processes, processes
 from ..subjects import Subject
 from ..tables import Table
 from .commands.tune import Shown, Trials, TunedFile
@@ -23,15 +25,18 @@ STEPS = (5, 6, 8)
 
 def tune(file: TunedFile, model: AnyModel, trials: Trials, device: Device) -> None:
     """Tunes, writes the file and the report, and shows the verdicts."""
-    for path in (file.out, file.report):
-        if path is not None:
-            check_output(path, file.overwrite)
-    subject = model_of(model, str(check_device(device.device)))
-    found = _measured(subject, trials, fit=True)
+    with processes() as world:
+        with world.together():
+            for path in (file.out, file.report):
+                if path is not None:
+                    check_output(path, file.overwrite)
+        subject, found = _measured(model, trials, device, world, fit=True)
+    if world.rank:
+        return
     found.save(file.out)
     show([_verdicts(found)], "table")
     for steps, one in sorted(found.choices.items()):
-        typer.echo(f"{steps} steps: {one.verdict}")
+        typer.echo("\n  not taken: ".join([f"{steps} steps: {one.verdict}", *one.passed]))
     if file.report is not None:
         from .tuning_report import write_report
 
@@ -44,35 +49,55 @@ def tune(file: TunedFile, model: AnyModel, trials: Trials, device: Device) -> No
 
 def recommend(shown: Shown, model: AnyModel, trials: Trials, device: Device) -> None:
     """Measures, and shows the best of what can be chosen."""
-    check_format(shown.format)
-    subject = model_of(model, str(check_device(device.device)))
-    found = _measured(subject, trials, fit=False)
+    with processes() as world:
+        with world.together():
+            check_format(shown.format)
+        _, found = _measured(model, trials, device, world, fit=False)
+    if world.rank:
+        return
     show([_ranking(steps, one, shown.top) for steps, one in sorted(found.choices.items())],
          shown.format)  # fmt: skip
     for steps, one in sorted(found.choices.items()):
         remark(f"{steps} steps: {one.verdict}", shown.format)
 
 
-def _measured(subject: Subject, trials: Trials, fit: bool) -> Tuned:
-    """The tuning of a model, with a progress bar; what it may cost is told first."""
-    if trials.folder is not None:
-        claim(trials.folder, "tuning", overwrite=False)
+def _measured(
+    model: AnyModel, trials: Trials, device: Device, world: Processes, fit: bool
+) -> tuple[Subject, Tuned]:
+    """A model and its tuning, with a progress bar; what it may cost is told first."""
     steps = trials.steps or list(STEPS)
     counts = trials.noises, trials.held_out, trials.fresh
-    total = evaluations(steps, *counts, trials.fine_steps, fit)
-    total = total if trials.calls is None else min(total, trials.calls)
-    typer.echo(f"at most {total:,} samples are evaluated; about half of it is usual", err=True)
-    with progress("tuning", total) as told:
-        return fit_sampler(
+    with world.together():
+        if trials.folder is not None and world.rank == 0:
+            claim(trials.folder, "tuning", overwrite=False)
+        subject = model_of(model, str(check_device(world.device(device.device))))
+        total = evaluations(steps, *counts, trials.fine_steps, fit)
+        total = total if trials.calls is None else min(total, trials.calls)
+    if world.rank == 0:
+        typer.echo(f"at most {total:,} samples are evaluated; about half of it is usual", err=True)
+        if world.size > 1 and world.size * trials.batch > max(counts):
+            typer.echo(
+                f"Note: {world.size} processes share batches, of which there are too few: --batch "
+                f"is {trials.batch}, and at most {max(counts)} noises are evaluated at a time.",
+                err=True,
+            )
+    with world.together(), progress("tuning", total, shown=world.rank == 0) as told:
+        found = fit_sampler(
             subject.denoiser, steps, fit=fit, shape=subject.shape, guidance=subject.guidance,
             conditioning=subject.conditioning(range(sum(counts))), noises=trials.noises,
             held_out=trials.held_out, fresh=trials.fresh, fine_steps=trials.fine_steps,
             seed=SEED if trials.seed is None else trials.seed, batch=trials.batch,
-            sigma_max=trials.sigma_max or min(80.0, subject.sigma_max),
+            sigma_max=trials.sigma_max or start_of(subject),
             sigma_min=max(0.002, subject.sigma_min), device=subject.device, calls=trials.calls,
             minutes=trials.minutes, folder=trials.folder, model=subject.name,
             model_hash=subject.model_hash, command=command_line(), told=told,
         )  # fmt: skip
+    return subject, found
+
+
+def start_of(subject: Subject) -> float | None:
+    """The level that a tuning of it starts at; None for what `tune` itself finds."""
+    return None if subject.sigma_max >= TOP else subject.sigma_max
 
 
 def _verdicts(found: Tuned) -> Table:
@@ -89,10 +114,11 @@ def _verdicts(found: Tuned) -> Table:
 
 
 def _ranking(steps: int, one: Choice, top: int) -> Table:
-    """The best candidates, and the best plain one and the recipe wherever they are."""
+    """The best candidates; the best plain one, the recipe and GITS wherever they are."""
     first = {kind: next((each for each in one.tried if each.kind == kind), None)
              for kind in ("plain", "recipe")}  # fmt: skip
-    shown = [*one.tried[:top], *(each for each in first.values() if each)]
+    peers = [each for each in one.tried if each.kind == "gits"]
+    shown = [*one.tried[:top], *(each for each in first.values() if each), *peers]
     least = first["plain"].score if first["plain"] else one.tried[0].score
     rows: list[Any] = [
         [each.kind, each.words, f"{each.figures.error:.4f}", f"{each.figures.frechet:.3g}",

@@ -16,8 +16,9 @@ from ..._files import write_text
 from ...denoisers import Denoiser
 from ...recipes import Recipe
 from ...sampling import noise, sample
-from ...trajectory import FineSolution
 from ...tuning import Choice, Tuned
+from ...tuning.checks import TOP
+from ...tuning.trials import PURE_NOISE, fine_solution
 from ..images import to_uint8
 from ..picture import Row, comparison
 from ..report.html import Picture, inline, make_template
@@ -63,8 +64,9 @@ def pictured(found: Tuned, one: Choice, subject: Subject) -> Picture | None:
     conditioning = subject.conditioning(seeds)
     lowest = max(0.002, subject.sigma_min)
     with torch.no_grad():
-        fine = FineSolution(
-            subject.denoiser, x, conditioning, found.fine_steps, lowest, found.sigma_max
+        highest = TOP if found.sigma_max == PURE_NOISE else found.sigma_max
+        fine = fine_solution(
+            subject.denoiser, x, conditioning, found.sigma_max, found.fine_steps, lowest, highest
         )
     sides = [
         (
@@ -100,7 +102,7 @@ def plot(found: Tuned) -> Figure:
     axes.semilogx(*found.motion, color=BLUE, label="how fast D moves, rms |dD/d ln σ|")
     top = max(found.motion[1])
     for row, (steps, one) in enumerate(sorted(found.choices.items())):
-        levels = [sigma for sigma in one.recipe.sigmas if sigma > 0]
+        levels = [sigma for sigma in one.recipe.sigmas if 0 < sigma < PURE_NOISE]
         height = top * (1.12 + 0.12 * row)
         axes.plot(levels, [height] * len(levels), "o", color=ORANGE, markersize=5)
         axes.annotate(

@@ -13,7 +13,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from .model import FolderModel, PipelineDenoiser
 from .networks import BY_LABEL, BY_PROMPT
 from .pictures import decoder_of
-from .trained import noisy, trained_for
+from .trained import noisy, trained_for, untunable
 from .whole import WholePipeline
 
 _SHIPPED = "FashionMNISTPipeline"
@@ -120,8 +120,9 @@ def _of_diffusers(pipeline: Any, name: str, prompt: str, prompts: tuple[str, ...
     network = {**BY_LABEL, **BY_PROMPT}[name](pipeline, prompts or prompt)
     shape, low, high = network.sample_shape, trained.sigma_min, trained.sigma_max
     denoiser = PipelineDenoiser(
-        trained.denoiser(network), shape, network.classes, network.null_label, low, high
-    )
+        trained.denoiser(network), shape, network.classes, network.null_label, low, high,
+        untunable(pipeline), prompts or (prompt,) * bool(prompt),
+    )  # fmt: skip
     kind = f"{type(pipeline).__name__}: {type(network.module).__name__}, {trained.name}"
     whole = isinstance(network, WholePipeline)
     decoder = network.decode if whole else decoder_of(pipeline)

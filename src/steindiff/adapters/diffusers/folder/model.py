@@ -58,6 +58,8 @@ class PipelineDenoiser:
         null_label: the label that stands for "no class"; None where there is none, or none known.
         sigma_min: as in `FolderModel`.
         sigma_max: as in `FolderModel`.
+        untunable: why `steindiff.tune` refuses it; "" where it does not.
+        prompts: what the labels stand for.
     """
 
     function: FunctionDenoiser
@@ -66,6 +68,13 @@ class PipelineDenoiser:
     null_label: int | None
     sigma_min: float
     sigma_max: float
+    untunable: str = ""
+    prompts: tuple[str, ...] = ()
+
+    @property
+    def pure_noise(self) -> bool:
+        """Whether it knows pure noise, a flow's t = 1."""
+        return self.function.pure_noise
 
     def __call__(
         self, x: Tensor, sigma: Tensor | float, /, class_labels: Tensor | None = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -76,6 +78,45 @@ def noisy(scheduler: Any) -> str:
         "stochastic_sampling"
     )
     return names[0] if random or {*names} & {*_NOISY} else ""
+
+
+_STEPS_DISTILLED = re.compile(
+    r"(?<![a-z])(lcm|tcd|turbo|lightning|schnell|hyper|dmd2?|sprint|flash)(?![a-z])"
+)
+
+
+def untunable(pipeline: Any) -> str:
+    """Why there is nothing to tune for a pipeline, and what to do; "" where there is.
+
+    A model of few steps by distillation is known by a word in its name, in that of its network, or
+    of an adapter on it: no config says so. Guidance that was distilled is no hindrance.
+    """
+    scheduler = noisy(pipeline.scheduler)
+    if scheduler:
+        return (
+            f"a pipeline whose {scheduler} adds noise at every step, where a tuning compares with "
+            "the deterministic solution; give it a scheduler of the same model that adds none, "
+            "such as DDIMScheduler.from_config(pipe.scheduler.config), first"
+        )
+    for name in _names(pipeline):
+        found = _STEPS_DISTILLED.search(name.lower())
+        if found:
+            return (
+                f"{name!r}, which by its name ({found[0]!r}) is distilled to few steps: they are "
+                "no steps of an ODE, and there is nothing to tune; the model that it was distilled "
+                "from is needed"
+            )
+    return ""
+
+
+def _names(pipeline: Any) -> list[str]:
+    """Names of a pipeline, its network and the adapters on it; of paths the last part."""
+    networks = [getattr(pipeline, part, None) for part in ("unet", "transformer")]
+    configs = [part.config for part in (pipeline, *networks) if part is not None]
+    paths = [str(config.get("_name_or_path") or "") for config in configs]
+    adapters = [name for part in networks for name in getattr(part, "peft_config", ())]
+    cached = [part for path in paths for part in Path(path).parts if part.startswith("models--")]
+    return [type(pipeline).__name__, *(Path(path).name for path in paths), *cached, *adapters]
 
 
 def _vp(read: SteinScheduler) -> Trained:

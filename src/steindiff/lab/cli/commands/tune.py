@@ -43,7 +43,10 @@ class Trials:
     fine_steps: Annotated[int, typer.Option(min=4, help="Heun steps of the fine solution.")] = 30
     sigma_max: Annotated[
         float | None,
-        typer.Option(help="Noise level of the start.", show_default="80, or the model's highest"),
+        typer.Option(
+            help="Noise level of the start.",
+            show_default="80, or the model's highest; pure noise of a flow",
+        ),
     ] = None
     batch: Annotated[int, typer.Option(min=1, help="Noises at a time.")] = 64
     calls: Annotated[
@@ -75,7 +78,9 @@ def tune(file: TunedFile, model: AnyModel, trials: Trials, device: Device) -> No
     """Fit the best few-step sampler to a model, from its own fine solution of a few noises.
 
     Needs the model only, no data. What is not better than the best plain solver on fresh noises is
-    not taken. Use the file with steindiff sample --tuned FILE.
+    not taken. Use the file with steindiff sample --tuned FILE. For several processes or machines:
+    torchrun --nproc-per-node 2 -m steindiff tune --batch 8 ..., or accelerate launch; they share
+    batches, and the file does not depend on their number.
     """
     from ..tune import tune
 
