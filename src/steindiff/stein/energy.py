@@ -148,8 +148,9 @@ class Energy(Coefficient):
 
     def __call__(self, proposal: Proposal, state: EnergyState) -> Decision:
         sigma, ratio = proposal.sigma, proposal.ratio
-        gives = self._gives(proposal)
-        products = _products(proposal, self.corrector, gives and proposal.end > 0)
+        given = self.given(ratio) if proposal.steps_left == 2 else None
+        stops_above = given is not None and proposal.end > 0
+        products = _products(proposal, self.corrector, stops_above)
         gap = self._gap(proposal, state, products)
         correction, after = None, gap.lack
         if products.tv is not None:
@@ -157,15 +158,15 @@ class Energy(Coefficient):
         if self.two_levels and state.sigma == math.inf:  # too little is known to relax
             following = state._replace(sigma=sigma, q=products.xn)
             return Decision(torch.ones_like(products.xn), following, correction)
-        if gives and proposal.end == 0:
-            gamma = torch.full_like(gap.lack, self.given(ratio))
+        if given is not None and proposal.end == 0:
+            gamma = torch.full_like(gap.lack, given)
         else:
             gamma = self._gamma(proposal, gap, products)
-        if gives and proposal.end > 0:
+        if given is not None and proposal.end > 0:
             assert products.tt is not None
             hardly = _hardly_noisy(proposal, products.tt + (gap.lack - after))
-            gamma = gamma.masked_fill_(hardly, self.given(ratio))
-        if gives and correction is not None:  # the corrected candidate is on its target already
+            gamma = gamma.masked_fill_(hardly, given)
+        if given is not None and correction is not None:  # the corrected candidate is on its target already
             gamma = gamma.masked_fill_(correction < 1, 1.0)
         kept = (1 + ratio**2) / 2 if self.memory else 0.0
         return Decision(gamma, EnergyState(after, sigma, products.xn, kept), correction)
@@ -181,10 +182,6 @@ class Energy(Coefficient):
         if self.gift is not None:
             return max(0.0, 1 - self.gift * ratio * (1 - ratio))
         return self.lowest(ratio) if math.isfinite(self.trust) else None
-
-    def _gives(self, proposal: Proposal) -> bool:
-        """Whether the step is the one that may give in advance."""
-        return proposal.steps_left == 2 and self.given(proposal.ratio) is not None
 
     def _gap(self, proposal: Proposal, state: EnergyState, products: _Products) -> _Gap:
         sigma, ratio, fall = proposal.sigma, proposal.ratio, products.fall
