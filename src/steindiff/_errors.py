@@ -184,25 +184,23 @@ class Watch:
         self._lost: set[int] = set()
 
     def look(self, what: str, x: Tensor, step: int, sigma: float) -> None:
-        """Notes which samples of `x` (B, *shape) are not finite; raises as `report` on the CPU.
-
-        A tensor of the meta device has no values: there is nothing to note.
-        """
-        if x.is_meta:
-            return
+        """Notes which samples of `x` (B, *shape) are not finite; raises as `report` on the CPU."""
         self._pending.append((what, non_finite_samples(x), step, sigma))
         if x.device.type == "cpu":
             self.report()
 
     def report(self) -> None:
-        """Says what was noted. Waits for the device, once.
+        """Says what was noted. Waits for the device, once; the meta device has nothing to say.
 
         Raises:
             NonFiniteError: of one sample if strict, else of all.
         """
         if not self._pending:
             return
-        flags = torch.stack([bad for _, bad, _, _ in self._pending]).tolist()
+        try:
+            flags = torch.stack([bad for _, bad, _, _ in self._pending]).tolist()
+        except NotImplementedError:  # tensors without values
+            return self._pending.clear()
         for (what, _, step, sigma), bad in zip(self._pending, flags, strict=True):
             if self.strict:
                 require_finite(what, bad, step, sigma)
