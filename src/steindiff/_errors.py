@@ -200,7 +200,8 @@ class Watch:
         try:
             flags = torch.stack([bad for _, bad, _, _ in self._pending]).tolist()
         except NotImplementedError:  # tensors without values
-            return self._pending.clear()
+            self._pending.clear()
+            return
         for (what, _, step, sigma), bad in zip(self._pending, flags, strict=True):
             if self.strict:
                 require_finite(what, bad, step, sigma)
