@@ -28,6 +28,13 @@ PARTS = {
     FIXED: "iPNDM-4 on Karras, plain",
 }
 
+TUNINGS = {
+    "recipe": "`steps=N`",
+    "chosen": "tuned, `fit=False`",
+    "fitted": "tuned",
+    "gits": "GITS, iPNDM-4",
+}
+
 Cells = Mapping[str, Mapping[str, Any]]
 
 
@@ -55,25 +62,32 @@ def _ratios(cells: Cells, figures: Mapping[str, float]) -> list[float]:
 
 
 def tuned(guidance: float = 1.0) -> str:
-    """What `sd.tune` gave: chosen only, and fitted; means over networks below."""
+    """What `sd.tune` gave: chosen only, and fitted; GITS beside it; means over networks below."""
     content, rows = json.loads(TUNED.read_text())["cells"], []
-    found: dict[tuple[int, str], list[list[float]]] = {}
+    found: dict[tuple[int, str], list[float]] = {}
     for network, steps, cells in sorted(_places(guidance), key=lambda one: one[1]):
         measured = content.get(f"{network} {guidance:g} {steps}", {})
-        row = [f"{TITLES[network]}, {steps}", _pair(ratios(cells, "recipe"))]
-        for kind in ("chosen", "fitted"):
+        measured = {"recipe": cells["recipe"], **measured}
+        row = [f"{TITLES[network]}, {steps}"]
+        for kind in TUNINGS:
+            if kind not in measured:
+                row.append("")
+                continue
             values = _ratios(cells, measured[kind])
-            found.setdefault((steps, kind), []).append(values)
-            kept = measured[kind]["about"]["kind"]
+            found.setdefault((steps, kind), []).append(_mean(values))
+            kept = measured[kind].get("about", {}).get("kind")
             row.append(_pair(values) + (f" ({kept} kept)" if kept in ("plain", "recipe") else ""))
         rows.append(row)
     for steps in sorted({steps for steps, _ in found}):
-        means = [_mean([_mean(one) for one in found[steps, kind]]) for kind in ("chosen", "fitted")]
-        every = [ratios(cells, "recipe") for _, n, cells in _places(guidance) if n == steps]
-        mean = _mean([_mean(one) for one in every])
-        rows.append([f"geometric mean, {steps}", *(f"{value:.2f}" for value in (mean, *means))])
-    headings = ["network, calls", "`steps=N`", "tuned, `fit=False`", "tuned"]
+        every = [found.get((steps, kind), []) for kind in TUNINGS]
+        rows.append([f"geometric mean, {steps}", *(_whole_mean(one, every[0]) for one in every)])
+    headings = ["network, calls", *TUNINGS.values()]
     return render(plain_table(headings, rows), "markdown")
+
+
+def _whole_mean(values: Sequence[float], networks: Sequence[float]) -> str:
+    """Over all networks, or nothing."""
+    return f"{_mean(values):.2f}" if values and len(values) == len(networks) else ""
 
 
 def _pair(values: Sequence[float]) -> str:
@@ -168,4 +182,5 @@ TABLES = {
     "recipe-parts-guided": lambda: parts(4.0),
     "recipe-short": short,
     "tuned": tuned,
+    "tuned-guided": lambda: tuned(4.0),
 }

@@ -5,8 +5,8 @@
 
 Results go to research/results/recipe.json after every cell; `make docs` makes tables of them.
 Started again it goes on. All cells of a network start from the same noises. The plain choices are
-ranked on RANKED other noises; the best of them by either feature set are measured on all, and the
-best of these is the best plain one.
+ranked on RANKED other noises (at guidance 4 those of search.py rank); the best of them by either
+feature set are measured on all, and the best of these is the best plain one.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ SOLVERS = (
     "euler", "dpmpp_2m", "dpmpp_3m", "unipc:2", "unipc:3", "ipndm:3", "ipndm:4", "deis:order=3",
 )  # fmt: skip
 SCHEDULES = ("karras", "log_snr", "flow 1", "flow 2", "flow 3", "flow 5", "vp_time")
+SEARCHED = Path(__file__).parent / "results" / "search.json"  # ranks where it has the cell
 FIXED = "ipndm:4 on karras"  # the plain choice that is named in advance
 
 
@@ -78,7 +79,7 @@ def plain(results: Results, network: str, guidance: float, steps: Sequence[int])
     few, bed = bed_of(network, guidance, RANK_SEED, RANKED), bed_of(network, guidance)
     for count in steps:
         place = f"{network} {guidance:g} {count}"
-        ranked = {
+        ranked = _ranked_before(place) or {
             f"{solver} on {schedule}": figures
             for schedule, solver in itertools.product(SCHEDULES, SOLVERS)
             for figures in [_ranked(results, few, place, solver, schedule, count)]
@@ -92,6 +93,12 @@ def plain(results: Results, network: str, guidance: float, steps: Sequence[int])
                 found = bed.measure(parse_solver(solver), levels_of(schedule, count))
                 results.add(place, name, found)
         print(place, "plain", flush=True)
+
+
+def _ranked_before(place: str) -> dict[str, dict[str, float]]:
+    """The plain choices of search.json for this cell, if it has it."""
+    cell = json.loads(SEARCHED.read_text())["cells"].get(place, {})
+    return {name: figures for name, figures in cell.items() if " on " in name}
 
 
 def _ranked(

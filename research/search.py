@@ -1,11 +1,11 @@
-"""What guidance asks for: shapes of levels, bases, gifts and ends beside plain choices.
+"""What few steps ask for: shapes of levels, bases, gifts and ends beside plain choices.
 
-    python research/guided.py [--network NAME] [--steps 5]
+    python research/search.py [--guidance 4] [--network NAME] [--steps 5]
 
 A search, so its noises are those that choices are made on (seeds 10000-10095), never judged on.
-Results go to research/results/guided.json after every shape; started again it goes on. Printed is
+Results go to research/results/search.json after every shape; started again it goes on. Printed is
 the geometric mean of the ratio to the best plain choice with hindsight, over networks and both
-feature sets, and the worst network.
+feature sets, and the worst network; and what leaving each network out of the choice gives on it.
 """
 
 from __future__ import annotations
@@ -21,31 +21,41 @@ from typing import Any
 
 import torch
 
-from bed import NETWORKS, Bed
+import steindiff as sd
+from bed import NETWORKS, Bed, least_mean, rotation
 from recipe import levels_of
 from steindiff._files import write_text
 from steindiff._provenance import versions
 from steindiff.lab.specs import parse_solver
 from steindiff.recipes import COEFFICIENT, flow_levels, leading_levels, lowest_level
 
-RESULTS = Path(__file__).parent / "results" / "guided.json"
-GUIDANCE, FIRST_SEED, COUNT, HIGHEST = 4.0, 10_000, 96, 80.0
+RESULTS = Path(__file__).parent / "results" / "search.json"
+FIRST_SEED, COUNT, HIGHEST = 10_000, 96, 80.0
 PLAIN = ("euler", "dpmpp_2m", "unipc:2", "unipc:3", "ipndm:3", "ipndm:4")
 SCHEDULES = ("flow 1", "flow 2", "flow 3", "karras", "log_snr", "vp_time")
 BASES = ("unipc:2", "dpmpp_2m", "ipndm:3")
-SHIFTS, LEADS = (1.0, 1.5, 2.0, 3.0), (1.0, 1.5)
+SHIFTS = {1.0: (2.0, 3.0), 4.0: (1.0, 1.5, 2.0, 3.0)}  # by guidance
+LEADS = {1.0: (1.25, 2.0), 4.0: (1.0, 1.5)}
+LOWS = (0.1, 0.2, 0.3)  # at 5 calls
 GIFTS = {"g0": replace(COEFFICIENT, last=False), "g.2": COEFFICIENT}
 ENDS = ("none", "steady", "linear", "stein")
 
 Cell = dict[str, dict[str, float]]
 
 
-def shapes(steps: int) -> Iterator[tuple[str, tuple[float, ...]]]:
-    """Levels by name: f2 is a flow of shift 2, l1.5 even in log sigma after a step 1.5 times."""
-    for shift in SHIFTS:
+def shapes(steps: int, guidance: float) -> Iterator[tuple[str, tuple[float, ...]]]:
+    """Levels by name.
+
+    f2 is a flow of shift 2, l1.5 even in log sigma after a step 1.5 times, v0.2 of VP time to .2,
+    then 0.
+    """
+    for shift in SHIFTS[guidance]:
         yield f"f{shift:g}", flow_levels(steps, shift, HIGHEST)
-    for lead in LEADS:
+    for lead in LEADS[guidance]:
         yield f"l{lead:g}", leading_levels(steps, lowest_level(steps), HIGHEST, lead)
+    for low in LOWS:
+        low *= 5 / steps
+        yield f"v{low:g}", (*sd.schedules.vp_time(steps - 1, low, HIGHEST).tolist(), 0.0)
 
 
 def measure(bed: Bed, cell: Cell, name: str, solver: str, *rest: Any) -> None:
@@ -58,7 +68,7 @@ def search(bed: Bed, cell: Cell, steps: int) -> Iterator[None]:
     for schedule, solver in itertools.product(SCHEDULES, PLAIN):
         measure(bed, cell, f"{solver} on {schedule}", solver, levels_of(schedule, steps))
     yield
-    for (shape, levels), base in itertools.product(shapes(steps), BASES):
+    for (shape, levels), base in itertools.product(shapes(steps, bed.guidance), BASES):
         for (gift, rule), end in itertools.product(GIFTS.items(), ENDS):
             measure(bed, cell, f"{shape}|{base}|{gift}|{end}", base, levels, rule, end)
         yield
@@ -76,20 +86,37 @@ def ratios(cell: Cell) -> dict[str, float]:
     }
 
 
-def best(cells: Mapping[str, Cell], steps: int, shown: int = 8) -> None:
+def best(cells: Mapping[str, Cell], guidance: float, steps: int, shown: int = 8) -> None:
     """Prints the best plain and the best relaxed fixed choices over the networks."""
-    found = [ratios(cell) for place, cell in cells.items() if place.split()[1] == str(steps)]
+    found = {
+        place.split()[0]: ratios(cell)
+        for place, cell in cells.items()
+        if place.split()[1:] == [f"{guidance:g}", str(steps)]
+    }
     for kind, wanted in (("plain", True), ("relaxed", False)):
-        names = [n for n in found[0] if (" on " in n) == wanted and all(n in one for one in found)]
-        means = {n: math.exp(sum(math.log(one[n]) for one in found) / len(found)) for n in names}
+        names = [
+            name for name in next(iter(found.values()))
+            if (" on " in name) == wanted and all(name in one for one in found.values())
+        ]  # fmt: skip
+        tables = {net: {name: [one[name]] for name in names} for net, one in found.items()}
+        means = {name: _mean([one[name] for one in found.values()]) for name in names}
+        print(f"guidance {guidance:g}, {steps} calls, {len(found)} networks, {kind}:")
         for name in sorted(names, key=means.__getitem__)[:shown]:
-            worst = max(one[name] for one in found)
-            print(f"{steps} calls, {len(found)} networks, {kind}: {name} "
-                  f"{means[name]:.2f} (worst {worst:.2f})")  # fmt: skip
+            worst = max(one[name] for one in found.values())
+            print(f"  {name} {means[name]:.2f} (worst {worst:.2f})")
+        if len(found) > 1:
+            out = rotation(tables, least_mean, lambda choice, table: table[choice][0])
+            rows = ", ".join(f"{one.network} {one.figure:.2f} ({one.choice})" for one in out)
+            print(f"  left out: {_mean([one.figure for one in out]):.2f}: {rows}")
+
+
+def _mean(values: list[float]) -> float:
+    return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--guidance", type=float, action="append", choices=list(SHIFTS))
     parser.add_argument("--network", action="append", choices=NETWORKS)
     parser.add_argument("--steps", type=int, action="append")
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -98,20 +125,20 @@ def main() -> None:
     content: dict[str, Any] = {"cells": {}}
     if chosen.out.exists():
         content = json.loads(chosen.out.read_text())
-    counts = chosen.steps or [5, 8]
-    for network in chosen.network or NETWORKS:
-        bed = Bed(network, GUIDANCE, range(FIRST_SEED, FIRST_SEED + COUNT))
+    strengths, counts = chosen.guidance or [4.0], chosen.steps or [5, 8]
+    for guidance, network in itertools.product(strengths, chosen.network or NETWORKS):
+        bed = Bed(network, guidance, range(FIRST_SEED, FIRST_SEED + COUNT))
         for steps in counts:
-            cell = content["cells"].setdefault(f"{network} {steps}", {})
+            cell = content["cells"].setdefault(f"{network} {guidance:g} {steps}", {})
             for _ in search(bed, cell, steps):
                 content.update(
-                    command="python research/guided.py", guidance=GUIDANCE,
+                    command="python research/search.py",
                     seeds=[FIRST_SEED, FIRST_SEED + COUNT - 1],
                     versions=versions("steindiff", "torch"),
                 )  # fmt: skip
                 write_text(chosen.out, json.dumps(content, indent=1) + "\n")
-    for steps in counts:
-        best(content["cells"], steps)
+    for guidance, steps in itertools.product(strengths, counts):
+        best(content["cells"], guidance, steps)
 
 
 if __name__ == "__main__":
