@@ -103,10 +103,10 @@ RIGHT = {
     "true": r"choices\[0\]\.(recipe|plain)\.(solver|coefficient)"
     r"\.(lower_order_final|memory|two_levels|shrink|last|corrector)",
     "text": r"(about\.)?(model|model_hash|schedule|conditioning_hash)|command|prior|versions\..+"
-    r"|entries\[0\]\.schedule|choices\[0\]\.((recipe|plain)\.why|tried\[0\]\[1\])",
+    r"|entries\[0\]\.schedule|choices\[0\]\.((recipe|plain)\.why|tried\[0\]\[1\]|passed\[\d+\])",
     "negative": r"seed|(about\.)?guidance|(entries\[0\]\.|choices\[0\]\.recipe\.solver\.)?"
     r"(scalars|spread)(\[0\]){2}",
-    "list": r"choices\[0\]\.tried",
+    "list": r"choices\[0\]\.(tried|passed)",
     "table": "versions|provenance",
 }
 """Fields for which that wrong value is a right one; null stands for an infinity, or for nothing."""
