@@ -290,7 +290,8 @@ def test_the_command_on_a_pipeline_in_a_browser(tmp_path: Path) -> None:
     stable_diffusion().save_pretrained(tmp_path / "pipe")
     command = [sys.executable, "-m", "steindiff", "lab", "--diffusers", str(tmp_path / "pipe")]
     with subprocess.Popen(
-        [*command, "--port", str(port)], stderr=subprocess.DEVNULL,
+        [*command, "--port", str(port)],
+        stderr=subprocess.DEVNULL,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:  # a job in the background of a shell would ignore the interrupt
         try:

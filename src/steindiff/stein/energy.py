@@ -166,7 +166,7 @@ class Energy(Coefficient):
             assert products.tt is not None
             hardly = _hardly_noisy(proposal, products.tt + (gap.lack - after))
             gamma = gamma.masked_fill_(hardly, given)
-        if given is not None and correction is not None:  # the corrected candidate is on its target already
+        if given is not None and correction is not None:  # corrected is on its target already
             gamma = gamma.masked_fill_(correction < 1, 1.0)
         kept = (1 + ratio**2) / 2 if self.memory else 0.0
         return Decision(gamma, EnergyState(after, sigma, products.xn, kept), correction)
