@@ -227,12 +227,17 @@ def address() -> Iterator[str]:
         yield address
 
 
-FIRST_SEED = """(() => {
-  const input = document.querySelector('input[aria-label="first seed"]');
-  const setter = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set;
-  setter.call(input, "3");
-  input.dispatchEvent(new Event("input", {bubbles: true}));
-})()"""
+def _typed(place: str, text: str) -> str:
+    """Types a text into the field that a selector finds, as a person does."""
+    return f"""(() => {{
+  const field = document.querySelector('{place}');
+  const kind = Object.getPrototypeOf(field);
+  Object.getOwnPropertyDescriptor(kind, "value").set.call(field, "{text}");
+  field.dispatchEvent(new Event("input", {{bubbles: true}}));
+}})()"""
+
+
+FIRST_SEED = _typed('input[aria-label="first seed"]', "3")
 CELLS = "[...document.querySelectorAll('td')].map(c => c.innerText)"
 ROWS = "[...document.querySelectorAll('td:first-child')].map(c => c.innerText)"
 LINKS = "[...document.querySelectorAll('a')].map(a => a.getAttribute('href')).join(' ')"
@@ -317,12 +322,7 @@ def test_the_command_on_a_pipeline_in_a_browser(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-PROMPT = """(() => {
-  const box = document.querySelector("textarea");
-  const setter = Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set;
-  setter.call(box, "b c");
-  box.dispatchEvent(new Event("input", {bubbles: true}));
-})()"""
+PROMPT = _typed("textarea", "b c")
 SAMPLE = "[...document.querySelectorAll('button')].find(b => b.innerText === 'Sample').click()"
 
 
