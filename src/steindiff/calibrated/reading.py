@@ -127,6 +127,11 @@ def rows(value: Any, name: str) -> Scalars:
     return tuple(numbers(row, f"{name}[{i}]") for i, row in enumerate(value))
 
 
+def items(value: Any, name: str) -> list[Any]:
+    """A list of anything."""
+    return _of(value, name, isinstance(value, list), "a list")
+
+
 def _of(value: Any, name: str, fits: bool, wanted: str) -> Any:
     if not fits:
         raise ValueError(f"{name} is {shown(value)}; {wanted} is needed")

@@ -140,7 +140,7 @@ def _read_choice(one: dict[str, Any]) -> Choice:
     for name in ("recipe", "plain"):
         with inside(name):
             rest[name] = read_recipe(field(one, "", name))
-    tried = _list(field(one, "", "tried"), "tried")
+    tried, passed = (reading.items(field(one, "", name), name) for name in ("tried", "passed"))
     return Choice(
         kind=_kind(field(one, "", "kind")),
         figures={
@@ -148,15 +148,9 @@ def _read_choice(one: dict[str, Any]) -> Choice:
             for name in ("tuned", "recipe", "plain")
         },
         tried=tuple(map(_read_tried, tried)),
-        passed=tuple(text(each, "passed") for each in _list(field(one, "", "passed"), "passed")),
+        passed=tuple(text(each, "passed") for each in passed),
         **rest,
     )
-
-
-def _list(value: Any, name: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise ValueError(f"{name} is {shown(value)}; a list is needed")
-    return value
 
 
 def _kind(value: Any) -> str:
