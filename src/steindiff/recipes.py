@@ -13,9 +13,8 @@ from ._errors import MOST_STEPS, check_count, check_finite, check_number
 from .solvers import IPNDM, Solver, UniPC
 from .stein import Coefficient, Energy
 
-COEFFICIENT = Energy(two_levels=False, gift=0.2)
-"""The coefficient where none is named: the energy law of one level, its gift shrinking with the
-step."""
+COEFFICIENT = Energy()
+"""The coefficient where none is named."""
 
 END = "steady"
 """The step into sigma = 0 where none is named and the steps are relaxed: safe under guidance."""

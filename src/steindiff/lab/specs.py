@@ -15,7 +15,7 @@ from ..solvers import SOLVERS, Solver, resolve_solver
 from ..stein import COEFFICIENTS, Coefficient, resolve_coefficient
 from ..stein.names import NONE
 
-Value = int | float | bool | str
+Value = int | float | bool | str | None
 
 
 def parse_spec(text: str, kind: str) -> tuple[str, dict[str, Value]]:
@@ -124,6 +124,8 @@ def make_schedule(name: str, steps: int, low: float, high: float, final: str) ->
 def _value(text: str) -> Value:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
+    if text.lower() == NONE:
+        return None
     for kind in (int, float):
         try:
             return kind(text)

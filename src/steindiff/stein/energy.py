@@ -82,24 +82,26 @@ class _Gap(NamedTuple):
 class Energy(Coefficient):
     """gamma restores the energy |x'|^2 that the exact probability-flow ODE arrives with.
 
-    The target is A = |x|^2 - loss - S, the loss by the energy law of the last two levels
-    (`law.two_levels`); where the candidate T lacks energy, delta = A - |T|^2 > 0, gamma is the
-    smaller root of
+    The target is A = |x|^2 - loss - S, the loss by the energy law; where the candidate T lacks
+    energy, delta = A - |T|^2 > 0, gamma is the smaller root of
 
         |x - gamma u|^2 = |T|^2 + w delta,   u = x - T(x).
 
     - gamma <= 1: relaxation never extrapolates (Krasnosel'skii-Mann).
+    - Law: (1 - r^2) <x, x - D>, that of one level, is right in the mean and needs nothing of the
+      step before. That of two levels takes the chance overlap of noise and signal out of it with
+      the step before (`law.two_levels`): the better one on fine trajectories, not on coarse ones.
     - Shrinkage: w = delta^2/(delta^2 + doubt), doubt = E^2 + L^2, as a signal is weighed against
       the variance of what it was read from. E = |T|^2 - |T1|^2 is what a higher order added to
       Euler's T1, its own estimate of the same lack; L is the difference between the laws of two
-      levels and of one.
-    - First step: one level cannot separate noise from its overlap with the signal: gamma = 1.
+      levels and of one, where two are used.
     - Trust region: relaxing leaves (1 - gamma)(1 - r) sigma of the old noise behind, an excess that
       stays the same share of the noise at all levels below. A step may add `trust` of it at most:
       gamma >= 1 - trust r/(1 - r).
-    - Last relaxed step: the step after it is of low order, ends nearly without noise and is not
-      relaxed; what it will lose is given in advance, as far as the trust region allows. A sampling
-      that ends with noise in it, above a tenth of |T|, goes on elsewhere and owes nothing yet.
+    - Gift of the last relaxed step: the step after it is of low order, ends nearly without noise
+      and is not relaxed; what it will lose is given in advance, an excess gift (1 - r)^2 of the
+      noise that remains. A sampling that ends with noise in it, above a tenth of |T|, goes on
+      elsewhere and owes nothing yet.
     - Surplus memory: energy above A is owed by the next step, less what the flow itself damps:
       S' = (1 + r^2)/2 max(0, |T|^2 - A), the decay j + r^2 (1 - j) of the directions that a
       solver gets wrong, those between noise and signal (j = 1/2).
@@ -109,8 +111,8 @@ class Energy(Coefficient):
 
     Assumes nothing of the data. Costs no model call. Everything is per sample.
 
-    Source: this project (docs/theory/method.md, sections 3 to 5); relaxation towards a Stein target
-    is Li & Zeng 2026, arXiv 2606.07835. The flags leave one part out each, for ablation.
+    Source: this project (docs/theory/method.md); relaxation towards a Stein target is Li & Zeng
+    2026, arXiv 2606.07835. The flags leave one part out each, for ablation.
 
     Args:
         trust: bound of the noise that a step leaves behind, in units of sigma'; `inf` removes it.
@@ -118,8 +120,8 @@ class Energy(Coefficient):
         two_levels: whether the law uses the level before, and so leaves the first step alone.
         shrink: whether the correction is shrunk by its doubt.
         last: whether the last relaxed step gives in advance.
-        gift: how much it gives: an excess gift (1 - r)^2 of the noise that remains, which shrinks
-            with the step; None gives what the trust region allows.
+        gift: how much it gives, as a share of the noise that remains at r -> 0; None gives what
+            the trust region allows.
         corrector: whether the corrector rule is used.
 
     Raises:
@@ -128,11 +130,11 @@ class Energy(Coefficient):
 
     trust: float = 0.1
     memory: bool = True
-    two_levels: bool = True
+    two_levels: bool = False
     shrink: bool = True
     last: bool = True
     corrector: bool = True
-    gift: float | None = None
+    gift: float | None = 0.2
 
     def __post_init__(self) -> None:
         for name in ("trust", "gift"):

@@ -233,11 +233,11 @@ def energies(base: float, relaxed: float) -> Edit:
     return edit
 
 
-def law(*shares: float) -> Edit:
+def law(*shares: float, along: str = "law") -> Edit:
     """The two-level law's error over the one-level law's, step by step."""
 
     def edit(found: dict[str, Any]) -> None:
-        rows = [row for row in found["law"] if row["rms"]["two_levels"] is not None]
+        rows = [row for row in found[along] if row["rms"]["two_levels"] is not None]
         for k, row in enumerate(rows):
             row["rms"]["two_levels"] = shares[k % len(shares)] * row["rms"]["one_level"]
 
@@ -544,6 +544,9 @@ CHANGES: list[tuple[str, str, Edit, Grade]] = [
     ("energy", "two levels", law(0.99), HOLDS),
     ("energy", "two levels", law(0.5, 2.0), CONDITIONS),
     ("energy", "two levels", law(1.01), FAILS),
+    ("energy", "of one level", law(1.01, along="coarse"), HOLDS),
+    ("energy", "of one level", law(0.5, 2.0, along="coarse"), CONDITIONS),
+    ("energy", "of one level", law(0.99, along="coarse"), FAILS),
     ("energy", "restores the energy", energies(0.5, 0.91), HOLDS),
     ("energy", "restores the energy", energies(1.5, 1.09), HOLDS),
     ("energy", "restores the energy", energies(0.5, 0.89), CONDITIONS),

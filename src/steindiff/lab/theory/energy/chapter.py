@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from ...._reductions import inner
 from ....sampling import Bound
-from ....solvers import Solver
+from ....schedules import log_snr
+from ....solvers import Heun, Solver
 from ....solvers.euler import euler_candidate
 from ....stein import Coefficient, law
 from ..diagnosis import Diagnosis
@@ -17,6 +20,9 @@ from .draw import draw
 from .fields import Energies, Errors, Law, Table, Way
 from .judge import judge
 from .measures import LawError, energy, euler_deficit, law_error, spectrum, variance
+
+FINE = 8
+"""Heun steps within one step of a sampling, even in log sigma: the exact flow from its state."""
 
 
 def measure(diagnosis: Diagnosis, tell: Tell) -> Energies:
@@ -36,7 +42,8 @@ def measure(diagnosis: Diagnosis, tell: Tell) -> Energies:
         samples=diagnosis.sizes.samples,
         levels=diagnosis.levels(),
         tables=tables,
-        law=_law(diagnosis),
+        law=_law(diagnosis, *_along_the_fine(diagnosis)),
+        coarse=_law(diagnosis, *_along_the_coarse(diagnosis)),
         images=len(diagnosis.subject.shape) == 3,
     )
 
@@ -53,17 +60,33 @@ def _way(diagnosis: Diagnosis, solver: Solver, rule: Coefficient | None) -> Way:
     )
 
 
-def _law(diagnosis: Diagnosis) -> list[Law]:
-    """The energy law between states of the fine trajectory at the levels of the sampling."""
+def _along_the_fine(diagnosis: Diagnosis) -> tuple[list[Tensor], list[Tensor]]:
+    """States of the fine trajectory, and where each goes."""
+    states = [diagnosis.fine.at(sigma) for sigma in diagnosis.levels()]
+    return states[:-1], states[1:]
+
+
+def _along_the_coarse(diagnosis: Diagnosis) -> tuple[list[Tensor], list[Tensor]]:
+    """States of the plain sampling, and where the exact flow takes each in its step."""
+    levels, samples, solver = diagnosis.levels(), diagnosis.samples, diagnosis.sampling.solver
+    states = [samples.x, *samples.follow(levels, solver, None)[:-1]]
+    ends = [
+        samples._replace(x=x).follow(log_snr(FINE, to, sigma).tolist(), Heun(), None)[-1]
+        for x, sigma, to in zip(states, levels, levels[1:], strict=False)
+    ]
+    return states, ends
+
+
+def _law(diagnosis: Diagnosis, starts: list[Tensor], ends: list[Tensor]) -> list[Law]:
+    """The energy law in each step of the sampling, from these starts to these ends."""
     levels = diagnosis.levels()
     bound = Bound(*diagnosis.samples)
     with torch.no_grad():
-        states = [(x := diagnosis.fine.at(s), bound(x, s), s) for s in levels[:-1]]
+        states = [(x, bound(x, s), s) for x, s in zip(starts, levels, strict=False)]
     found = []
-    for index, (start, to) in enumerate(zip(states, levels[1:], strict=True)):
+    for index, (start, end, to) in enumerate(zip(states, ends, levels[1:], strict=True)):
         before = states[index - 1] if index else None
-        error = law_error(before, start, diagnosis.fine.at(to), to)
-        found.append(_step(start, to, error))
+        found.append(_step(start, to, law_error(before, start, end, to)))
     return found
 
 
@@ -76,14 +99,24 @@ def _step(start: tuple[Tensor, Tensor, float], to: float, error: LawError) -> La
     return Law(
         sigma=sigma,
         sigma_next=to,
-        rms=Errors(
-            one_level=_rms(error.one_level),
-            two_levels=None if error.two_levels is None else _rms(error.two_levels),
-            mean_only=_rms(error.mean_only),
-        ),
+        rms=_errors(error, _rms),
+        mean=_errors(error, _mean),
         deficit=(deficit / inner(x, x)).mean().item(),
         identity=((lack - deficit).abs() / inner(x, x)).max().item(),
     )
+
+
+def _errors(error: LawError, figure: Callable[[Tensor], float]) -> Errors:
+    two = error.two_levels
+    return Errors(
+        one_level=figure(error.one_level),
+        two_levels=None if two is None else figure(two),
+        mean_only=figure(error.mean_only),
+    )
+
+
+def _mean(values: Tensor) -> float:
+    return values.mean().item()
 
 
 def _rms(values: Tensor) -> float:

@@ -31,8 +31,9 @@ def draw(found: Energies) -> list[Drawing]:
         ),
         Drawing(
             "law",
-            "Error of the predicted loss of energy between states of the fine trajectory, rms over "
-            "samples in units of dσ².",
+            "Error of the predicted loss of energy, rms over samples in units of dσ². Left: "
+            f"between states of the fine trajectory. Right: from the states of {found['solver']} "
+            "to where the exact flow takes each.",
             _law(found),
         ),
     ]
@@ -61,13 +62,16 @@ def _energies(found: Energies, bands: str) -> Figure:
 
 
 def _law(found: Energies) -> Figure:
-    figure, ((axes,),) = panels(1, 3.0)
-    for key, label, colour in _LAWS:
-        errors = [(row["sigma"], row["rms"][key]) for row in found["law"]]
-        at = [sigma for sigma, error in errors if error is not None]
-        values = [error for _, error in errors if error is not None]
-        axes.plot(at, values, "o-", color=colour, markersize=4, label=label)
-    axes.set(xscale="log", yscale="log", xlabel="σ at the start of the step", ylabel="rms error")
-    entitle(axes, "Error of the energy law by the levels that it uses", 70)
-    finish([axes], legend=[axes])
+    figure, (both,) = panels(2, 3.0)
+    kinds = (("fine trajectory", found["law"]), (found["solver"], found["coarse"]))
+    for axes, (title, rows) in zip(both, kinds, strict=True):
+        for key, label, colour in _LAWS:
+            errors = [(row["sigma"], row["rms"][key]) for row in rows]
+            at = [sigma for sigma, error in errors if error is not None]
+            values = [error for _, error in errors if error is not None]
+            axes.plot(at, values, "o-", color=colour, markersize=4, label=label)
+        axes.set(xscale="log", yscale="log", xlabel="σ at the start of the step")
+        axes.set_ylabel("rms error")
+        entitle(axes, title, 40)
+    finish(both, legend=[both[0]])
     return figure

@@ -23,7 +23,7 @@ class Table(TypedDict):
 
 
 class Errors(TypedDict):
-    """`LawError`, root mean square over samples; two levels are missing in the first step."""
+    """A figure of `LawError` over samples; two levels are missing in the first step."""
 
     one_level: float
     two_levels: float | None
@@ -36,12 +36,17 @@ class Law(TypedDict):
     sigma: Positive
     sigma_next: float
     rms: Errors
+    mean: Errors
     deficit: float
     identity: float
 
 
 class Energies(TypedDict):
-    """All of it: a table for each solver, the law, and whether samples are images."""
+    """A table for each solver, the law, and whether samples are images.
+
+    `law` is measured between states of the fine trajectory; `coarse` from each state of the plain
+    solver's own sampling to where the exact flow goes from there.
+    """
 
     solver: str
     rule: str
@@ -49,4 +54,5 @@ class Energies(TypedDict):
     levels: list[float]
     tables: dict[str, Table]
     law: Some[Law]
+    coarse: Some[Law]
     images: bool

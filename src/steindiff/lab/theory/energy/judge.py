@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..estimates import interval
 from ..statement import Grade, Verdict, counted, percent
-from .fields import Energies
+from .fields import Energies, Law
 
 RESTORED = 0.8
 """Share of a distance that has to be taken away for what was lost to count as restored."""
@@ -12,7 +12,7 @@ RESTORED = 0.8
 
 def judge(found: Energies) -> list[Verdict]:
     """One verdict for each statement about what is lost, predicted and restored."""
-    return [_euler(found), _which_law(found), _restored(found), _spectral(found)]
+    return [_euler(found), _on_fine(found), _on_coarse(found), _restored(found), _spectral(found)]
 
 
 def _euler(found: Energies) -> Verdict:
@@ -34,22 +34,47 @@ def _euler(found: Energies) -> Verdict:
     )
 
 
-def _which_law(found: Energies) -> Verdict:
-    errors = [(row, row["rms"]["two_levels"]) for row in found["law"]]
-    rows = [(row, two) for row, two in errors if two is not None]
-    better = [row for row, two in rows if two < row["rms"]["one_level"]]
+def _on_fine(found: Energies) -> Verdict:
+    rows = _of_two_levels(found["law"])
+    better = sum(two < one for _, one, two in rows)
     shown = "; ".join(
-        f"{row['sigma']:.2g} → {row['sigma_next']:.2g}: {row['rms']['mean_only']:.2g}, "
-        f"{row['rms']['one_level']:.2g}, {two:.2g}"
-        for row, two in rows
+        f"{_step(row)}: {row['rms']['mean_only']:.2g}, {one:.2g}, {two:.2g}"
+        for row, one, two in rows
     )
     text = (
         "Error of the predicted loss of |x|² on the fine trajectory, rms over samples in units of "
         f"dσ², by κ = 1, one level and two levels: {shown}. Two levels are nearer in "
-        f"{len(better)} of {len(rows)} steps."
+        f"{better} of {len(rows)} steps."
     )
-    statement = "The energy law of two levels predicts what a sample's energy will be."
-    return Verdict(statement, text, counted(len(better), len(rows)))
+    statement = "On a fine trajectory the law of two levels predicts a sample's energy better."
+    return Verdict(statement, text, counted(better, len(rows)))
+
+
+def _on_coarse(found: Energies) -> Verdict:
+    rows = _of_two_levels(found["coarse"])
+    better = sum(one < two for _, one, two in rows)
+    shown = "; ".join(
+        f"{_step(row)}: {row['mean']['one_level']:+.2g} and {one:.2g}, "
+        f"{row['mean']['two_levels']:+.2g} and {two:.2g}"
+        for row, one, two in rows
+    )
+    text = (
+        f"From the states of {found['solver']} in {len(found['coarse'])} steps to where the exact "
+        "flow takes each: mean and rms error of the predicted loss in units of dσ², by one level "
+        f"and by two: {shown}. One level is nearer in {better} of {len(rows)} steps."
+    )
+    statement = "On the trajectory of few steps the law of one level predicts it better."
+    return Verdict(statement, text, counted(better, len(rows)))
+
+
+def _of_two_levels(rows: list[Law]) -> list[tuple[Law, float, float]]:
+    """The steps that have both laws, with the rms error of one level and of two."""
+    both = [(row, row["rms"]["one_level"], row["rms"]["two_levels"]) for row in rows]
+    return [(row, one, two) for row, one, two in both if two is not None]
+
+
+def _step(row: Law) -> str:
+    return f"{row['sigma']:.2g} → {row['sigma_next']:.2g}"
 
 
 def _restored(found: Energies) -> Verdict:

@@ -1,0 +1,244 @@
+"""Rules and controls beside the plain solver, on the levels that people run.
+
+    python research/grid.py [--guidance 4] [--network NAME] [--steps 5] [--show]
+
+Results go to research/results/grid.json after every solver; started again it goes on. All cells of
+a network start from the same noises. Printed is, for each rule, the geometric mean and the worst
+of its ratio to the same plain solver, over the cells of a network and both feature sets; what
+leaving each network out of the choice of the rule gives on it; and, for each schedule, the best
+relaxed solver beside the best plain one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import steindiff as sd
+from bed import NETWORKS, Bed, least_mean, rotation, summary
+from steindiff._files import write_text
+from steindiff._provenance import versions
+from steindiff.lab.specs import parse_solver
+from steindiff.recipes import COEFFICIENT, flow_levels
+from steindiff.solvers import Solver, Step
+from steindiff.solvers.base import BoundDenoiser
+from steindiff.stein import Coefficient, Constant, Energy
+
+RESULTS = Path(__file__).parent / "results" / "grid.json"
+FIRST_SEED, COUNT = 30_000, 256
+LOWEST, HIGHEST = 0.002, 80.0
+SOLVERS = ("euler", "dpmpp_2m", "unipc:2", "ipndm:3", "res_multistep", "gradient_estimation")
+SCHEDULES = ("flow 1", "flow 3", "flow 6", "karras")
+DELTA = 0.01  # of the initial noise
+
+Change = Callable[[Tensor, Tensor, float], Tensor]
+"""D of (D, x, sigma)."""
+
+Cells = dict[str, dict[str, dict[str, float]]]
+"""By "network guidance steps schedule solver", then by rule: distances by feature set, and rmse."""
+
+
+@dataclass(frozen=True)
+class Changed(Solver):
+    """A solver that sees another D."""
+
+    solver: Solver
+    change: Change
+
+    @property
+    def calls_per_step(self) -> int:
+        return self.solver.calls_per_step
+
+    def init(self, x: Tensor, sigmas: Sequence[float]) -> Any:
+        return self.solver.init(x, sigmas)
+
+    def step(
+        self, denoiser: BoundDenoiser, x: Tensor, sigma: float, sigma_next: float, state: Any
+    ) -> Step:
+        def changed(x: Tensor, sigma: float) -> Tensor:
+            return self.change(denoiser(x, sigma), x, sigma)
+
+        return self.solver.step(changed, x, sigma, sigma_next, state)
+
+    def replace(self, state: Any, proposed: Tensor, accepted: Tensor) -> Any:
+        return self.solver.replace(state, proposed, accepted)
+
+
+def temporal_score_rescaling(denoised: Tensor, x: Tensor, sigma: float) -> Tensor:
+    """arXiv 2510.01184 at the settings that people get: k = .95 and v = 1."""
+    ratio = (1 + sigma**2) / (1 / 0.95 + sigma**2)
+    return torch.lerp(x, denoised, ratio)
+
+
+def epsilon_scaling(denoised: Tensor, x: Tensor, sigma: float) -> Tensor:
+    """arXiv 2308.15321: the noise that the network sees, divided by 1.005."""
+    return torch.lerp(x, denoised, 1 / 1.005)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is done to a plain solver.
+
+    Attributes:
+        coefficient: what relaxes it.
+        end: its step into sigma = 0.
+        change: of what it sees.
+        delta: relative excess of the initial noise.
+    """
+
+    coefficient: Coefficient | None = None
+    end: str = "none"
+    change: Change | None = None
+    delta: float = 0.0
+
+
+TRUSTED = replace(COEFFICIENT, gift=None)
+NONE_GIVEN = replace(COEFFICIENT, last=False)
+TWO_LEVELS = Energy(two_levels=True, gift=None)
+
+RULES = {
+    "plain": Rule(),
+    "steady end": Rule(end="steady"),
+    "stein end": Rule(end="stein"),
+    "gift .2, steady end": Rule(COEFFICIENT, "steady"),
+    "gift .2, stein end": Rule(COEFFICIENT, "stein"),
+    "gift .2": Rule(COEFFICIENT),
+    "trust .1": Rule(TRUSTED),
+    "trust .1, steady end": Rule(TRUSTED, "steady"),
+    "no gift, steady end": Rule(NONE_GIVEN, "steady"),
+    "two levels": Rule(TWO_LEVELS),
+    "constant .995": Rule(Constant(0.995)),
+    "constant .995, steady end": Rule(Constant(0.995), "steady"),
+    "TSR": Rule(change=temporal_score_rescaling),
+    "epsilon scaling": Rule(change=epsilon_scaling),
+    "more noise": Rule(delta=DELTA),
+    "more noise, gift .2, steady end": Rule(COEFFICIENT, "steady", delta=DELTA),
+}
+
+
+def levels_of(schedule: str, steps: int) -> tuple[float, ...]:
+    """As pipelines make them, the last level 0: a flow's from t = 1, Karras' from .002."""
+    name, _, shift = schedule.partition(" ")
+    if name == "flow":
+        return flow_levels(steps, float(shift), HIGHEST)
+    return (*sd.schedules.karras(steps - 1, LOWEST, HIGHEST).tolist(), 0.0)
+
+
+def measure(bed: Bed, rule: Rule, solver: str, levels: Sequence[float]) -> dict[str, float]:
+    """Distances of the bed's samples by this rule."""
+    base = parse_solver(solver)
+    if rule.change is not None:
+        base = Changed(base, rule.change)
+    if rule.delta:
+        bed.fine_parts  # noqa: B018  of the noises as they are, shared with the copy
+        bed = copy.copy(bed)
+        bed.x = bed.x * (1 + rule.delta)
+    return bed.measure(base, levels, rule.coefficient, rule.end)
+
+
+def fill(cells: Cells, bed: Bed, steps: int) -> Iterator[None]:
+    """Measures what is missing; yields where it is worth writing."""
+    for schedule, solver in itertools.product(SCHEDULES, SOLVERS):
+        place = f"{bed.network.name} {bed.guidance:g} {steps} {schedule} {solver}"
+        cell = cells.setdefault(place, {})
+        for name, rule in RULES.items():
+            if name not in cell:
+                cell[name] = measure(bed, rule, solver, levels_of(schedule, steps))
+        yield
+
+
+def ratios(
+    cells: Cells, network: str, guidance: float, steps: Sequence[int]
+) -> dict[str, list[float]]:
+    """By rule, its ratio to the plain solver in every cell and feature set of a network."""
+    starts = tuple(f"{network} {guidance:g} {count} " for count in steps)
+    found: dict[str, list[float]] = {name: [] for name in RULES}
+    for place, cell in cells.items():
+        if place.startswith(starts) and set(cell) >= set(RULES):
+            for name, figures in cell.items():
+                found[name] += [
+                    figures[key] / cell["plain"][key] for key in figures if key != "rmse"
+                ]
+    return found
+
+
+def show(cells: Cells, guidance: float, steps: Sequence[int]) -> None:
+    """Prints the tables of one guidance."""
+    tables = {name: ratios(cells, name, guidance, steps) for name in NETWORKS}
+    tables = {name: table for name, table in tables.items() if table["plain"]}
+    print(f"guidance {guidance:g}, {', '.join(map(str, steps))} calls; mean (worst) by network")
+    print("  " + " | ".join(["rule", *tables, "all"]))
+    for rule in RULES:
+        each = [summary(rule, table) for table in tables.values()]
+        every = math.exp(sum(math.log(one["geometric_mean"]) for one in each) / len(each))
+        row = [f"{one['geometric_mean']:.2f} ({one['worst']:.2f})" for one in each]
+        print("  " + " | ".join([rule, *row, f"{every:.2f}"]))
+    if len(tables) > 1:
+        for one in rotation(tables, least_mean, summary):
+            mean, worst = one.figure["geometric_mean"], one.figure["worst"]
+            print(f"  {one.network} left out: {one.choice} {mean:.2f} ({worst:.2f})")
+    for schedule in SCHEDULES:
+        print(
+            f"  best relaxed to best plain on {schedule}: {best_on(cells, schedule, guidance, steps)}"
+        )
+
+
+def best_on(cells: Cells, schedule: str, guidance: float, steps: Sequence[int]) -> str:
+    """Of each network and number of steps: the least by the default over the least plain one."""
+    found: dict[str, list[dict[str, dict[str, float]]]] = {}
+    for place, cell in cells.items():
+        network, strength, count, *rest = place.split(" ")
+        if (strength, " ".join(rest[:-1])) == (f"{guidance:g}", schedule) and int(count) in steps:
+            found.setdefault(f"{network} {count}", []).append(cell)
+    shown = []
+    for name, each in found.items():
+        sets = [key for key in each[0]["plain"] if key != "rmse"]
+        least = {
+            rule: [min(cell[rule][key] for cell in each) for key in sets]
+            for rule in ("plain", "gift .2, steady end")
+        }
+        pairs = zip(least["gift .2, steady end"], least["plain"], strict=True)
+        shown.append(f"{name} " + "/".join(f"{ours / theirs:.2f}" for ours, theirs in pairs))
+    return ", ".join(shown)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--guidance", type=float, action="append")
+    parser.add_argument("--network", action="append", choices=NETWORKS)
+    parser.add_argument("--steps", type=int, action="append")
+    parser.add_argument("--show", action="store_true", help="print what is there, measure nothing")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    content: dict[str, Any] = {"cells": {}}
+    if chosen.out.exists():
+        content = json.loads(chosen.out.read_text())
+    strengths, counts = chosen.guidance or [1.0], chosen.steps or [5]
+    for strength, network, steps in itertools.product(
+        strengths, [] if chosen.show else chosen.network or NETWORKS, counts
+    ):
+        bed = Bed(network, strength, range(FIRST_SEED, FIRST_SEED + COUNT))
+        for _ in fill(content["cells"], bed, steps):
+            content.update(
+                command="python research/grid.py",
+                seeds=[FIRST_SEED, FIRST_SEED + COUNT - 1],
+                versions=versions("steindiff", "torch"),
+            )
+            write_text(chosen.out, json.dumps(content, indent=1) + "\n")
+    for strength in strengths:
+        show(content["cells"], strength, counts)
+
+
+if __name__ == "__main__":
+    main()
