@@ -188,9 +188,8 @@ def show(cells: Cells, guidance: float, steps: Sequence[int]) -> None:
             mean, worst = one.figure["geometric_mean"], one.figure["worst"]
             print(f"  {one.network} left out: {one.choice} {mean:.2f} ({worst:.2f})")
     for schedule in SCHEDULES:
-        print(
-            f"  best relaxed to best plain on {schedule}: {best_on(cells, schedule, guidance, steps)}"
-        )
+        found = best_on(cells, schedule, guidance, steps)
+        print(f"  best relaxed to best plain on {schedule}: {found}")
 
 
 def best_on(cells: Cells, schedule: str, guidance: float, steps: Sequence[int]) -> str:
