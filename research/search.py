@@ -28,6 +28,7 @@ from steindiff._files import write_text
 from steindiff._provenance import versions
 from steindiff.lab.specs import parse_solver
 from steindiff.recipes import COEFFICIENT, flow_levels, leading_levels, lowest_level
+from steindiff.schedules import vp_time
 
 RESULTS = Path(__file__).parent / "results" / "search.json"
 FIRST_SEED, COUNT, HIGHEST = 10_000, 96, 80.0
@@ -55,7 +56,7 @@ def shapes(steps: int, guidance: float) -> Iterator[tuple[str, tuple[float, ...]
         yield f"l{lead:g}", leading_levels(steps, lowest_level(steps), HIGHEST, lead)
     for low in LOWS:
         low *= 5 / steps
-        yield f"v{low:g}", (*sd.schedules.vp_time(steps - 1, low, HIGHEST).tolist(), 0.0)
+        yield f"v{low:g}", tuple(vp_time(steps, low, HIGHEST, final="zero").tolist())
 
 
 def measure(bed: Bed, cell: Cell, name: str, solver: str, *rest: Any) -> None:

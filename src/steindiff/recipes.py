@@ -7,9 +7,10 @@ same one. How it was chosen, and on what it was judged: docs/evidence/recipe.md.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ._errors import MOST_STEPS, check_count, check_finite, check_number
+from .schedules import vp_time
 from .solvers import IPNDM, Solver, UniPC
 from .stein import Coefficient, Energy
 
@@ -22,8 +23,8 @@ END = "steady"
 LEAD = 1.25
 """The first step in units of the others, in log sigma: at the highest noise D hardly moves."""
 
-SHIFT = 2.0
-"""Of the flow levels that guidance asks for: there D moves at high noise."""
+GUIDED_COEFFICIENT = replace(COEFFICIENT, last=False)
+"""With guidance nothing is given in advance: what a guided D will lose below is not told above."""
 
 
 @dataclass(frozen=True)
@@ -61,26 +62,24 @@ def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe
     """
     check_count("steps", steps, 1, MOST_STEPS)
     check_finite("guidance", guidance)
-    low = lowest_level(steps)
+    low = lowest_level(steps, guidance)
     check_number("sigma_max", sigma_max)
     if not (math.isfinite(sigma_max) and (steps == 1 or sigma_max > 2 * low) and sigma_max > 0):
         raise ValueError(
             f"sigma_max is {sigma_max}; a finite level well above the last one, {low:g}, is needed"
         )
-    if guidance == 1:
-        sigmas, solver = leading_levels(steps, low, sigma_max, LEAD), IPNDM(order=3)
-        end = "stein"
-        why = f"even in log sigma to {low:g} after a first step {LEAD:g} times as long, then 0"
-    else:
-        sigmas, solver = flow_levels(steps, SHIFT, sigma_max), UniPC(order=2)
-        end = END
-        why = f"guidance {guidance:g}: the levels of a flow of shift {SHIFT:g}"
-    return Recipe(sigmas, solver, COEFFICIENT, end, why)
+    if guidance != 1:
+        why = f"guidance {guidance:g}: even in the root of VP time to {low:g}, then 0"
+        sigmas = tuple(vp_time(steps, low, sigma_max, final="zero").tolist())
+        return Recipe(sigmas, UniPC(order=2), GUIDED_COEFFICIENT, END, why)
+    sigmas = leading_levels(steps, low, sigma_max, LEAD)
+    why = f"even in log sigma to {low:g} after a first step {LEAD:g} times as long, then 0"
+    return Recipe(sigmas, IPNDM(order=3), COEFFICIENT, "stein", why)
 
 
-def lowest_level(steps: int) -> float:
+def lowest_level(steps: int, guidance: float = 1.0) -> float:
     """The last level above 0: coarse, for the end makes it good; lower the more steps there are."""
-    return 0.3 * (5 / steps) ** 2
+    return 0.3 * (5 / steps) ** (2 if guidance == 1 else 1)
 
 
 def leading_levels(steps: int, low: float, high: float, lead: float) -> tuple[float, ...]:

@@ -82,6 +82,9 @@ def test_the_start_may_be_lower() -> None:
 def test_a_guided_recipe_differs_and_says_why() -> None:
     assert sd.recipe(5, 4.0).sigmas != sd.recipe(5).sigmas
     assert "guidance 4" in sd.recipe(5, 4.0).why
+    given = sd.recipe(5, 4.0).coefficient
+    assert isinstance(given, sd.Energy)
+    assert not given.last
     assert "log sigma" in sd.recipe(5).why
 
 
@@ -96,6 +99,7 @@ def test_shapes_of_levels() -> None:
     times = [s / (1 + s) for s in flow_levels(5, 1.0, 1e6)]
     assert times == pytest.approx([1, 0.8, 0.6, 0.4, 0.2, 0], abs=1e-5)
     assert lowest_level(10) == lowest_level(5) / 4
+    assert lowest_level(10, 4.0) == lowest_level(5, 4.0) / 2
 
 
 @pytest.mark.parametrize(
