@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 
-import steindiff as sd
 from bed import NETWORKS, Bed, least_mean, rotation
 from recipe import levels_of
 from steindiff._files import write_text

@@ -19,7 +19,7 @@ class Coupled(SteinQuotient):
     Assumes that errors of one step do not feed the next: it has the right scale, but for Euler with
     an exact denoiser its mean is 1, so it corrects nothing of the energy that Euler loses.
 
-    Source: this project (docs/theory/method.md, section 2).
+    Source: this project (docs/theory/method.md, section 7).
     """
 
     def __call__(self, proposal: Proposal, state: int) -> Decision:

@@ -18,7 +18,7 @@ class Published(SteinQuotient):
     Assumes that the *next* state should be the clean sample. For Euler with an exact denoiser that
     gives gamma* = 1/(1 - r): the step lands on the posterior mean D with no noise left, and the
     steps after it leave the marginals. Clamped to gamma <= 1 it therefore does nothing. Kept to
-    show this (docs/theory/method.md, section 2), not to be sampled with.
+    show this (docs/theory/method.md, section 7), not to be sampled with.
 
     Source: Li & Zeng 2026, arXiv 2606.07835; Hutchinson with 5 Gaussian probes and the floor
     gamma_min are theirs (the value of the floor is not given there; 0 here).
