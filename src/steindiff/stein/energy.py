@@ -99,8 +99,8 @@ class Energy(Coefficient):
       stays the same share of the noise at all levels below. A step may add `trust` of it at most:
       gamma >= 1 - trust r/(1 - r).
     - Gift of the last relaxed step: the step after it is of low order, ends nearly without noise
-      and is not relaxed; what it will lose is given in advance, an excess gift (1 - r)^2 of the
-      noise that remains. A sampling that ends with noise in it, above a tenth of |T|, goes on
+      and is not relaxed; what it will lose is given in advance, an excess gift trust (1 - r)^2 of
+      the noise that remains. A sampling that ends with noise in it, above a tenth of |T|, goes on
       elsewhere and owes nothing yet.
     - Surplus memory: energy above A is owed by the next step, less what the flow itself damps:
       S' = (1 + r^2)/2 max(0, |T|^2 - A), the decay j + r^2 (1 - j) of the directions that a
@@ -120,8 +120,8 @@ class Energy(Coefficient):
         two_levels: whether the law uses the level before, and so leaves the first step alone.
         shrink: whether the correction is shrunk by its doubt.
         last: whether the last relaxed step gives in advance.
-        gift: how much it gives, as a share of the noise that remains at r -> 0; None gives what
-            the trust region allows.
+        gift: how much it gives, in units of `trust`, at r -> 0; None gives what the trust region
+            allows. With an infinite `trust` nothing says how much, and nothing is given.
         corrector: whether the corrector rule is used.
 
     Raises:
@@ -134,7 +134,7 @@ class Energy(Coefficient):
     shrink: bool = True
     last: bool = True
     corrector: bool = True
-    gift: float | None = 0.2
+    gift: float | None = 2.0
 
     def __post_init__(self) -> None:
         for name in ("trust", "gift"):
@@ -179,11 +179,11 @@ class Energy(Coefficient):
 
     def given(self, ratio: float) -> float | None:
         """gamma of the last relaxed step where it gives in advance; None where it does not."""
-        if not self.last:
+        if not self.last or not math.isfinite(self.trust):
             return None
-        if self.gift is not None:
-            return max(0.0, 1 - self.gift * ratio * (1 - ratio))
-        return self.lowest(ratio) if math.isfinite(self.trust) else None
+        if self.gift is None:
+            return self.lowest(ratio)
+        return max(0.0, 1 - self.gift * self.trust * ratio * (1 - ratio))
 
     def _gap(self, proposal: Proposal, state: EnergyState, products: _Products) -> _Gap:
         sigma, ratio, fall = proposal.sigma, proposal.ratio, products.fall

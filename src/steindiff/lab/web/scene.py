@@ -174,7 +174,7 @@ def _sheet(rows: dict[str, np.ndarray], names: list[str]) -> Image.Image:
 
 
 def _words(result: SampleResult) -> str:
-    """ "unipc:order=2, energy:gift=0.2, end stein", in the texts of commands."""
+    """ "unipc:order=2, energy:last=false, end steady", in the texts of commands."""
     method: Any = result.method
     base, said = method.solver, spec_of(method.coefficient)
     if isinstance(base, Ended):
