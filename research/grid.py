@@ -12,26 +12,23 @@ relaxed solver beside the best plain one.
 from __future__ import annotations
 
 import argparse
-import copy
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 import steindiff as sd
 from bed import NETWORKS, Bed, least_mean, rotation, summary
 from steindiff._files import write_text
 from steindiff._provenance import versions
+from steindiff.lab.bench.controls import CHANGES, Changed
 from steindiff.lab.specs import parse_solver
 from steindiff.recipes import COEFFICIENT, flow_levels
-from steindiff.solvers import Solver, Step
-from steindiff.solvers.base import BoundDenoiser
 from steindiff.stein import Coefficient, Constant, Energy
 
 RESULTS = Path(__file__).parent / "results" / "grid.json"
@@ -39,50 +36,9 @@ FIRST_SEED, COUNT = 30_000, 256
 LOWEST, HIGHEST = 0.002, 80.0
 SOLVERS = ("euler", "dpmpp_2m", "unipc:2", "ipndm:3", "res_multistep", "gradient_estimation")
 SCHEDULES = ("flow 1", "flow 3", "flow 6", "karras")
-DELTA = 0.01  # of the initial noise
-
-Change = Callable[[Tensor, Tensor, float], Tensor]
-"""D of (D, x, sigma)."""
 
 Cells = dict[str, dict[str, dict[str, float]]]
 """By "network guidance steps schedule solver", then by rule: distances by feature set, and rmse."""
-
-
-@dataclass(frozen=True)
-class Changed(Solver):
-    """A solver that sees another D."""
-
-    solver: Solver
-    change: Change
-
-    @property
-    def calls_per_step(self) -> int:
-        return self.solver.calls_per_step
-
-    def init(self, x: Tensor, sigmas: Sequence[float]) -> Any:
-        return self.solver.init(x, sigmas)
-
-    def step(
-        self, denoiser: BoundDenoiser, x: Tensor, sigma: float, sigma_next: float, state: Any
-    ) -> Step:
-        def changed(x: Tensor, sigma: float) -> Tensor:
-            return self.change(denoiser(x, sigma), x, sigma)
-
-        return self.solver.step(changed, x, sigma, sigma_next, state)
-
-    def replace(self, state: Any, proposed: Tensor, accepted: Tensor) -> Any:
-        return self.solver.replace(state, proposed, accepted)
-
-
-def temporal_score_rescaling(denoised: Tensor, x: Tensor, sigma: float) -> Tensor:
-    """arXiv 2510.01184 at the settings that people get: k = .95 and v = 1."""
-    ratio = (1 + sigma**2) / (1 / 0.95 + sigma**2)
-    return torch.lerp(x, denoised, ratio)
-
-
-def epsilon_scaling(denoised: Tensor, x: Tensor, sigma: float) -> Tensor:
-    """arXiv 2308.15321: the noise that the network sees, divided by 1.005."""
-    return torch.lerp(x, denoised, 1 / 1.005)
 
 
 @dataclass(frozen=True)
@@ -92,14 +48,12 @@ class Rule:
     Attributes:
         coefficient: what relaxes it.
         end: its step into sigma = 0.
-        change: of what it sees.
-        delta: relative excess of the initial noise.
+        control: by name, of those that are no coefficient.
     """
 
     coefficient: Coefficient | None = None
     end: str = "none"
-    change: Change | None = None
-    delta: float = 0.0
+    control: str = ""
 
 
 TRUSTED = replace(COEFFICIENT, gift=None)
@@ -119,10 +73,10 @@ RULES = {
     "two levels": Rule(TWO_LEVELS),
     "constant .995": Rule(Constant(0.995)),
     "constant .995, steady end": Rule(Constant(0.995), "steady"),
-    "TSR": Rule(change=temporal_score_rescaling),
-    "epsilon scaling": Rule(change=epsilon_scaling),
-    "more noise": Rule(delta=DELTA),
-    "more noise, gift .2, steady end": Rule(COEFFICIENT, "steady", delta=DELTA),
+    "TSR": Rule(control="tsr"),
+    "epsilon scaling": Rule(control="epsilon_scaling"),
+    "more noise": Rule(control="more_noise"),
+    "more noise, gift .2, steady end": Rule(COEFFICIENT, "steady", "more_noise"),
 }
 
 
@@ -137,12 +91,8 @@ def levels_of(schedule: str, steps: int) -> tuple[float, ...]:
 def measure(bed: Bed, rule: Rule, solver: str, levels: Sequence[float]) -> dict[str, float]:
     """Distances of the bed's samples by this rule."""
     base = parse_solver(solver)
-    if rule.change is not None:
-        base = Changed(base, rule.change)
-    if rule.delta:
-        bed.fine_parts  # noqa: B018  of the noises as they are, shared with the copy
-        bed = copy.copy(bed)
-        bed.x = bed.x * (1 + rule.delta)
+    if rule.control:
+        base = Changed(base, *CHANGES[rule.control])
     return bed.measure(base, levels, rule.coefficient, rule.end)
 
 

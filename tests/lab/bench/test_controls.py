@@ -10,8 +10,16 @@ import torch
 from torch import Tensor
 
 import steindiff as sd
-from steindiff.denoisers import GaussianMixture
-from steindiff.lab.bench.controls import CONTROLS, GivenGammas, shuffled
+from steindiff.denoisers import Gaussian, GaussianMixture
+from steindiff.lab.bench.controls import (
+    CHANGES,
+    CONTROLS,
+    Changed,
+    GivenGammas,
+    epsilon_scaling,
+    shuffled,
+    temporal_score_rescaling,
+)
 from steindiff.solvers import SOLVERS, resolve_solver
 from steindiff.stein import Coefficient, Decision, Oracle, Proposal, Relaxed
 from steindiff.trajectory import FineSolution
@@ -52,7 +60,36 @@ class Watched(Coefficient):
 
 
 def test_controls_are_described() -> None:
-    assert set(CONTROLS) == {"constant", "one", "random", "oracle"}
+    assert set(CONTROLS) == {"constant", "one", "random", "oracle", *CHANGES}
+
+
+def test_temporal_score_rescaling_of_a_gaussian_makes_a_wider_one(start: Tensor) -> None:
+    """Its D' is the exact denoiser of data of variance 1/0.95."""
+    levels = sd.schedules.karras(STEPS)
+    changed = Changed(sd.Euler(), temporal_score_rescaling)
+    found = sd.sample(Gaussian(variance=1.0), start, levels, changed, None).x
+    expected = sd.sample(Gaussian(variance=1 / 0.95), start, levels, "euler", None).x
+    torch.testing.assert_close(found, expected)
+
+
+def test_epsilon_scaling_divides_the_noise(mixture: GaussianMixture, start: Tensor) -> None:
+    denoised = mixture(start, 80.0)
+    noise = start - epsilon_scaling(denoised, start, 80.0)
+    torch.testing.assert_close(noise, (start - denoised) / 1.005)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("rule", [None, "energy"])
+def test_more_noise_is_a_larger_start(
+    mixture: GaussianMixture, start: Tensor, solver: str, rule: str | None
+) -> None:
+    levels = sd.schedules.karras(STEPS)
+    changed = Changed(resolve_solver(solver), *CHANGES["more_noise"])
+    assert changed.calls_per_step == resolve_solver(solver).calls_per_step
+    found = sd.sample(mixture, start, levels, changed, rule).x
+    expected = sd.sample(mixture, 1.01 * start, levels, solver, rule).x
+    assert torch.equal(found, expected)
+    assert not torch.equal(found, sd.sample(mixture, start, levels, solver, rule).x)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

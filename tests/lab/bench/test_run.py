@@ -18,7 +18,7 @@ import steindiff as sd
 from steindiff.lab.bench import cell_sampling, sampled_model
 from steindiff.lab.bench.cell_metrics import distances, spread
 from steindiff.lab.bench.compare_runs import Trend, compare_results
-from steindiff.lab.bench.controls import GivenGammas, shuffled
+from steindiff.lab.bench.controls import CHANGES, GivenGammas, shuffled
 from steindiff.lab.bench.judging import Verdict, verdict
 from steindiff.lab.bench.progress import Advance
 from steindiff.lab.bench.report import write_report
@@ -31,7 +31,7 @@ from steindiff.solvers import SOLVERS
 from steindiff.stein import Constant, Oracle
 from steindiff.trajectory import FineSolution
 
-COEFFICIENTS = ["base", "energy", "constant", "one", "random", "oracle"]
+COEFFICIENTS = ["base", "energy", "constant", "one", "random", "oracle", *CHANGES]
 SEEDS = range(32)
 
 

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...solvers import Solver
 from ...stein import Constant
 from ..images import to_uint8
 from ..metrics import frechet_distance
 from .cell_metrics import Reference, count_absurd, distances, figures, spread
-from .controls import GivenGammas, shuffled
+from .controls import CHANGES, Changed, GivenGammas, shuffled
 from .grid import Cell
 from .progress import cell_work
 from .results import BASE, CellResult, CoefficientResult, Diverged, Measured, Steps
@@ -68,7 +69,12 @@ class _CellSampling:
                 rule, end = self.plan.coefficient, self.plan.end
             self._sample(name, lambda part, rule=rule: rule, end)
         for name in self.grid.controls:
-            getattr(self, f"_{name}")()
+            if name in CHANGES:
+                self._sample(
+                    name, lambda part: Constant(1.0), solver=Changed(self.solver, *CHANGES[name])
+                )
+            else:
+                getattr(self, f"_{name}")()
 
     def judged(self) -> dict[str, CoefficientResult]:
         """What every coefficient gave, with its metrics."""
@@ -96,8 +102,10 @@ class _CellSampling:
             )
         return self.results
 
-    def _sample(self, name: str, of: OfBatch, end: str = "none", **more: Any) -> None:
-        found = self.source.sample(self.solver, self.levels, of, end=end)
+    def _sample(
+        self, name: str, of: OfBatch, end: str = "none", solver: Solver | None = None, **more: Any
+    ) -> None:
+        found = self.source.sample(solver or self.solver, self.levels, of, end=end)
         if isinstance(found, Diverged):
             self.results[name] = found
             return

@@ -165,6 +165,13 @@ TERMS = (
         "number per sample and step could do.",
     ),
     (
+        "TSR",
+        "Control: temporal score rescaling (arXiv 2510.01184) with k = 0.95 and v = 1, as people "
+        "get it: samples of a little more variance.",
+    ),
+    ("ε / 1.005", "Control: epsilon scaling (arXiv 2308.15321), the predicted noise over 1.005."),
+    ("noise × 1.01", "Control: a percent more of the initial noise."),
+    (
         "fine solution",
         "The same model sampled from the same noise with many evaluations; stands for the exact "
         "solution of the ODE.",

@@ -48,7 +48,8 @@ def fine_work(cell: Cell, grid: Grid) -> int:
 def cell_work(cell: Cell, grid: Grid) -> int:
     """Evaluations of the cell, its metrics counted as three a sample."""
     count = len(cell.seed_list)
-    whole = 1 + len(grid.coefficients) + sum(c in grid.controls for c in ("random", "oracle"))
+    sampled = [name for name in grid.controls if name not in ("one", "constant")]
+    whole = 1 + len(grid.coefficients) + len(sampled)
     samples = whole * count
     if "constant" in grid.controls:
         samples += count + len(grid.sweep) * min(grid.sweep_samples, count)

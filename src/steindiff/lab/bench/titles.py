@@ -40,6 +40,9 @@ COEFFICIENTS = {
     "one": "γ = 1",
     "random": "random γ",
     "oracle": "oracle γ",
+    "tsr": "TSR",
+    "epsilon_scaling": "ε / 1.005",
+    "more_noise": "noise × 1.01",
     "published": "published γ",
 }
 
