@@ -56,7 +56,7 @@ class Rule:
     control: str = ""
 
 
-TRUSTED = replace(COEFFICIENT, gift=None)
+FULL_GIFT = replace(COEFFICIENT, gift=None)
 NONE_GIVEN = replace(COEFFICIENT, last=False)
 TWO_LEVELS = Energy(two_levels=True, gift=None)
 
@@ -64,11 +64,11 @@ RULES = {
     "plain": Rule(),
     "steady end": Rule(end="steady"),
     "stein end": Rule(end="stein"),
-    "gift .2, steady end": Rule(COEFFICIENT, "steady"),
-    "gift .2, stein end": Rule(COEFFICIENT, "stein"),
-    "gift .2": Rule(COEFFICIENT),
-    "trust .1": Rule(TRUSTED),
-    "trust .1, steady end": Rule(TRUSTED, "steady"),
+    "energy, steady end": Rule(COEFFICIENT, "steady"),
+    "energy, stein end": Rule(COEFFICIENT, "stein"),
+    "energy": Rule(COEFFICIENT),
+    "full gift": Rule(FULL_GIFT),
+    "full gift, steady end": Rule(FULL_GIFT, "steady"),
     "no gift, steady end": Rule(NONE_GIVEN, "steady"),
     "two levels": Rule(TWO_LEVELS),
     "constant .995": Rule(Constant(0.995)),
@@ -76,7 +76,7 @@ RULES = {
     "TSR": Rule(control="tsr"),
     "epsilon scaling": Rule(control="epsilon_scaling"),
     "more noise": Rule(control="more_noise"),
-    "more noise, gift .2, steady end": Rule(COEFFICIENT, "steady", "more_noise"),
+    "more noise, energy, steady end": Rule(COEFFICIENT, "steady", "more_noise"),
 }
 
 
@@ -96,9 +96,11 @@ def measure(bed: Bed, rule: Rule, solver: str, levels: Sequence[float]) -> dict[
     return bed.measure(base, levels, rule.coefficient, rule.end)
 
 
-def fill(cells: Cells, bed: Bed, steps: int) -> Iterator[None]:
+def fill(
+    cells: Cells, bed: Bed, steps: int, schedules: Sequence[str], solvers: Sequence[str]
+) -> Iterator[None]:
     """Measures what is missing; yields where it is worth writing."""
-    for schedule, solver in itertools.product(SCHEDULES, SOLVERS):
+    for schedule, solver in itertools.product(schedules, solvers):
         place = f"{bed.network.name} {bed.guidance:g} {steps} {schedule} {solver}"
         cell = cells.setdefault(place, {})
         for name, rule in RULES.items():
@@ -154,9 +156,9 @@ def best_on(cells: Cells, schedule: str, guidance: float, steps: Sequence[int]) 
         sets = [key for key in each[0]["plain"] if key != "rmse"]
         least = {
             rule: [min(cell[rule][key] for cell in each) for key in sets]
-            for rule in ("plain", "gift .2, steady end")
+            for rule in ("plain", "energy, steady end")
         }
-        pairs = zip(least["gift .2, steady end"], least["plain"], strict=True)
+        pairs = zip(least["energy, steady end"], least["plain"], strict=True)
         shown.append(f"{name} " + "/".join(f"{ours / theirs:.2f}" for ours, theirs in pairs))
     return ", ".join(shown)
 
@@ -166,6 +168,8 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, action="append")
     parser.add_argument("--network", action="append", choices=NETWORKS)
     parser.add_argument("--steps", type=int, action="append")
+    parser.add_argument("--schedule", action="append", choices=SCHEDULES)
+    parser.add_argument("--solver", action="append", choices=SOLVERS)
     parser.add_argument("--show", action="store_true", help="print what is there, measure nothing")
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
@@ -178,7 +182,8 @@ def main() -> None:
         strengths, [] if chosen.show else chosen.network or NETWORKS, counts
     ):
         bed = Bed(network, strength, range(FIRST_SEED, FIRST_SEED + COUNT))
-        for _ in fill(content["cells"], bed, steps):
+        places = chosen.schedule or SCHEDULES, chosen.solver or SOLVERS
+        for _ in fill(content["cells"], bed, steps, *places):
             content.update(
                 command="python research/grid.py",
                 seeds=[FIRST_SEED, FIRST_SEED + COUNT - 1],
