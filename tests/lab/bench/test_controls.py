@@ -60,7 +60,7 @@ class Watched(Coefficient):
 
 
 def test_controls_are_described() -> None:
-    assert set(CONTROLS) == {"constant", "one", "random", "oracle", *CHANGES}
+    assert set(CONTROLS) == {"constant", "one", "random", "oracle", "end", *CHANGES}
 
 
 def test_temporal_score_rescaling_of_a_gaussian_makes_a_wider_one(start: Tensor) -> None:

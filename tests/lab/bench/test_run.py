@@ -89,6 +89,23 @@ def test_gamma_one_is_the_base_for_every_solver(all_solvers: list[Any]) -> None:
         assert set(cell.coefficients["base"].steps.gamma.mean) == {1.0}
 
 
+def test_the_end_is_that_of_relaxed_samplings_and_a_control(tmp_path: Path) -> None:
+    grid = small(block(solver="dpmpp_2m"), end="steady", controls=["one", "end"])
+    (cell,) = measured(grid, tmp_path / "out")
+    assert cell.sigmas[-2:] == [pytest.approx(0.002), 0.0]
+    assert len(cell.sigmas) == cell.nfe + 1
+    assert list(cell.coefficients) == ["base", "energy", "one", "end"]
+    assert cell.coefficients["one"] == Measured(equals_base=True)
+    subject = make_subject(cell.model, 1.0)
+    x = sd.noise(subject.shape, 80.0, SEEDS)
+    for name, rule in (("energy", "energy"), ("end", None)):
+        ended = sd.sample(subject.denoiser, x, cell.sigmas, "dpmpp_2m", rule, end="steady").x
+        fine = FineSolution(subject.denoiser, x, {}, 20, 0.002, 80.0).at(0.0)
+        assert cell.coefficients[name].metrics.rmse == pytest.approx(
+            (ended - fine).square().mean().sqrt().item(), rel=1e-3
+        )
+
+
 def test_a_broken_gamma_one_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cell_sampling, "Constant", lambda value: Constant(0.99))
     (cell,) = measured(small(controls=["one"]), tmp_path / "out")

@@ -64,7 +64,7 @@ class _CellSampling:
         """Samples with the base, the coefficients and the controls."""
         self._sample(BASE, lambda part: Constant(1.0))
         for name, coefficient in self.grid.parsed.items():
-            rule, end = coefficient, "none"
+            rule, end = coefficient, self.grid.end
             if self.plan is not None:
                 rule, end = self.plan.coefficient, self.plan.end
             self._sample(name, lambda part, rule=rule: rule, end)
@@ -141,6 +141,10 @@ class _CellSampling:
             return
         gammas = shuffled(first.gamma)
         self._sample("random", lambda part: GivenGammas(gammas[:, part]))
+
+    def _end(self) -> None:
+        if self.grid.end != "none":
+            self._sample("end", lambda part: Constant(1.0), self.grid.end)
 
     def _oracle(self) -> None:
         self._sample("oracle", lambda part: self.source.oracle(part, self.levels))

@@ -18,6 +18,7 @@ CONTROLS = {
     "one": "gamma = 1: must give the bits of the base",
     "random": "the coefficient's own gammas, dealt out at random over steps and samples",
     "oracle": "gamma of least squares to the fine trajectory: the ceiling of one number a step",
+    "end": "the step into sigma = 0 alone, without relaxing",
     "tsr": "temporal score rescaling, k = 0.95 and v = 1",
     "epsilon_scaling": "the noise that the network sees, divided by 1.005",
     "more_noise": "the initial noise times 1.01",

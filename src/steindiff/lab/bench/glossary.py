@@ -164,6 +164,7 @@ TERMS = (
         "Control: γ by least squares to the fine trajectory, which no sampler knows: what one "
         "number per sample and step could do.",
     ),
+    ("the end alone", "Control: the solver with the step into σ = 0, not relaxed."),
     (
         "TSR",
         "Control: temporal score rescaling (arXiv 2510.01184) with k = 0.95 and v = 1, as people "

@@ -17,7 +17,7 @@ from ..._errors import unknown_name
 from ..._files import sha256
 from ...recipes import Recipe, recipe
 from ...solvers import Solver
-from ...stein import Coefficient
+from ...stein import Coefficient, check_end
 from ..specs import (
     calibration_path,
     check_calibration,
@@ -99,7 +99,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         controls: names of `CONTROLS`.
         sweep: values of gamma that the control "constant" is the best of; at most 1,000.
         sweep_samples: how many of the samples it is chosen on.
-        sigma_min: lowest level of the schedules, in units of the data.
+        end: how relaxed samplings step into sigma = 0, one of `ENDS`; other than "none" the levels
+            go from sigma_min on to 0, as those of pipelines.
+        sigma_min: lowest level of the schedules above 0, in units of the data.
         sigma_max: highest level.
         fine_steps: Heun steps of the fine solution; at most 10,000.
         resamples: of the bootstrap; at most 100,000.
@@ -110,6 +112,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     controls: Annotated[tuple[str, ...], Meta(max_length=len(CONTROLS))] = tuple(CONTROLS)
     sweep: Annotated[tuple[float, ...], Meta(max_length=1_000)] = (0.98, 0.99, 0.995, 0.998, 1.003)
     sweep_samples: Annotated[int, Meta(ge=LEAST, le=MOST_SAMPLES)] = 256
+    end: str = "none"
     sigma_min: float = 0.002
     sigma_max: float = 80.0
     fine_steps: Annotated[int, Meta(ge=2, le=10_000)] = 20
@@ -273,7 +276,8 @@ def _settings(settings: Settings) -> dict[str, Any]:
 
 
 def _parse_coefficients(settings: Settings) -> dict[str, Coefficient]:
-    """The coefficients by their texts; checks the names of the controls and the sweep too."""
+    """The coefficients by their texts; checks the end, the controls and the sweep too."""
+    check_end(settings.end)
     if not settings.coefficients:
         raise ValueError("coefficients is empty; 'energy' is the default")
     parsed = {}
@@ -318,7 +322,7 @@ def _parse_cells(
         schedule = axes.schedule
         if schedule == "usual":
             schedule = _usual_schedule(axes.solver) or schedule
-        steps, final = axes.nfe, "sigma_min"
+        steps, final = axes.nfe, "sigma_min" if settings.end == "none" else "zero"
         if method.calls_per_step == 2:
             steps, final = (axes.nfe + 1) // 2, "zero" if axes.nfe % 2 else "sigma_min"
         levels = make_schedule(schedule, steps, settings.sigma_min, settings.sigma_max, final)

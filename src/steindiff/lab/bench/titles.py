@@ -40,6 +40,7 @@ COEFFICIENTS = {
     "one": "γ = 1",
     "random": "random γ",
     "oracle": "oracle γ",
+    "end": "the end alone",
     "tsr": "TSR",
     "epsilon_scaling": "ε / 1.005",
     "more_noise": "noise × 1.01",
