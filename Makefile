@@ -58,8 +58,8 @@ ablation: install
 	cp out/ablation/results.json docs/results/ablation
 
 research: install
-	$(BIN)/python research/explore.py gains
-	$(BIN)/python research/explore.py rules
+	$(BIN)/python research/response.py
+	$(BIN)/python research/grid.py
 
 overhead: install
 	$(BIN)/python benchmarks/overhead.py --out docs/results/overhead.json --batch 64 --runs 15 \

@@ -41,9 +41,10 @@ from steindiff.lab.theory.results import Results, read_diagnosis
 from steindiff.lab.typed import read_json
 
 DOCS = Path(__file__).parent
-sys.path.append(str(DOCS / "figures"))
+sys.path += [str(DOCS / "figures"), str(DOCS.parent / "research")]
 
-import plane  # noqa: E402  (scripts beside this one)
+import grid_tables  # noqa: E402  (scripts beside this one)
+import plane  # noqa: E402
 import recipe_tables  # noqa: E402
 
 RESULTS = DOCS / "results"
@@ -179,7 +180,7 @@ def ablation_cells() -> str:
     """The ablation's cells, under the rules that say most."""
     found = cells_table(
         ablated(),
-        ["energy", "energy:two_levels=false", "energy:trust=inf", "constant", "oracle"],
+        ["energy", "energy:two_levels=true", "energy:trust=inf", "constant", "oracle"],
         ("model", "guidance", "schedule", "nfe"),
     )
     return render(found, "markdown")
@@ -187,7 +188,7 @@ def ablation_cells() -> str:
 
 def gains() -> str:
     """Change of the distance by a noise excess that one step leaves behind."""
-    found = json.loads((RESEARCH / "gains.json").read_text())
+    found = json.loads((RESEARCH / "response.json").read_text())
     names = list(found["places"][0]["steps"][0]["change"])
     rows = []
     for place in found["places"]:
@@ -202,43 +203,6 @@ def gains() -> str:
             rows.append([first if i == 0 else "", span, *change])
     heading = ["solver", "step", *(f"g = {name}" for name in names)]
     return f"{markdown(heading, rows)}\n\nCommand: `{found['command']}`"
-
-
-def families() -> str:
-    """Rules on the networks that they were not made with: geometric mean, worst place."""
-    found = json.loads((RESEARCH / "rules.json").read_text())
-    rules = list(next(iter(found["summary"].values())))
-    rows = [
-        [rule]
-        + [
-            f"{_percent(x[rule]['geometric_mean'])} (worst {_percent(x[rule]['worst'])})"
-            for x in found["summary"].values()
-        ]
-        for rule in rules
-    ]
-    count = [f"{name}, {x[rules[0]]['places']} places" for name, x in found["summary"].items()]
-    return f"{markdown(['rule', *count], rows)}\n\nCommand: `{found['command']}`"
-
-
-def family_cells() -> str:
-    """Every place of the families under every rule."""
-    found = json.loads((RESEARCH / "rules.json").read_text())
-    rules = list(found["places"][0]["ratios"])
-    rows = [
-        [
-            where["network"],
-            f"{where['guidance']:g}",
-            solver_title(where["solver"]),
-            schedule_title(where["schedule"]),
-            str(where["nfe"]),
-            figure(place["base"]),
-            *(_percent(place["ratios"][rule]) for rule in rules),
-        ]
-        for place in found["places"]
-        for where in [place["place"]]
-    ]
-    headings = ["network", "guidance", "solver", "schedule", "NFE", "base", *rules]
-    return markdown(headings, rows)
 
 
 def calibrated() -> str:
@@ -588,6 +552,7 @@ def _plain(text: str) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     **recipe_tables.TABLES,
+    **grid_tables.TABLES,
     **{f"theory-{name}": partial(theory, name) for name in plane.ALL},
     "theory-summary": theory_summary,
     "theory-mixtures": theory_modes,
@@ -607,8 +572,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "ablation": ablation,
     "ablation-cells": ablation_cells,
     "gains": gains,
-    "families": families,
-    "family-cells": family_cells,
     "calibrated": calibrated,
     "prior": prior,
     "others": others,

@@ -79,6 +79,9 @@ RULES = {
     "more noise, energy, steady end": Rule(COEFFICIENT, "steady", "more_noise"),
 }
 
+DEFAULT = "energy, steady end"
+"""What `relax` and levels of one's own get where nothing is named."""
+
 
 def levels_of(schedule: str, steps: int) -> tuple[float, ...]:
     """As pipelines make them, the last level 0: a flow's from t = 1, Karras' from .002."""
@@ -124,10 +127,36 @@ def ratios(
     return found
 
 
+def tables_of(
+    cells: Cells, guidance: float, steps: Sequence[int]
+) -> dict[str, dict[str, list[float]]]:
+    """`ratios` of every network that has cells there."""
+    tables = {name: ratios(cells, name, guidance, steps) for name in NETWORKS}
+    return {name: table for name, table in tables.items() if table["plain"]}
+
+
+def best_on(
+    cells: Cells, schedule: str, guidance: float, steps: Sequence[int]
+) -> dict[str, list[float]]:
+    """The best relaxed solver over the best plain one, by "network steps" and feature set."""
+    found: dict[str, list[dict[str, dict[str, float]]]] = {}
+    for place, cell in cells.items():
+        network, strength, count, *rest = place.split(" ")
+        if (strength, " ".join(rest[:-1])) == (f"{guidance:g}", schedule) and int(count) in steps:
+            found.setdefault(f"{network} {count}", []).append(cell)
+    return {
+        name: [
+            min(one[DEFAULT][key] for one in each) / min(one["plain"][key] for one in each)
+            for key in each[0]["plain"]
+            if key != "rmse"
+        ]
+        for name, each in found.items()
+    }
+
+
 def show(cells: Cells, guidance: float, steps: Sequence[int]) -> None:
     """Prints the tables of one guidance."""
-    tables = {name: ratios(cells, name, guidance, steps) for name in NETWORKS}
-    tables = {name: table for name, table in tables.items() if table["plain"]}
+    tables = tables_of(cells, guidance, steps)
     print(f"guidance {guidance:g}, {', '.join(map(str, steps))} calls; mean (worst) by network")
     print("  " + " | ".join(["rule", *tables, "all"]))
     for rule in RULES:
@@ -141,26 +170,12 @@ def show(cells: Cells, guidance: float, steps: Sequence[int]) -> None:
             print(f"  {one.network} left out: {one.choice} {mean:.2f} ({worst:.2f})")
     for schedule in SCHEDULES:
         found = best_on(cells, schedule, guidance, steps)
-        print(f"  best relaxed to best plain on {schedule}: {found}")
+        shown = ", ".join(f"{name} {_pair(values)}" for name, values in found.items())
+        print(f"  best relaxed to best plain on {schedule}: {shown}")
 
 
-def best_on(cells: Cells, schedule: str, guidance: float, steps: Sequence[int]) -> str:
-    """Of each network and number of steps: the least by the default over the least plain one."""
-    found: dict[str, list[dict[str, dict[str, float]]]] = {}
-    for place, cell in cells.items():
-        network, strength, count, *rest = place.split(" ")
-        if (strength, " ".join(rest[:-1])) == (f"{guidance:g}", schedule) and int(count) in steps:
-            found.setdefault(f"{network} {count}", []).append(cell)
-    shown = []
-    for name, each in found.items():
-        sets = [key for key in each[0]["plain"] if key != "rmse"]
-        least = {
-            rule: [min(cell[rule][key] for cell in each) for key in sets]
-            for rule in ("plain", "energy, steady end")
-        }
-        pairs = zip(least["energy, steady end"], least["plain"], strict=True)
-        shown.append(f"{name} " + "/".join(f"{ours / theirs:.2f}" for ours, theirs in pairs))
-    return ", ".join(shown)
+def _pair(values: Sequence[float]) -> str:
+    return "/".join(f"{value:.2f}" for value in values)
 
 
 def main() -> None:

@@ -1,18 +1,15 @@
-"""What docs/evidence/research.md rests on: noise left behind, and rules on unlike networks.
+"""What an excess of noise does that one step leaves behind: its effect on the distance.
 
-    python research/explore.py gains     (about 10 minutes on two cores)
-    python research/explore.py rules     (about 30 minutes)
+    python research/response.py     (about 10 minutes on two cores)
 
-Results go to research/results/NAME.json after every place; started again it goes on.
+Results go to research/results/response.json after every place; started again it goes on.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,21 +20,13 @@ from bed import Bed
 from steindiff._errors import NonFiniteError
 from steindiff._files import write_text
 from steindiff._provenance import versions
-from steindiff.lab.specs import parse_coefficient, parse_solver
+from steindiff.lab.specs import parse_solver
 from steindiff.schedules import SCHEDULES
 from steindiff.stein import Coefficient, Decision, Proposal
 
 RESULTS = Path(__file__).parent / "results"
 GAINS = (-0.05, -0.02, 0.02, 0.05, 0.1, 0.2)
-RULES = (
-    "energy",
-    "energy:trust=0.05",
-    "energy:trust=0.2",
-    "energy:two_levels=false,shrink=false,last=false,trust=0.2",
-    "constant:value=0.995",
-)
 SHIPPED = "fashion-mnist"
-UNLIKE = ("digits-mixer", "emoji-transformer", "photos-resnet")
 SIGMA_MIN, SIGMA_MAX, FINE_STEPS = 0.002, 80.0, 20
 
 
@@ -59,7 +48,7 @@ class Place:
         return schedule(self.nfe, SIGMA_MIN, SIGMA_MAX).tolist()
 
 
-GAIN_PLACES = (
+PLACES = (
     Place(SHIPPED, 1, "karras", 5, "euler"),
     Place(SHIPPED, 1, "karras", 5, "dpmpp_2m"),
     Place(SHIPPED, 1, "karras", 5, "ipndm:3"),
@@ -68,26 +57,6 @@ GAIN_PLACES = (
     Place(SHIPPED, 1, "log_snr", 8, "dpmpp_3m"),
     Place("digits-mixer", 1, "karras", 5, "euler"),
     Place("mixture:dim=64,modes=10,separation=8", 1, "log_snr", 8, "unipc:2"),
-)
-SOLVERS = (
-    ("karras", 5, "euler"),
-    ("karras", 5, "ipndm:3"),
-    ("karras", 8, "ipndm:4"),
-    ("karras", 9, "heun"),
-    ("log_snr", 5, "dpmpp_2m"),
-    ("log_snr", 5, "unipc:2"),
-    ("log_snr", 8, "unipc:2"),
-    ("log_snr", 8, "dpmpp_3m"),
-    ("vp_time", 5, "ipndm:3"),
-    ("vp_time", 5, "deis:3"),
-    ("linear", 12, "dpmpp_2m"),
-    ("flow_shift", 8, "ipndm:3"),
-)
-GUIDED = (
-    ("karras", 5, "ipndm:3"),
-    ("log_snr", 5, "dpmpp_2m"),
-    ("log_snr", 8, "unipc:2"),
-    ("karras", 5, "euler"),
 )
 
 
@@ -137,48 +106,15 @@ def gains(bed: Bed, place: Place) -> dict[str, Any]:
     return {"base": base, "steps": steps}
 
 
-def rules(bed: Bed, place: Place) -> dict[str, Any]:
-    """Distance under every rule over that of the solver alone."""
-    base = distance(bed, place, None)
-    ratios = {name: distance(bed, place, parse_coefficient(name)) / base for name in RULES}
-    return {"base": base, "ratios": ratios}
-
-
-def rule_places() -> Iterator[Place]:
-    for network in UNLIKE:
-        for cells, guidance in ((SOLVERS, 1), (GUIDED, 2)):
-            for schedule, nfe, solver in cells:
-                yield Place(network, guidance, schedule, nfe, solver)
-
-
-def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """Geometric mean and worst ratio of every rule, by network."""
-    tables: dict[str, Any] = {}
-    for network, group in itertools.groupby(found, key=lambda row: row["place"]["network"]):
-        rows = [row["ratios"] for row in group]
-        tables[network] = {
-            name: {
-                "geometric_mean": math.exp(sum(math.log(row[name]) for row in rows) / len(rows)),
-                "worst": max(row[name] for row in rows),
-                "places": len(rows),
-            }
-            for name in RULES
-        }
-    return tables
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["gains", "rules"])
     parser.add_argument("--samples", type=int, default=200)
     parser.add_argument("--first-seed", type=int, default=5000)
     options = parser.parse_args()
-    places = list(GAIN_PLACES if options.what == "gains" else rule_places())
-    measure = gains if options.what == "gains" else rules
-    path = RESULTS / f"{options.what}.json"
+    path = RESULTS / "response.json"
     seeds = range(options.first_seed, options.first_seed + options.samples)
     header = {
-        "command": f"python research/explore.py {options.what} --samples {options.samples} "
+        "command": f"python research/response.py --samples {options.samples} "
         f"--first-seed {options.first_seed}",
         "versions": versions("steindiff", "torch"),
     }
@@ -188,18 +124,17 @@ def main() -> None:
         done = saved["places"] if saved["command"] == header["command"] else []
     finished = [row["place"] for row in done]
     bed, key = None, None
-    for place in places:
+    for place in PLACES:
         if asdict(place) in finished:
             continue
         if key != (place.network, place.guidance):
             key = (place.network, place.guidance)
             bed = Bed(*key, seeds, fine_steps=FINE_STEPS)
         assert bed is not None
-        done.append({"place": asdict(place), **measure(bed, place)})
-        print(place, done[-1].get("ratios", ""), flush=True)
-        more = {"summary": summary(done)} if options.what == "rules" else {}
+        done.append({"place": asdict(place), **gains(bed, place)})
+        print(place, flush=True)
         path.parent.mkdir(exist_ok=True)
-        write_text(path, json.dumps({**header, **more, "places": done}, indent=1) + "\n")
+        write_text(path, json.dumps({**header, "places": done}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
