@@ -35,7 +35,7 @@ RESULTS = Path(__file__).parent / "results" / "grid.json"
 FIRST_SEED, COUNT = 30_000, 256
 LOWEST, HIGHEST = 0.002, 80.0
 SOLVERS = ("euler", "dpmpp_2m", "unipc:2", "ipndm:3", "res_multistep", "gradient_estimation")
-SCHEDULES = ("flow 1", "flow 3", "flow 6", "karras")
+SCHEDULES = ("flow 1", "flow 3", "flow 6", "karras", "karras, one left out")
 
 Cells = dict[str, dict[str, dict[str, float]]]
 """By "network guidance steps schedule solver", then by rule: distances by feature set, and rmse."""
@@ -84,11 +84,14 @@ DEFAULT = "energy, steady end"
 
 
 def levels_of(schedule: str, steps: int) -> tuple[float, ...]:
-    """As pipelines make them, the last level 0: a flow's from t = 1, Karras' from .002."""
+    """As pipelines make them, the last level 0: a flow's from t = 1, Karras' to .002 before it."""
     name, _, shift = schedule.partition(" ")
     if name == "flow":
         return flow_levels(steps, float(shift), HIGHEST)
-    return (*sd.schedules.karras(steps - 1, LOWEST, HIGHEST).tolist(), 0.0)
+    more = steps + 1 if "left out" in schedule else steps
+    levels = sd.schedules.karras(more, LOWEST, HIGHEST, final="zero")
+    levels = levels if more == steps else sd.schedules.without_penultimate(levels)
+    return tuple(levels.tolist())
 
 
 def measure(bed: Bed, rule: Rule, solver: str, levels: Sequence[float]) -> dict[str, float]:

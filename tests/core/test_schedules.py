@@ -22,6 +22,7 @@ from steindiff.schedules import (
     sgm_uniform,
     simple,
     vp_time,
+    without_penultimate,
 )
 
 TO_THE_LOWEST = ("karras", "log_snr", "linear", "kl_optimal", "vp_time", "flow_shift")
@@ -335,3 +336,15 @@ def test_too_dense_spacings_are_refused():
 def test_options_out_of_range_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_level_before_the_last_can_be_left_out() -> None:
+    whole = karras(6, 0.1, 10.0, final="zero")
+    short = without_penultimate(whole)
+    assert short.tolist() == [*whole[:5].tolist(), 0.0]
+    assert short.dtype == torch.float64
+    assert without_penultimate([3.0, 2.0, 1.0]).tolist() == [3.0, 1.0]
+    with pytest.raises(ValueError, match="sigmas has 2 levels; three or more"):
+        without_penultimate([3.0, 1.0])
+    with pytest.raises(ValueError, match="strictly decrease"):
+        without_penultimate([1.0, 2.0, 3.0])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .checks import FINALS, check_sigmas
 from .flow import beta, bong_tangent, flow_shift, linear_quadratic, sgm_uniform, simple
-from .spaced import karras, kl_optimal, linear, log_snr
+from .spaced import karras, kl_optimal, linear, log_snr, without_penultimate
 from .vp import SPACINGS, from_alphas_cumprod, vp_time
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "sgm_uniform",
     "simple",
     "vp_time",
+    "without_penultimate",
 ]
 
 SCHEDULES: dict[str, Callable[..., Tensor]] = {

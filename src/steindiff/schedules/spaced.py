@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -85,6 +85,25 @@ def kl_optimal(
         lambda s: math.atan(s / sigma_data),
         lambda u: sigma_data * u.tan(),
     )
+
+
+def without_penultimate(sigmas: Tensor | Sequence[float]) -> Tensor:
+    """The levels without the one before the last: a longer last step, for a step less.
+
+    What ComfyUI does for some samplers by itself, and users by hand: the levels of one step more,
+    of which the lowest above 0 is left out, `without_penultimate(karras(6, final="zero"))` for 5
+    steps.
+
+    Args:
+        sigmas: 1-D tensor or sequence of three levels or more, as `sample` takes them.
+
+    Raises:
+        ValueError: fewer levels, or what `check_sigmas` refuses.
+    """
+    levels = check_sigmas(sigmas)
+    if len(levels) < 3:
+        raise ValueError(f"sigmas has {len(levels)} levels; three or more are needed to leave one")
+    return torch.tensor([*levels[:-2], levels[-1]], dtype=torch.float64)
 
 
 def warped(
