@@ -85,25 +85,6 @@ def mixtures() -> list[CellResult]:
     return [cell for cell in paper() if cell.model.startswith("mixture")]
 
 
-def short() -> str:
-    """Every solver on its usual schedule at 5 NFE, without the variants of lowered order."""
-    rows = [
-        [
-            solver_title(cell.solver),
-            schedule_title(cell.schedule),
-            distance_entry(cell, "base").text.partition(" [")[0],
-            distance_entry(cell, "energy").text.partition(" [")[0],
-            change_entry(cell, "energy"),
-        ]
-        for cell in images(1.0)
-        if cell.usual and cell.nfe == 5 and "lower_order_final" not in cell.solver
-    ]
-    return (
-        markdown(["5 NFE", "schedule", "alone", "with SteinDiff", "change [95%]"], rows)
-        + f"\n\n{MARKED}"
-    )
-
-
 MARKED = "Bold: the 95% interval of a paired bootstrap lies on one side."
 """Stands under tables of changes."""
 
@@ -395,6 +376,21 @@ def overhead() -> str:
     )
 
 
+def step_cost() -> str:
+    """What relaxing a step of one model call takes beside the shipped network, in a sentence."""
+    found = json.loads((RESULTS / "overhead.json").read_text())
+    solvers = [one for one in found["solvers"].values() if one["calls_per_step"] == 1]
+    times = [1000 * one["seconds_per_step"]["relaxation"]["median"] for one in solvers]
+    shares = [100 * one["share"]["relaxation"] for one in solvers]
+    setting, place = found["setting"], found["machine"]
+    samples = f"{setting['batch']} samples of {'×'.join(map(str, setting['sample_shape']))}"
+    return (
+        f"Measured with the shipped network ({samples}, {place['gpu'] or place['cpu']}, "
+        f"{place['threads']} threads): {min(times):.1f} to {max(times):.1f} ms a step, which is "
+        f"{min(shares):.1f} to {max(shares):.1f}% of it."
+    )
+
+
 def alternatives() -> str:
     found = json.loads((RESULTS / "overhead.json").read_text())
     return render(alternatives_table(found), "markdown")
@@ -598,7 +594,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "schedulers": schedulers,
     "refused": refused,
     "choose": choose,
-    "short": short,
     "verdicts": verdicts,
     "worse": worse,
     "best": lambda: best(usual=False),
@@ -618,6 +613,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "errors": errors,
     "source": source,
     "overhead": overhead,
+    "step-cost": step_cost,
     "overhead-alternatives": alternatives,
 }
 

@@ -130,6 +130,7 @@ FEW = """
 sweep = [0.99]
 sweep_samples = 16
 resamples = 20
+fine_steps = 2
 
 [[cells]]
 model = ["fashion-mnist", "mixture:dim=4,modes=2"]

@@ -125,9 +125,9 @@ def _figure(out: Path, grid: Grid, subject: Subject) -> Any:
     rows.append(Row("Fine solution", cells[0].reference.rpartition(": ")[2], fine, "#1f4e9c"))
     heading = f"{first.nfe} model evaluations: the solver alone, and with SteinDiff"
     caption = (
-        f"Each column starts from the same noise{_asks(subject)} ({first.model}, "
-        f"schedule {first.schedule}).\nFréchet distance in {_features(subject)} to the fine "
-        f"solution, {cells[0].samples} samples, seeds {first.seeds}; smaller is better.\n"
+        f"Each column starts from the same noise{_asks(subject)} ({first.model}; "
+        f"{_levels(cells)}).\nFréchet distance in {_features(subject)} to the fine solution, "
+        f"{cells[0].samples} samples, seeds {first.seeds}; smaller is better.\n"
         "Grain that the fine solution has as well is detail that few steps lose, not noise."
     )
     names = [_short(subject.column(seed)) for seed in first.seed_list[:COLUMNS]]
@@ -136,7 +136,7 @@ def _figure(out: Path, grid: Grid, subject: Subject) -> Any:
 
 def _label(cell: CellResult, name: str) -> str:
     if cell.solver == RECIPE:
-        return "Recipe, not relaxed" if name == BASE else "Recipe + SteinDiff"
+        return "Recipe's levels, plain" if name == BASE else f"Recipe: steps={cell.nfe}"
     return solver_title(cell.solver) + ("" if name == BASE else " + SteinDiff")
 
 
@@ -145,6 +145,14 @@ def _subtitle(result: CoefficientResult) -> str:
         return f"diverged at step {result.step}"
     fd = distance(result)
     return "no distance" if fd is None else f"Fréchet distance {fd.value:.2f}"
+
+
+def _levels(cells: Sequence[CellResult]) -> str:
+    """Where the rows' levels are from."""
+    named = {cell.schedule: None for cell in cells if cell.schedule != RECIPE}
+    own = any(cell.schedule == RECIPE for cell in cells)
+    parts = [f"schedule {name}" for name in named] + ["the recipe has its own levels"] * own
+    return ", ".join(parts)
 
 
 def _asks(subject: Subject) -> str:
