@@ -12,6 +12,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_args, get_origin
 
@@ -235,7 +236,7 @@ def test_help_breaks_its_lines_where_the_terminal_ends(name: str) -> None:
     lines = [line.strip() for line in result.output.partition("╭")[0].splitlines()]
     broken = [
         (line, after)
-        for line, after in zip(lines[:-1], lines[1:], strict=True)
+        for line, after in pairwise(lines)
         if line and after and len(line) + 1 + len(after.split()[0]) <= 78
     ]
     assert broken == []

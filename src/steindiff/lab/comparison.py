@@ -35,7 +35,7 @@ SHIPPED, OTHERS = 512, 32
 
 
 @dataclass(frozen=True)
-class Setting:
+class ComparisonSetting:
     """What is held against each other, in the texts of commands.
 
     Attributes:
@@ -61,7 +61,7 @@ class Setting:
     resamples: int = 200
 
 
-def grid_of(subject: Subject, setting: Setting) -> Grid:
+def grid_of(subject: Subject, setting: ComparisonSetting) -> Grid:
     """The bench of one model, without controls.
 
     Raises:
@@ -269,7 +269,9 @@ def compare(
         FileExistsError: `out` holds the results of another setting.
     """
     subject = subject_of(model, prompts, guidance)
-    setting = Setting(nfe=steps, solvers=solvers, coefficient=coefficient, samples=samples)
+    setting = ComparisonSetting(
+        nfe=steps, solvers=solvers, coefficient=coefficient, samples=samples
+    )
     grid = grid_of(subject, setting)
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="steindiff-compare-"))
     cells = run_bench(grid, folder, device=subject.device, tell=tell)
