@@ -1,6 +1,7 @@
 """Writes the tables of README.md and docs/ from the committed result files.
 
     python docs/build.py            (make docs)
+    python docs/build.py --check    fails, and writes nothing, where a page has another table
 
 A table stands between `<!-- table NAME -->` and `<!-- end -->`; nothing else is touched.
 """
@@ -21,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
 from diffusers_schedulers import SchedulerCell, SchedulerResults
 from overhead import alternatives_table, solvers_table
-from steindiff.lab.bench.judging import Verdict, coefficients_of, verdict
+from steindiff.lab.bench.judging import Effect, coefficients_of, effect_of
 from steindiff.lab.bench.results import CellRecord, CellResult, Measured, read_results
 from steindiff.lab.bench.tables import (
     best_table,
@@ -34,8 +35,7 @@ from steindiff.lab.bench.tables import (
 )
 from steindiff.lab.bench.titles import schedule_title, solver_title
 from steindiff.lab.tables import Entry, plain_table, render
-from steindiff.lab.theory import Grade
-from steindiff.lab.theory import Verdict as TheoryVerdict
+from steindiff.lab.theory import Grade, Verdict
 from steindiff.lab.theory import verdicts as verdicts_of
 from steindiff.lab.theory.results import Results, read_diagnosis
 from steindiff.lab.typed import read_json
@@ -86,25 +86,6 @@ def mixtures() -> list[CellResult]:
     return [cell for cell in paper() if cell.model.startswith("mixture")]
 
 
-def short() -> str:
-    """Every solver on its usual schedule at 5 NFE, without the variants of lowered order."""
-    rows = [
-        [
-            solver_title(cell.solver),
-            schedule_title(cell.schedule),
-            distance_entry(cell, "base").text.partition(" [")[0],
-            distance_entry(cell, "energy").text.partition(" [")[0],
-            change_entry(cell, "energy"),
-        ]
-        for cell in images(1.0)
-        if cell.usual and cell.nfe == 5 and "lower_order_final" not in cell.solver
-    ]
-    return (
-        markdown(["5 NFE", "schedule", "alone", "with SteinDiff", "change [95%]"], rows)
-        + f"\n\n{MARKED}"
-    )
-
-
 MARKED = "Bold: the 95% interval of a paired bootstrap lies on one side."
 """Stands under tables of changes."""
 
@@ -135,8 +116,8 @@ def verdicts() -> str:
         ("guidance 2", images(2.0)),
         ("mixtures", mixtures()),
     ):
-        found = [verdict(cell, "energy") for cell in cells]
-        better, worse = found.count(Verdict.BETTER), found.count(Verdict.WORSE)
+        found = [effect_of(cell, "energy") for cell in cells]
+        better, worse = found.count(Effect.BETTER), found.count(Effect.WORSE)
         parts.append(
             f"{name}: better in {better} of {len(cells)} cells, worse in {worse}, no significant "
             f"difference in {len(cells) - better - worse}"
@@ -146,7 +127,7 @@ def verdicts() -> str:
 
 def worse() -> str:
     """The cells that relaxing harms."""
-    cells = [cell for cell in paper() if verdict(cell, "energy") is Verdict.WORSE]
+    cells = [cell for cell in paper() if effect_of(cell, "energy") is Effect.WORSE]
     cells.sort(key=lambda cell: -_ratio(cell))
     return table(cells, ("model", "guidance", "schedule", "nfe"))
 
@@ -359,6 +340,21 @@ def overhead() -> str:
     )
 
 
+def step_cost() -> str:
+    """What relaxing a step of one model call takes beside the shipped network, in a sentence."""
+    found = json.loads((RESULTS / "overhead.json").read_text())
+    solvers = [one for one in found["solvers"].values() if one["calls_per_step"] == 1]
+    times = [1000 * one["seconds_per_step"]["relaxation"]["median"] for one in solvers]
+    shares = [100 * one["share"]["relaxation"] for one in solvers]
+    setting, place = found["setting"], found["machine"]
+    samples = f"{setting['batch']} samples of {'×'.join(map(str, setting['sample_shape']))}"
+    return (
+        f"Measured with the shipped network ({samples}, {place['gpu'] or place['cpu']}, "
+        f"{place['threads']} threads): {min(times):.1f} to {max(times):.1f} ms a step, which is "
+        f"{min(shares):.1f} to {max(shares):.1f}% of it."
+    )
+
+
 def alternatives() -> str:
     found = json.loads((RESULTS / "overhead.json").read_text())
     return render(alternatives_table(found), "markdown")
@@ -376,8 +372,8 @@ def peers(name: str, *nfes: int) -> str:
             row += _peer(cell, nfe) if cell else ["—", "—"]
         rows.append(row)
     headings = ["scheduler", *(text for nfe in nfes for text in (f"{nfe} NFE", "change [95%]"))]
-    judged = [verdict(cell, "energy") for cell in found.cells]
-    better, worse = judged.count(Verdict.BETTER), judged.count(Verdict.WORSE)
+    judged = [effect_of(cell, "energy") for cell in found.cells]
+    better, worse = judged.count(Effect.BETTER), judged.count(Effect.WORSE)
     mean = math.exp(sum(math.log(_ratio(cell)) for cell in found.cells) / len(judged))
     setting = found.setting
     note = (
@@ -454,7 +450,7 @@ def diagnosis(folder: Path) -> Results:
     return read_diagnosis(folder, plane.ALL)
 
 
-def theory_verdicts(name: str) -> dict[str, list[TheoryVerdict]]:
+def theory_verdicts(name: str) -> dict[str, list[Verdict]]:
     """The verdicts of a run, the plane's among them."""
     return verdicts_of(diagnosis(THEORY / name), plane.ALL)
 
@@ -546,8 +542,8 @@ def theory_commands() -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown leaves as it is."""
-    return re.sub(r"([*<])", r"\\\1", text)
+    """Text that Markdown leaves as it is; a backslash before "<" is none to every reader of it."""
+    return text.replace("*", r"\*").replace("<", "&lt;")
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -563,7 +559,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "schedulers": schedulers,
     "refused": refused,
     "choose": choose,
-    "short": short,
     "verdicts": verdicts,
     "worse": worse,
     "best": lambda: best(usual=False),
@@ -581,11 +576,13 @@ TABLES: dict[str, Callable[[], str]] = {
     "errors": errors,
     "source": source,
     "overhead": overhead,
+    "step-cost": step_cost,
     "overhead-alternatives": alternatives,
 }
 
 
 def main() -> None:
+    check, stale = "--check" in sys.argv[1:], []
     for page in (DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))):
         text = page.read_text()
         if "<!-- table" not in text:
@@ -596,8 +593,13 @@ def main() -> None:
             text,
             flags=re.DOTALL,
         )
+        if check:
+            stale += [str(page)] if new != text else []
+            continue
         page.write_text(new)
         print(f"{page}: {len(re.findall('<!-- table', new))} tables")
+    if stale:
+        sys.exit(f"python docs/build.py would change {', '.join(stale)}")
 
 
 if __name__ == "__main__":

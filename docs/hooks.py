@@ -22,6 +22,8 @@ FORMULA = re.compile(
 BAR = '<mo stretchy="false">&#x0007C;</mo>'
 PRIME = re.compile(r"<msup>(<mi>[^<]*</mi>)<mi>&#x02032;</mi></msup>")
 CELL = re.compile(r"<td>(.*?)</td>", re.DOTALL)
+SHORT, LONG = 12, 60
+"""Characters of a cell that is a name, at most, and of one that is a text, at least."""
 LINK = re.compile(r"(?<=\]\()(?P<target>[^)#\s:]+)(?P<anchor>#[^)\s]*)?(?=\))")
 
 
@@ -41,14 +43,21 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
-    """LaTeX, as pymdownx.arithmatex marks it, to MathML; cells of numbers stay on one line."""
-    return CELL.sub(_unbroken, FORMULA.sub(_mathml, html))
+    """LaTeX, as pymdownx.arithmatex marks it, to MathML; cells as wide as what they hold wants."""
+    return CELL.sub(_wide, FORMULA.sub(_mathml, html))
 
 
-def _unbroken(cell: re.Match[str]) -> str:
+def _wide(cell: re.Match[str]) -> str:
+    """Numbers and short names stay on one line, texts do not become columns of single words."""
     text = re.sub(r"<[^>]+>|\s", "", html.unescape(cell[1]))
     letters = sum(character.isalpha() for character in text)
-    return f'<td class="number">{cell[1]}</td>' if text and letters < len(text) / 4 else cell[0]
+    if text and (letters < len(text) / 4 or len(text) <= SHORT):
+        return f'<td class="whole">{cell[1]}</td>'
+    if len(text) > LONG:
+        return f'<td class="prose">{cell[1]}</td>'
+    if "<" not in cell[1] and " " not in cell[1]:  # a spec, which may be broken at its commas
+        return f"<td>{cell[1].replace(',', ',<wbr>')}</td>"
+    return cell[0]
 
 
 def _mathml(found: re.Match[str]) -> str:

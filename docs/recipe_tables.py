@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from steindiff.lab.bench.titles import schedule_title, solver_title
 from steindiff.lab.tables import plain_table, render
 
 RESULTS = Path(__file__).parents[1] / "research" / "results" / "recipe.json"
@@ -62,16 +63,23 @@ def _ratios(cells: Cells, figures: Mapping[str, float]) -> list[float]:
 
 
 def tuned(guidance: float = 1.0) -> str:
-    """What `sd.tune` gave: chosen only, and fitted; GITS beside it; means over networks below."""
+    """What `sd.tune` gave: chosen only, and fitted; GITS beside it; means over networks below.
+
+    A kind that was measured nowhere has no column.
+    """
     content, rows = json.loads(TUNED.read_text())["cells"], []
     found: dict[tuple[int, str], list[float]] = {}
-    for network, steps, cells in sorted(_places(guidance), key=lambda one: one[1]):
-        measured = content.get(f"{network} {guidance:g} {steps}", {})
-        measured = {"recipe": cells["recipe"], **measured}
+    places = [
+        (network, steps, cells, {"recipe": cells["recipe"], **measured})
+        for network, steps, cells in sorted(_places(guidance), key=lambda one: one[1])
+        for measured in [content.get(f"{network} {guidance:g} {steps}", {})]
+    ]
+    kinds = [kind for kind in TUNINGS if any(kind in measured for *_, measured in places)]
+    for network, steps, cells, measured in places:
         row = [f"{TITLES[network]}, {steps}"]
-        for kind in TUNINGS:
+        for kind in kinds:
             if kind not in measured:
-                row.append("")
+                row.append("–")
                 continue
             values = _ratios(cells, measured[kind])
             found.setdefault((steps, kind), []).append(_mean(values))
@@ -79,15 +87,15 @@ def tuned(guidance: float = 1.0) -> str:
             row.append(_pair(values) + (f" ({kept} kept)" if kept in ("plain", "recipe") else ""))
         rows.append(row)
     for steps in sorted({steps for steps, _ in found}):
-        every = [found.get((steps, kind), []) for kind in TUNINGS]
+        every = [found.get((steps, kind), []) for kind in kinds]
         rows.append([f"geometric mean, {steps}", *(_whole_mean(one, every[0]) for one in every)])
-    headings = ["network, calls", *TUNINGS.values()]
+    headings = ["network, calls", *(TUNINGS[kind] for kind in kinds)]
     return render(plain_table(headings, rows), "markdown")
 
 
 def _whole_mean(values: Sequence[float], networks: Sequence[float]) -> str:
-    """Over all networks, or nothing."""
-    return f"{_mean(values):.2f}" if values and len(values) == len(networks) else ""
+    """Over all networks, or a dash."""
+    return f"{_mean(values):.2f}" if values and len(values) == len(networks) else "–"
 
 
 def _pair(values: Sequence[float]) -> str:
@@ -99,8 +107,12 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _words(name: str) -> str:
+    """ "UniPC-3 on flow shift 2", of "unipc:3 on flow 2"."""
     solver, _, schedule = name.partition(" on ")
-    return f"{solver} on {schedule}"
+    kind, _, shift = schedule.partition(" ")
+    titles = {"flow": f"flow shift {shift}", "karras": "Karras"}
+    levels = titles.get(kind, schedule_title(schedule))
+    return f"{solver_title(solver)} on {levels}"
 
 
 def networks(guidance: float = 1.0) -> str:

@@ -12,6 +12,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_args, get_origin
 
@@ -227,6 +228,24 @@ def test_help_fits_80_columns_in_panels(name: str) -> None:
     }
     assert None not in panels
     assert all(panel in result.output for panel in panels)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_breaks_its_lines_where_the_terminal_ends(name: str) -> None:
+    result = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "80", "NO_COLOR": "1"})
+    lines = [line.strip() for line in result.output.partition("╭")[0].splitlines()]
+    broken = [
+        (line, after)
+        for line, after in pairwise(lines)
+        if line and after and len(line) + 1 + len(after.split()[0]) <= 78
+    ]
+    assert broken == []
+
+
+def test_help_keeps_the_name_of_an_extra() -> None:
+    """Rich takes brackets for markup."""
+    result = CliRunner().invoke(app, ["lab", "--help"], env={"COLUMNS": "80", "NO_COLOR": "1"})
+    assert "'steindiff[web]'" in result.output
 
 
 def test_options_of_one_name_are_of_one_kind() -> None:

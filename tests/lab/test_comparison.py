@@ -49,7 +49,7 @@ def test_files_and_words(found: Comparison) -> None:
     page.every_image_has_words_and_a_size(largest=4)
     assert "relative error" in page.text
     assert [row[0] for row in found.rows] == [
-        "DPM++ 2M", "DPM++ 2M + SteinDiff", "Recipe, not relaxed", "Recipe + SteinDiff"
+        "DPM++ 2M", "DPM++ 2M + SteinDiff", "Recipe's levels, plain", "Recipe: steps=6"
     ]  # fmt: skip
     assert str(found).startswith("solver ")
     shown = found._repr_html_()

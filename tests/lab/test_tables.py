@@ -11,14 +11,14 @@ import pytest
 from fake_results import fake_results
 from rich.console import Console
 
-from steindiff.lab.bench.judging import Verdict
+from steindiff.lab.bench.judging import Effect
 from steindiff.lab.bench.tables import summary_tables
 from steindiff.lab.tables import Column, Entry, Table, plain_table, render
 
 TABLE = Table(
     [Column("solver", words=True), Column("guidance", short="w"), Column("more", terminal=False)],
     [
-        [Entry("DPM++ 2M"), Entry("3.1 [3.0, 3.2]", Verdict.BETTER, short="3.1"), Entry("50%")],
+        [Entry("DPM++ 2M"), Entry("3.1 [3.0, 3.2]", Effect.BETTER, short="3.1"), Entry("50%")],
         [Entry("a|b & c_d"), Entry("γ = 1"), Entry('"x", y')],
     ],
     "A title",

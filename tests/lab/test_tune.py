@@ -11,6 +11,7 @@ import torch
 from command import Command, check_help
 
 import steindiff as sd
+from steindiff.lab.cli.tune import _named
 from steindiff.lab.images import to_uint8
 from steindiff.models import load_model, save_model
 from steindiff.models.network import NetworkConfig, UNetDenoiser
@@ -110,3 +111,15 @@ def test_what_cannot_be(steindiff: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["tune", "recommend"])
 def test_help(command: str) -> None:
     check_help([command], ["--steps", "--held-out", "--calls", "--minutes", "--diffusers", "--edm"])
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (f"{sd.IPNDM(order=4)}; Karras", "ipndm:order=4; Karras"),
+        (f"{sd.Euler()}, relaxed, end stein; even", "euler, relaxed, end stein; even"),
+        ("fitted scalars, relaxed (twice)", "fitted scalars, relaxed (twice)"),
+    ],
+)
+def test_solvers_are_named_as_commands_name_them(words: str, shown: str) -> None:
+    assert _named(words) == shown

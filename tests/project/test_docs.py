@@ -1,6 +1,8 @@
 """The pages: their code runs, their links lead somewhere, and nothing stands there twice."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -100,6 +102,14 @@ def test_no_text_stands_twice() -> None:
             assert text.count(block) <= 1, f"{name_of(page)}: {block}"
             assert block not in seen, f"{name_of(page)} and {seen.get(block)}: {block}"
             seen[block] = name_of(page)
+
+
+@pytest.mark.slow
+def test_tables_are_those_of_the_result_files() -> None:
+    done = subprocess.run(
+        [sys.executable, "docs/build.py", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_picture_stands_twice() -> None:

@@ -126,8 +126,25 @@ def test_commands_without_posix(
     assert made is None or (tmp_path / made).stat().st_size > 0
 
 
+FEW = """
+sweep = [0.99]
+sweep_samples = 16
+resamples = 20
+fine_steps = 2
+
+[[cells]]
+model = ["fashion-mnist", "mixture:dim=4,modes=2"]
+schedule = "karras"
+nfe = 2
+solver = "euler"
+seeds = "0-15"
+"""
+"""A grid of both kinds of models; how large its cells are does not matter to the system."""
+
+
 @pytest.mark.slow
 def test_a_bench_without_posix(run: Run, tmp_path: Path) -> None:
-    argv = ["steindiff", "bench", "--preset", "smoke", "--out", "out"]
+    (tmp_path / "few.toml").write_text(FEW)
+    argv = ["steindiff", "bench", "--grid", "few.toml", "--out", "out"]
     run(COMMAND.format(argv=argv), *POSIX, cwd=tmp_path)
     assert (tmp_path / "out/results.json").exists()

@@ -39,6 +39,11 @@ def test_make_targets_of_workflows_exist(path: Path) -> None:
     assert set(re.findall(r"\bmake ([\w-]+)", path.read_text())) <= targets
 
 
+def test_every_test_is_run_on_every_push() -> None:
+    steps = read(ROOT / ".github/workflows/tests.yml")["jobs"]["all"]["steps"]
+    assert [step["run"] for step in steps if "run" in step] == ["make test-all"]
+
+
 def test_every_supported_python_is_tested_on_its_oldest_and_newest_torch() -> None:
     jobs = read(ROOT / ".github/workflows/tests.yml")["jobs"]
     matrix = jobs["core"]["strategy"]["matrix"]["include"]

@@ -35,7 +35,7 @@ SHIPPED, OTHERS = 512, 32
 
 
 @dataclass(frozen=True)
-class Setting:
+class ComparisonSetting:
     """What is held against each other, in the texts of commands.
 
     Attributes:
@@ -61,7 +61,7 @@ class Setting:
     resamples: int = 200
 
 
-def grid_of(subject: Subject, setting: Setting) -> Grid:
+def grid_of(subject: Subject, setting: ComparisonSetting) -> Grid:
     """The bench of one model, without controls.
 
     Raises:
@@ -125,9 +125,9 @@ def _figure(out: Path, grid: Grid, subject: Subject) -> Any:
     rows.append(Row("Fine solution", cells[0].reference.rpartition(": ")[2], fine, "#1f4e9c"))
     heading = f"{first.nfe} model evaluations: the solver alone, and with SteinDiff"
     caption = (
-        f"Each column starts from the same noise{_asks(subject)} ({first.model}, "
-        f"schedule {first.schedule}).\nFréchet distance in {_features(subject)} to the fine "
-        f"solution, {cells[0].samples} samples, seeds {first.seeds}; smaller is better.\n"
+        f"Each column starts from the same noise{_asks(subject)} ({first.model}; "
+        f"{_levels(cells)}).\nFréchet distance in {_features(subject)} to the fine solution, "
+        f"{cells[0].samples} samples, seeds {first.seeds}; smaller is better.\n"
         "Grain that the fine solution has as well is detail that few steps lose, not noise."
     )
     names = [_short(subject.column(seed)) for seed in first.seed_list[:COLUMNS]]
@@ -136,7 +136,7 @@ def _figure(out: Path, grid: Grid, subject: Subject) -> Any:
 
 def _label(cell: CellResult, name: str) -> str:
     if cell.solver == RECIPE:
-        return "Recipe, not relaxed" if name == BASE else "Recipe + SteinDiff"
+        return "Recipe's levels, plain" if name == BASE else f"Recipe: steps={cell.nfe}"
     return solver_title(cell.solver) + ("" if name == BASE else " + SteinDiff")
 
 
@@ -145,6 +145,14 @@ def _subtitle(result: CoefficientResult) -> str:
         return f"diverged at step {result.step}"
     fd = distance(result)
     return "no distance" if fd is None else f"Fréchet distance {fd.value:.2f}"
+
+
+def _levels(cells: Sequence[CellResult]) -> str:
+    """Where the rows' levels are from."""
+    named = {cell.schedule: None for cell in cells if cell.schedule != RECIPE}
+    own = any(cell.schedule == RECIPE for cell in cells)
+    parts = [f"schedule {name}" for name in named] + ["the recipe has its own levels"] * own
+    return ", ".join(parts)
 
 
 def _asks(subject: Subject) -> str:
@@ -261,7 +269,9 @@ def compare(
         FileExistsError: `out` holds the results of another setting.
     """
     subject = subject_of(model, prompts, guidance)
-    setting = Setting(nfe=steps, solvers=solvers, coefficient=coefficient, samples=samples)
+    setting = ComparisonSetting(
+        nfe=steps, solvers=solvers, coefficient=coefficient, samples=samples
+    )
     grid = grid_of(subject, setting)
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="steindiff-compare-"))
     cells = run_bench(grid, folder, device=subject.device, tell=tell)

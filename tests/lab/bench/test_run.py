@@ -19,7 +19,7 @@ from steindiff.lab.bench import cell_sampling, sampled_model
 from steindiff.lab.bench.cell_metrics import distances, spread
 from steindiff.lab.bench.compare_runs import Trend, compare_results
 from steindiff.lab.bench.controls import CHANGES, GivenGammas, shuffled
-from steindiff.lab.bench.judging import Verdict, verdict
+from steindiff.lab.bench.judging import Effect, effect_of
 from steindiff.lab.bench.progress import Advance
 from steindiff.lab.bench.report import write_report
 from steindiff.lab.bench.results import Diverged, Measured, read_results
@@ -343,7 +343,7 @@ def test_a_diverging_solver_is_a_result(
     results = read_results(out)
     assert results.complete is True
     assert results.cells == cells
-    assert verdict(broken, "energy") is Verdict.BOTH
+    assert effect_of(broken, "energy") is Effect.BOTH
     shown = [entry.text for row in cells_table(cells, ["energy"]).rows for entry in row]
     assert "diverged at step 2" in shown
     assert "diverged at step 2" in write_report(out).read_text()
@@ -373,7 +373,7 @@ def test_only_a_rule_diverges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert isinstance(cell.coefficients["random"], Diverged)
     assert cell.coefficients["random"].samples == 32
     assert cell.coefficients["base"].metrics.fd.value > 0
-    assert verdict(cell, "random") is Verdict.DIVERGED
+    assert effect_of(cell, "random") is Effect.DIVERGED
 
 
 @pytest.mark.parametrize(

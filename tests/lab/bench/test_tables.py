@@ -14,7 +14,7 @@ from rich.console import Console
 
 from steindiff.lab.bench import judging, tables
 from steindiff.lab.bench.glossary import METRICS
-from steindiff.lab.bench.judging import Verdict
+from steindiff.lab.bench.judging import Effect
 from steindiff.lab.bench.results import CellResult, Interval
 from steindiff.lab.bench.titles import solver_title
 from steindiff.lab.tables import render
@@ -70,32 +70,32 @@ def test_title(spec: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("ratio", "expected"),
     [
-        ((0.6, 0.5, 0.7), Verdict.BETTER),
-        ((1.6, 1.5, 1.7), Verdict.WORSE),
-        ((0.97, 0.93, 1.01), Verdict.NEUTRAL),
-        ((0.9, 0.8, 1.0), Verdict.NEUTRAL),  # touches no change
-        ((1.1, 1.0, 1.2), Verdict.NEUTRAL),
-        ((math.nan, 0.5, 0.7), Verdict.NONE),
+        ((0.6, 0.5, 0.7), Effect.BETTER),
+        ((1.6, 1.5, 1.7), Effect.WORSE),
+        ((0.97, 0.93, 1.01), Effect.NEUTRAL),
+        ((0.9, 0.8, 1.0), Effect.NEUTRAL),  # touches no change
+        ((1.1, 1.0, 1.2), Effect.NEUTRAL),
+        ((math.nan, 0.5, 0.7), Effect.NONE),
     ],
 )
-def test_verdict_by_the_interval(ratio: tuple[float, float, float], expected: Verdict) -> None:
-    assert judging.verdict(with_ratio(*ratio), "energy") is expected
+def test_verdict_by_the_interval(ratio: tuple[float, float, float], expected: Effect) -> None:
+    assert judging.effect_of(with_ratio(*ratio), "energy") is expected
 
 
 def test_verdicts_where_something_diverged() -> None:
     made = changed(cell(), energy=broken(3))
-    assert judging.verdict(made, "energy") is Verdict.DIVERGED
+    assert judging.effect_of(made, "energy") is Effect.DIVERGED
     assert tables.change_entry(made, "energy").text == "diverged at step 3"
-    assert judging.verdict(made, "nothing") is Verdict.NONE
+    assert judging.effect_of(made, "nothing") is Effect.NONE
     made = changed(made, base=broken(1))
-    assert judging.verdict(made, "energy") is Verdict.BOTH
-    assert judging.verdict(made, "random") is Verdict.RESCUED
-    assert judging.verdict(made, "one") is Verdict.BOTH  # gamma = 1 is the base
+    assert judging.effect_of(made, "energy") is Effect.BOTH
+    assert judging.effect_of(made, "random") is Effect.RESCUED
+    assert judging.effect_of(made, "one") is Effect.BOTH  # gamma = 1 is the base
 
 
 def test_a_rule_that_equals_the_base() -> None:
     made = cell()
-    assert judging.verdict(made, "one") is Verdict.NEUTRAL
+    assert judging.effect_of(made, "one") is Effect.NEUTRAL
     assert judging.distance(judging.result_of(made, "one")) == judging.distance(
         made.coefficients["base"]
     )
@@ -133,7 +133,7 @@ def test_summary_counts_means_and_extremes() -> None:
     ]
     summary = judging.summarise(cells)
     assert summary.mean == pytest.approx((0.5 * 2.0 * 0.125) ** 0.25)
-    assert [summary.count(v) for v in (Verdict.BETTER, Verdict.NEUTRAL, Verdict.WORSE)] == [2, 1, 1]
+    assert [summary.count(v) for v in (Effect.BETTER, Effect.NEUTRAL, Effect.WORSE)] == [2, 1, 1]
     assert summary.best is cells[3]
     assert summary.worst is cells[1]
     assert judging.summarise([*cells, lost]).worst is lost
@@ -152,7 +152,7 @@ def test_best_against_best_over_solvers_and_schedules() -> None:
     assert best.base is a
     assert best.relaxed is b
     assert best.ratio == 0.5
-    assert best.verdict is Verdict.BETTER
+    assert best.effect is Effect.BETTER
     a, b = (msgspec.structs.replace(x, usual=x is a) for x in (a, b))
     (usual,) = judging.best_against_best([a, b], usual=True)
     assert usual.relaxed is a
@@ -163,7 +163,7 @@ def test_best_against_best_uses_the_paired_interval_of_one_cell() -> None:
     found["rules"]["energy"]["ratio"] = {"value": 0.9, "low": 0.85, "high": 0.95}
     made = typed(found)
     (best,) = judging.best_against_best([made])
-    assert best.verdict is Verdict.BETTER  # the unpaired intervals overlap
+    assert best.effect is Effect.BETTER  # the unpaired intervals overlap
 
 
 def test_best_against_best_leaves_out_what_cost_more() -> None:

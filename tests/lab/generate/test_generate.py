@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from damage import contents
+from matrices import slow
 from waiting import BOUND
 
 import steindiff as sd
@@ -128,7 +129,7 @@ def test_first_seed_and_classes(
         assert arrays["labels"].tolist() == [2, 0] * 5
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [slow(2), 3])
 def test_number_of_processes(
     start: Callable[..., Any], undisturbed: Path, weights: Path, tmp_path: Path, count: int
 ) -> None:

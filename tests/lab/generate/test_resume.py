@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from damage import contents, flip, shorten
+from matrices import slow
 from waiting import BOUND
 
 from steindiff import sampling
@@ -231,7 +232,7 @@ def test_two_runs_at_once(
 # -- no room --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["png", "npz", "wds"])
+@pytest.mark.parametrize("kind", ["npz", slow("png"), slow("wds")])
 def test_limit_of_the_size_of_files(
     start: Callable[..., Any], weights: Path, tmp_path: Path, kind: str
 ) -> None:

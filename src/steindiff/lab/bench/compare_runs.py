@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ..tables import Column, Entry, Table, render
-from .judging import Verdict, compare_intervals, distance, result_of
+from .judging import Effect, compare_intervals, distance, result_of
 from .results import CellResult, CoefficientResult, Diverged, Results, read_results
 from .tables import mean_text, result_text
 from .titles import cell_title, coefficient_title
@@ -33,11 +33,11 @@ class Trend(Enum):
 
 
 VERDICTS = {
-    Trend.LOWER: Verdict.BETTER,
-    Trend.HIGHER: Verdict.WORSE,
-    Trend.LOST: Verdict.DIVERGED,
-    Trend.FOUND: Verdict.RESCUED,
-    Trend.OVERLAP: Verdict.NEUTRAL,
+    Trend.LOWER: Effect.BETTER,
+    Trend.HIGHER: Effect.WORSE,
+    Trend.LOST: Effect.DIVERGED,
+    Trend.FOUND: Effect.RESCUED,
+    Trend.OVERLAP: Effect.NEUTRAL,
 }
 
 
@@ -188,7 +188,7 @@ def _trend(a: CoefficientResult, b: CoefficientResult) -> Trend:
     if fd_a == fd_b:
         return Trend.EQUAL
     found = compare_intervals(fd_a, fd_b)
-    return {Verdict.BETTER: Trend.LOWER, Verdict.WORSE: Trend.HIGHER}.get(found, Trend.OVERLAP)
+    return {Effect.BETTER: Trend.LOWER, Effect.WORSE: Trend.HIGHER}.get(found, Trend.OVERLAP)
 
 
 OF_RUN = ("preset", "interval", "versions", "machine", "hashes")

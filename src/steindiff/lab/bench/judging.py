@@ -13,7 +13,7 @@ import msgspec
 from .results import BASE, PRODUCT, CellRecord, CellResult, CoefficientResult, Diverged, Interval
 
 
-class Verdict(Enum):
+class Effect(Enum):
     """What a coefficient did to a solver, by the 95% interval of its distance over the base's.
 
     Attributes:
@@ -32,7 +32,7 @@ class Verdict(Enum):
     BOTH = "both diverged", "✕", "magenta"
     NONE = "not measured", "", ""
 
-    def __new__(cls, value: str, symbol: str, style: str) -> Verdict:
+    def __new__(cls, value: str, symbol: str, style: str) -> Effect:
         self = object.__new__(cls)
         self._value_, self.symbol, self.style = value, symbol, style
         return self
@@ -40,7 +40,7 @@ class Verdict(Enum):
     @property
     def strong(self) -> bool:
         """Whether it stands out in print: significantly better or worse."""
-        return self in (Verdict.BETTER, Verdict.WORSE)
+        return self in (Effect.BETTER, Effect.WORSE)
 
 
 C = TypeVar("C", bound=CellRecord)
@@ -97,22 +97,22 @@ def ratio_of(cell: CellRecord, coefficient: str) -> Interval | None:
     return ratio if usable else None
 
 
-def verdict(cell: CellRecord, coefficient: str) -> Verdict:
+def effect_of(cell: CellRecord, coefficient: str) -> Effect:
     """Better or worse where the 95% interval of the ratio lies on one side of 1."""
     result = result_of(cell, coefficient)
     if result is None:
-        return Verdict.NONE
+        return Effect.NONE
     lost_base = isinstance(cell.coefficients.get(BASE), Diverged)
     if isinstance(result, Diverged):
-        return Verdict.BOTH if lost_base else Verdict.DIVERGED
+        return Effect.BOTH if lost_base else Effect.DIVERGED
     if lost_base:
-        return Verdict.RESCUED
+        return Effect.RESCUED
     ratio = ratio_of(cell, coefficient)
     if ratio is None:
-        return Verdict.NONE
+        return Effect.NONE
     if ratio.high < 1:
-        return Verdict.BETTER
-    return Verdict.WORSE if ratio.low > 1 else Verdict.NEUTRAL
+        return Effect.BETTER
+    return Effect.WORSE if ratio.low > 1 else Effect.NEUTRAL
 
 
 def geometric_mean(values: Sequence[float]) -> float | None:
@@ -127,27 +127,27 @@ class Summary:
     Attributes:
         coefficient: its name.
         mean: geometric mean of the ratios to the base, of the cells in which neither diverged.
-        by_verdict: the cells of each verdict, from the lowest ratio to the highest.
+        by_effect: the cells of each effect, from the lowest ratio to the highest.
     """
 
     coefficient: str
     mean: float | None
-    by_verdict: dict[Verdict, list[CellRecord]]
+    by_effect: dict[Effect, list[CellRecord]]
 
-    def count(self, verdict: Verdict) -> int:
+    def count(self, effect: Effect) -> int:
         """How many cells have it."""
-        return len(self.by_verdict[verdict])
+        return len(self.by_effect[effect])
 
     @property
     def measured(self) -> int:
         """How many cells have the coefficient at all."""
-        return sum(len(cells) for key, cells in self.by_verdict.items() if key != Verdict.NONE)
+        return sum(len(cells) for key, cells in self.by_effect.items() if key != Effect.NONE)
 
     @property
     def with_ratio(self) -> list[CellRecord]:
         """Cells with a ratio, from the lowest to the highest."""
-        kinds = (Verdict.BETTER, Verdict.NEUTRAL, Verdict.WORSE)
-        cells = [cell for kind in kinds for cell in self.by_verdict[kind]]
+        kinds = (Effect.BETTER, Effect.NEUTRAL, Effect.WORSE)
+        cells = [cell for kind in kinds for cell in self.by_effect[kind]]
         return _by_ratio(cells, self.coefficient)
 
     @property
@@ -158,16 +158,16 @@ class Summary:
     @property
     def worst(self) -> CellRecord | None:
         """The cell that it diverged in while the base did not, or that with the highest ratio."""
-        broken = self.by_verdict[Verdict.DIVERGED]
+        broken = self.by_effect[Effect.DIVERGED]
         return next(iter([*broken, *reversed(self.with_ratio)]), None)
 
 
 def summarise(cells: Sequence[CellRecord], coefficient: str = PRODUCT) -> Summary:
     """What `coefficient` did over `cells`."""
     ratios = [ratio.value for cell in cells if (ratio := ratio_of(cell, coefficient))]
-    groups: dict[Verdict, list[CellRecord]] = {kind: [] for kind in Verdict}
+    groups: dict[Effect, list[CellRecord]] = {kind: [] for kind in Effect}
     for cell in cells:
-        groups[verdict(cell, coefficient)].append(cell)
+        groups[effect_of(cell, coefficient)].append(cell)
     sorted_groups = {kind: _by_ratio(group, coefficient) for kind, group in groups.items()}
     return Summary(coefficient, geometric_mean(ratios), sorted_groups)
 
@@ -189,7 +189,7 @@ class Best(NamedTuple):
     base: CellRecord | None
     relaxed: CellRecord | None
     ratio: float | None
-    verdict: Verdict
+    effect: Effect
 
 
 def best_against_best(
@@ -217,11 +217,11 @@ def _best(cells: Sequence[CellRecord], coefficient: str) -> Best:
     where = (cells[0].model, cells[0].guidance, cells[0].nfe)
     base, relaxed = _lowest(cells, BASE), _lowest(cells, coefficient)
     if base is None or relaxed is None:
-        only = Verdict.NONE if base is relaxed else Verdict.RESCUED if relaxed else Verdict.DIVERGED
+        only = Effect.NONE if base is relaxed else Effect.RESCUED if relaxed else Effect.DIVERGED
         return Best(*where, base and base[1], relaxed and relaxed[1], None, only)
     (a, cell), (b, other) = base, relaxed
     if cell is other and (ratio := ratio_of(cell, coefficient)):
-        return Best(*where, cell, cell, ratio.value, verdict(cell, coefficient))
+        return Best(*where, cell, cell, ratio.value, effect_of(cell, coefficient))
     change = b.value / a.value if a.value > 0 else None
     return Best(*where, cell, other, change, compare_intervals(a, b))
 
@@ -239,8 +239,8 @@ def _lowest(cells: Iterable[CellRecord], coefficient: str) -> tuple[Interval, Ce
     return min(found, key=lambda entry: entry[0].value, default=None)
 
 
-def compare_intervals(a: Interval, b: Interval) -> Verdict:
+def compare_intervals(a: Interval, b: Interval) -> Effect:
     """Where `b` is against `a`, by whether their 95% intervals are apart."""
     if b.high < a.low:
-        return Verdict.BETTER
-    return Verdict.WORSE if b.low > a.high else Verdict.NEUTRAL
+        return Effect.BETTER
+    return Effect.WORSE if b.low > a.high else Effect.NEUTRAL

@@ -20,7 +20,7 @@ from matplotlib.ticker import (
 )
 
 from ..report.look import BLACK, BLUE, FAINT, GREEN, GREY, ORANGE, PURPLE, SKY, tidy
-from .judging import Verdict, distance, distinct, matching, ratio_of, result_of, verdict
+from .judging import Effect, distance, distinct, effect_of, matching, ratio_of, result_of
 from .results import BASE, PRODUCT, Band, CellResult, Interval, Measured, Results, Steps
 from .tables import mean_text
 from .titles import cell_title, coefficient_title, schedule_title, solver_title
@@ -28,15 +28,15 @@ from .titles import cell_title, coefficient_title, schedule_title, solver_title
 COLOURS = {BASE: GREY, PRODUCT: BLUE, "constant": ORANGE, "random": PURPLE, "oracle": GREEN}
 OTHER_COLOURS = (SKY, BLACK, "#e69f00")
 LOOKS = {
-    Verdict.BETTER: (BLUE, "v", BLUE),
-    Verdict.NEUTRAL: (GREY, "o", "white"),
-    Verdict.WORSE: (ORANGE, "^", ORANGE),
+    Effect.BETTER: (BLUE, "v", BLUE),
+    Effect.NEUTRAL: (GREY, "o", "white"),
+    Effect.WORSE: (ORANGE, "^", ORANGE),
 }
 """Colour, marker and fill of a ratio."""
 LOST = {
-    Verdict.DIVERGED: ("✕ diverged", ORANGE),
-    Verdict.RESCUED: ("◇ base diverged", GREY),
-    Verdict.BOTH: ("✕ both diverged", GREY),
+    Effect.DIVERGED: ("✕ diverged", ORANGE),
+    Effect.RESCUED: ("◇ base diverged", GREY),
+    Effect.BOTH: ("✕ both diverged", GREY),
 }
 """What stands in the place of a ratio."""
 LOWEST, HIGHEST = 0.2, 5.0  # ratios that the overview shows to scale; others stand at its edge
@@ -134,7 +134,7 @@ def _slot_labels(slots: Sequence[tuple[Any, ...]]) -> list[str]:
 
 
 def _overview_mark(axes: Axes, cell: CellResult, y: int, coefficient: str) -> None:
-    found, ratio = verdict(cell, coefficient), ratio_of(cell, coefficient)
+    found, ratio = effect_of(cell, coefficient), ratio_of(cell, coefficient)
     if ratio is None:
         if found in LOST:
             text, colour = LOST[found]

@@ -19,7 +19,7 @@ from ..report import Picture, inline, make_template, saved, written
 from ..tables import Entry
 from . import pictures, plots
 from .glossary import METRICS, TERMS
-from .judging import Verdict, coefficients_of, distinct, matching, summarise
+from .judging import Effect, coefficients_of, distinct, matching, summarise
 from .results import (
     BASE,
     PRODUCT,
@@ -145,10 +145,10 @@ def _flat(values: dict[str, Any]) -> str:
 
 def _summary(folder: Path, results: Results) -> dict[str, Any]:
     summary = summarise(results.cells)
-    by = summary.by_verdict
-    harmed = [*by[Verdict.DIVERGED], *reversed(by[Verdict.WORSE])]
+    by = summary.by_effect
+    harmed = [*by[Effect.DIVERGED], *reversed(by[Effect.WORSE])]
     counts = [
-        {"verdict": kind, "number": summary.count(kind), "text": kind.value}
+        {"effect": kind, "number": summary.count(kind), "text": kind.value}
         for kind in COUNTED
         if summary.count(kind) or kind in ALWAYS
     ]
@@ -160,8 +160,8 @@ def _summary(folder: Path, results: Results) -> dict[str, Any]:
         "harmed": _named(harmed[:LISTED]),
         "more_harmed": _named(harmed[LISTED:]),
         "harmed_count": len(harmed),
-        "neutral": _named(by[Verdict.NEUTRAL]),
-        "helped": _named(by[Verdict.BETTER][:MOST_HELPED]),
+        "neutral": _named(by[Effect.NEUTRAL]),
+        "helped": _named(by[Effect.BETTER][:MOST_HELPED]),
         "overview": _saved(folder, "overview", overview, "Change of every cell with its interval"),
     }
 

@@ -10,17 +10,17 @@ import msgspec
 from ..tables import Column, Entry, Table
 from .glossary import METRICS
 from .judging import (
+    Effect,
     Summary,
-    Verdict,
     best_against_best,
     coefficients_of,
     distance,
     distinct,
+    effect_of,
     matching,
     ratio_of,
     result_of,
     summarise,
-    verdict,
 )
 from .results import (
     BASE,
@@ -44,15 +44,15 @@ PLACES = {
 """The columns that say where a cell is in the grid."""
 SOLVER = Column("solver", words=True)
 COUNTED = {
-    Verdict.BETTER: "better",
-    Verdict.NEUTRAL: "neutral",
-    Verdict.WORSE: "worse",
-    Verdict.DIVERGED: "diverged",
-    Verdict.RESCUED: "base diverged",
-    Verdict.BOTH: "both diverged",
+    Effect.BETTER: "better",
+    Effect.NEUTRAL: "neutral",
+    Effect.WORSE: "worse",
+    Effect.DIVERGED: "diverged",
+    Effect.RESCUED: "base diverged",
+    Effect.BOTH: "both diverged",
 }
 """Verdicts that get a column of counts, and its heading."""
-ALWAYS = (Verdict.BETTER, Verdict.NEUTRAL, Verdict.WORSE)
+ALWAYS = (Effect.BETTER, Effect.NEUTRAL, Effect.WORSE)
 
 
 # --- figures as texts ----------------------------------------------------------------------------
@@ -106,18 +106,18 @@ def result_text(result: CoefficientResult | None) -> str:
 
 def change_entry(cell: CellRecord, coefficient: str) -> Entry:
     """How a coefficient's distance differs from the base's."""
-    result, found = result_of(cell, coefficient), verdict(cell, coefficient)
-    if result is None or found is Verdict.NONE:
+    result, found = result_of(cell, coefficient), effect_of(cell, coefficient)
+    if result is None or found is Effect.NONE:
         return Entry(DASH)
     if isinstance(result, Diverged):
         return _diverged(result, found)
     if result.equals_base:
         return Entry("= base", remark="the same sampling")
-    if found is Verdict.RESCUED:
+    if found is Effect.RESCUED:
         text = f"{result_text(result)}, base diverged"
         return Entry(text, found, short="base diverged")
     ratio = ratio_of(cell, coefficient)
-    assert ratio is not None  # or the verdict would be another
+    assert ratio is not None  # or the effect would be another
     remark = f"distance {result_text(result)}"
     if result.value is not None:
         remark += f", value {result.value:g}"
@@ -128,12 +128,12 @@ def distance_entry(cell: CellRecord, coefficient: str) -> Entry:
     """A coefficient's distance with its interval; a terminal shows it without."""
     result = result_of(cell, coefficient)
     if isinstance(result, Diverged):
-        return _diverged(result, Verdict.DIVERGED)._replace(short="✕")
+        return _diverged(result, Effect.DIVERGED)._replace(short="✕")
     fd = distance(result)
     return Entry(result_text(result), short=None if fd is None else figure(fd.value))
 
 
-def _diverged(result: Diverged, found: Verdict) -> Entry:
+def _diverged(result: Diverged, found: Effect) -> Entry:
     remark = f"at sigma {result.sigma:g}, {result.samples} samples"
     return Entry(result_text(result), found, remark)
 
@@ -194,7 +194,7 @@ def metrics_table(
         result = result_of(cell, name)
         entries = [Entry(metric.show(found.get(metric.key))) for metric in metrics]
         if isinstance(result, Diverged):
-            entries[:1] = [Entry(result_text(result), Verdict.DIVERGED)]
+            entries[:1] = [Entry(result_text(result), Effect.DIVERGED)]
         row = [Entry(solver_title(cell.solver)), *_place(cell, keys), _with_value(name, result)]
         rows.append([*row, *entries][: len(columns) + len(metrics)])
     return Table([*columns, *(Column(metric.title) for metric in metrics)], rows)
@@ -221,22 +221,22 @@ def _with_value(coefficient: str, result: CoefficientResult | None) -> Entry:
     return Entry(f"{text} {result.value:g}")
 
 
-def _counts(summary: Summary, kinds: Iterable[Verdict]) -> list[Entry]:
+def _counts(summary: Summary, kinds: Iterable[Effect]) -> list[Entry]:
     return [
-        Entry(str(count), kind if count and kind is not Verdict.NEUTRAL else None)
+        Entry(str(count), kind if count and kind is not Effect.NEUTRAL else None)
         for kind in kinds
         for count in [summary.count(kind)]
     ]
 
 
-def _kinds(summaries: Sequence[Summary]) -> list[Verdict]:
-    """The verdicts worth a column: the three of a ratio, others where there are any."""
+def _kinds(summaries: Sequence[Summary]) -> list[Effect]:
+    """The effects worth a column: the three of a ratio, others where there are any."""
     return [k for k in COUNTED if k in ALWAYS or any(s.count(k) for s in summaries)]
 
 
-def _count_columns(kinds: Iterable[Verdict]) -> list[Column]:
+def _count_columns(kinds: Iterable[Effect]) -> list[Column]:
     """Heads of the counts, and of the worst cell, which a terminal has no room for."""
-    short = {Verdict.RESCUED: "rescued", Verdict.BOTH: "both"}
+    short = {Effect.RESCUED: "rescued", Effect.BOTH: "both"}
     counts = [Column(COUNTED[kind], short=short.get(kind)) for kind in kinds]
     return [*counts, Column("worst cell", words=True, terminal=False)]
 
@@ -312,7 +312,7 @@ def best_table(
         if best.base is best.relaxed and best.base and (ratio := ratio_of(best.base, coefficient)):
             change = change_text(ratio)
         bests = [_best_entry(best.base, BASE), _best_entry(best.relaxed, coefficient)]
-        entry = Entry(change, best.verdict, short=mean_text(best.ratio))
+        entry = Entry(change, best.effect, short=mean_text(best.ratio))
         rows.append([*where, *bests, entry])
     columns = [
         *(PLACES[key] for key in ("model", "guidance", "nfe")),

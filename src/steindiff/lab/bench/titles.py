@@ -17,7 +17,7 @@ SOLVERS = {
     "res_multistep": "RES multistep",
     "res_2s": "RES 2S",
     "gradient_estimation": "gradient est.",
-    "recipe": "Recipe of steindiff.sample",
+    "recipe": "Recipe: steps=N",
 }
 SCHEDULES = {
     "karras": "EDM (ρ=7)",

@@ -12,7 +12,7 @@ from rich.progress import Progress, TextColumn, TimeRemainingColumn
 from ..._provenance import command_line
 from ...calibrated import About, load_calibration
 from ..bench.grid import Grid, load_grid, load_preset
-from ..bench.judging import Verdict
+from ..bench.judging import Effect
 from ..devices import check_device
 from ..specs import calibrated_text
 from .commands.bench import Asked, Results
@@ -20,9 +20,9 @@ from .options import Device
 from .show import check_format, remark, show
 
 SIGNS: dict[str, str] = {}
-for _verdict in Verdict:
-    if _verdict.symbol:
-        SIGNS.setdefault(_verdict.symbol, _verdict.value)
+for _effect in Effect:
+    if _effect.symbol:
+        SIGNS.setdefault(_effect.symbol, _effect.value)
 """What the signs beside a figure say, by its 95% interval."""
 
 

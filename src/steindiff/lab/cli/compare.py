@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..bench.grid import LEAST, RECIPE
-from ..comparison import Setting, draw, grid_of
+from ..comparison import ComparisonSetting, draw, grid_of
 from ..devices import check_device
 from ..specs import parse_solver
 from . import bench
@@ -22,7 +22,7 @@ def compare(
     if measuring.samples is not None and measuring.samples < LEAST:
         raise ValueError(f"--samples is {measuring.samples}; at least {LEAST} are needed")
     solvers = compared.solver or SOLVERS
-    setting = Setting(
+    setting = ComparisonSetting(
         nfe=_nfe(compared, solvers),
         solvers=solvers,
         coefficient=compared.coefficient,

@@ -113,11 +113,12 @@ class Chosen:
         )
 
     def described(self, sigmas: Tensor) -> str:
-        """Two lines: what sampled, and on which levels."""
+        """Three lines: what sampled, and on which levels."""
         levels = " ".join(f"{sigma:.3g}" for sigma in sigmas.tolist())
         return (
-            f"solver {self.method.solver}, coefficient {self.method.coefficient}, schedule "
-            f"{self.method.schedule}, end {self.method.end}, {self.steps} steps\nlevels {levels}"
+            f"solver {self.method.solver}, coefficient {self.method.coefficient}\n"
+            f"schedule {self.method.schedule}, end {self.method.end}, {self.steps} steps\n"
+            f"levels {levels}"
         )
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from ast import literal_eval
 from typing import Any
 
 import typer
 
 from ..._provenance import command_line
+from ...solvers import SOLVERS
 from ...tuning import SEED, Choice, Tuned, evaluations
 from ...tuning import tune as fit_sampler
 from ...tuning.checks import TOP
 from ..devices import check_device
 from ..folders import claim
 from ..generate import Processes, processes
+from ..specs import spec_of
 from ..subjects import Subject
 from ..tables import Table
 from .commands.tune import Shown, Trials, TunedFile
@@ -121,9 +125,20 @@ def _ranking(steps: int, one: Choice, top: int) -> Table:
     shown = [*one.tried[:top], *(each for each in first.values() if each), *peers]
     least = first["plain"].score if first["plain"] else one.tried[0].score
     rows: list[Any] = [
-        [each.kind, each.words, f"{each.figures.error:.4f}", f"{each.figures.frechet:.3g}",
+        [each.kind, _named(each.words), f"{each.figures.error:.4f}", f"{each.figures.frechet:.3g}",
          f"{each.score / least:.2f}"]
         for each in dict.fromkeys(shown)
     ]  # fmt: skip
     headings = ["kind", "what", "error", "distance", "score / best plain"]
     return texts(f"{steps} steps", headings, rows)
+
+
+def _named(words: str) -> str:
+    """A candidate's words, with the solver that they begin with as commands name it."""
+    found = re.match(r"(\w+)\(([^()]*)\)", words)
+    kinds = {kind.__name__: kind for kind in SOLVERS.values()}
+    if found is None or found[1] not in kinds:
+        return words
+    pairs = (pair.partition("=") for pair in filter(None, found[2].split(", ")))
+    solver = kinds[found[1]](**{key: literal_eval(value) for key, _, value in pairs})
+    return spec_of(solver) + words[found.end() :]

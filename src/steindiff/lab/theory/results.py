@@ -18,7 +18,7 @@ ELSEWHERE = ("plane",)
 """Chapters that docs/figures adds to the same file; the report passes them over."""
 
 
-class Setting(TypedDict):
+class DiagnosisSetting(TypedDict):
     """What tells a diagnosis from another."""
 
     model: str
@@ -45,7 +45,7 @@ class Results(TypedDict):
 
     format: int
     command: str
-    setting: Setting
+    setting: DiagnosisSetting
     versions: dict[str, str]
     machine: dict[str, str | int | None]
     chapters: dict[str, Part]

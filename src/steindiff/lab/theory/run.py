@@ -16,7 +16,7 @@ from ..._provenance import machine, versions
 from ..folders import claim
 from .chapters import CHAPTERS
 from .diagnosis import Diagnosis
-from .results import FORMAT, NAME, Part, Results, Setting, read_diagnosis
+from .results import FORMAT, NAME, DiagnosisSetting, Part, Results, read_diagnosis
 from .statement import Chapter, Tell
 
 
@@ -76,10 +76,10 @@ def _encoded(results: Results, name: str) -> str:
         ) from None
 
 
-def described(diagnosis: Diagnosis) -> Setting:
+def described(diagnosis: Diagnosis) -> DiagnosisSetting:
     """What tells a diagnosis from another, as results hold it."""
     sampling, sizes = diagnosis.sampling, asdict(diagnosis.sizes)
-    return Setting(
+    return DiagnosisSetting(
         model=diagnosis.subject.name,
         shape=list(diagnosis.subject.shape),
         solver=sampling.solver_text,

@@ -25,10 +25,19 @@ def grouped(body: Callable[..., None]) -> Callable[..., None]:
         body(**groups)
 
     parameters = [parameter for kind in kinds.values() for parameter in _parameters(kind)]
-    command.__doc__, command.__name__ = body.__doc__, body.__name__
+    command.__doc__, command.__name__ = _flowing(body), body.__name__
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return command
+
+
+def _flowing(body: Callable[..., None]) -> str:
+    """Its docstring with a line for each paragraph, to be broken where the terminal ends.
+
+    A bracket is escaped, which rich would take for markup.
+    """
+    paragraphs = (inspect.getdoc(body) or "").split("\n\n")
+    return "\n\n".join(" ".join(text.split()) for text in paragraphs).replace("[", r"\[")
 
 
 def _parameters(kind: type) -> Iterator[inspect.Parameter]:
