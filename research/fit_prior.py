@@ -254,12 +254,12 @@ def script_command(name: str) -> str:
     return command_line().replace("steindiff", f"python research/{name}", 1)
 
 
-def provenance(ridge: float) -> dict[str, Any]:
-    """What the prior comes from."""
+def provenance(tables: Mapping[str, Paths], ridge: float) -> dict[str, Any]:
+    """What the prior comes from; its numbers of steps by network."""
     return {
         "networks": {name: load_network(name).hash for name in FITTED},
         "schedules": list(SCHEDULES),
-        "steps": list(STEPS),
+        "steps": {name: sorted({count for _, count in paths}) for name, paths in tables.items()},
         "noises": len(SEEDS),
         "seed": SEEDS[0],
         "fine_steps": FINE_STEPS,
@@ -284,8 +284,8 @@ def main() -> None:
                 store.save(network, collect(network))
                 print(name, flush=True)
     elif options.stage == "fit":
-        prior = replace(fit(store.tables()), provenance=provenance(RIDGE))
-        save_prior(options.out, prior)
+        tables = store.tables()
+        save_prior(options.out, replace(fit(tables), provenance=provenance(tables, RIDGE)))
     else:
         for name, figures in compare(store.tables()).items():
             print(name, *(f"{kind} {figure:.3f}" for kind, figure in figures.items()))

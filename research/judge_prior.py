@@ -19,7 +19,7 @@ import torch
 
 from bed import Bed
 from bed.rotation import rotation
-from fit_prior import FITTED, Store, fit, levels_of, script_command
+from fit_prior import FITTED, Store, fit, levels_of
 from recipe import COUNT, FIRST_SEED, RESULTS, bed_of
 from steindiff._files import digest, write_text
 from steindiff._provenance import versions
@@ -60,7 +60,7 @@ class Figures:
         """Puts a cell in, and writes the file."""
         self.content["cells"].setdefault(place, {})[cell] = figures
         self.content |= {
-            "command": script_command("judge_prior.py"),
+            "command": "python research/judge_prior.py",
             "seeds": [FIRST_SEED, FIRST_SEED + COUNT - 1],
             "versions": versions("steindiff", "torch"),
         }
