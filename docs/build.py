@@ -215,36 +215,6 @@ def calibrated() -> str:
     )
 
 
-def prior() -> str:
-    """The shared prior on networks left out of its fit, over the best base of each cell."""
-    found = json.loads((RESEARCH / "prior.json").read_text())
-    columns = ["prior", "prior + energy", "best base + energy", "ipndm:3", "unipc:2"]
-    names = [name for name in found["summary"]["prior"] if name != "all"]
-    rows = [
-        [
-            "all" if name == "all" else f"{name} left out",
-            str(found["summary"]["prior"][name]["cells"]),
-            *(
-                f"{x['geometric_mean']:.3g} ({x['worst']:.3g})"
-                for column in columns
-                for x in [found["summary"][column][name]]
-            ),
-        ]
-        for name in [*names, "all"]
-    ]
-    lost = [
-        f"{cell['network']} {schedule_title(cell['schedule'])} {cell['nfe']} ({cell['ratio']:.2f})"
-        for cell in found["cells"]
-        if cell["interval"][0] > 1
-    ]
-    first, last = found["seeds"]
-    return (
-        f"{markdown(['network', 'cells', *columns], rows)}\n\nGeometric mean (worst). n = "
-        f"{found['n']}, seeds {first}-{last}. Significantly worse than the best base: "
-        f"{', '.join(lost) or 'none'}. Command: `{found['commands'][0]}`"
-    )
-
-
 def _measured(cell: CellRecord, rule: str) -> Measured:
     found = cell.coefficients[rule]
     assert isinstance(found, Measured), cell.id
@@ -568,7 +538,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "ablation-cells": ablation_cells,
     "gains": gains,
     "calibrated": calibrated,
-    "prior": prior,
     "others": others,
     "guidance-1": lambda: table(images(1.0), ("schedule", "nfe")),
     "guidance-2": lambda: table(images(2.0), ("schedule", "nfe")),

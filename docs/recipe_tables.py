@@ -14,6 +14,7 @@ from steindiff.lab.tables import plain_table, render
 RESULTS = Path(__file__).parents[1] / "research" / "results" / "recipe.json"
 TUNED = RESULTS.with_name("tune.json")
 FIXED, GUIDED = "ipndm:4 on karras", "unipc:2 on vp_time"  # the best fixed plain choices
+PRIOR = RESULTS.with_name("prior.json")
 TITLES = {
     "fashion-mnist": "clothes, U-Net (shipped)",
     "digits-mixer": "digits, MLP-mixer",
@@ -92,6 +93,33 @@ def tuned(guidance: float = 1.0) -> str:
         rows.append([f"geometric mean, {steps}", *(_whole_mean(one, every[0]) for one in every)])
     headings = ["network, calls", *(TUNINGS[kind] for kind in kinds)]
     return render(plain_table(headings, rows), "markdown")
+
+
+def prior() -> str:
+    """The shared prior on networks left out of its fit; mean and worst of all ratios below."""
+    content = json.loads(PRIOR.read_text())
+    whole, measured = json.loads(RESULTS.read_text())["cells"], content["cells"]
+    kinds = list(dict.fromkeys(cell for cells in measured.values() for cell in cells))
+    rows, found = [], {kind: [] for kind in ("steps=N", *kinds)}
+    for place, cells in sorted(measured.items(), key=lambda one: int(one[0].split()[1])):
+        network, steps = place.split()
+        plain = whole[f"{network} 1 {steps}"]
+        row = [f"{TITLES[network]}, {steps}"]
+        for kind, values in found.items():
+            figures = plain["recipe"] if kind == "steps=N" else cells.get(kind)
+            if figures is None:
+                row.append("")
+                continue
+            ratios = _ratios(plain, figures)
+            values += ratios
+            row.append(_pair(ratios))
+        rows.append(row)
+    means = [f"{_mean(values):.2f} ({max(values):.2f})" for values in found.values()]
+    rows.append(["geometric mean (worst)", *means])
+    table = render(plain_table(["network left out, calls", *found], rows), "markdown")
+    first, last = content["seeds"]
+    noises = f"n = {last - first + 1}, seeds {first}-{last}"
+    return f"{table}\n\n{noises}. Command: `{content['command']}`"
 
 
 def _whole_mean(values: Sequence[float], networks: Sequence[float]) -> str:
@@ -192,6 +220,7 @@ TABLES = {
     "recipe-networks-guided": lambda: networks(4.0),
     "recipe-parts-guided": lambda: parts(4.0),
     "recipe-short": short,
+    "prior": prior,
     "tuned": tuned,
     "tuned-guided": lambda: tuned(4.0),
 }

@@ -6,7 +6,7 @@ for schedule in karras log_snr vp_time; do
   for steps in 5 8; do
     file=research/calibrated/$schedule-$steps.json
     [ -f "$file" ] || steindiff calibrate --model fashion-mnist --schedule "$schedule" \
-      --steps "$steps" --out "$file"
+      --steps "$steps" --prior euler --out "$file"
   done
 done
 steindiff bench --grid research/calibrated.toml --out out/calibrated

@@ -50,8 +50,7 @@ def calibration(folder: Path) -> Path:
 
 
 def prior(folder: Path) -> Path:
-    whole = load_prior()
-    save_prior(folder / "prior.json", type(whole)(whole.entries[:2], whole.provenance))
+    save_prior(folder / "prior.json", load_prior())
     return folder / "prior.json"
 
 
@@ -103,9 +102,9 @@ RIGHT = {
     "true": r"choices\[0\]\.(recipe|plain)\.(solver|coefficient)"
     r"\.(lower_order_final|memory|two_levels|shrink|last|corrector)",
     "text": r"(about\.)?(model|model_hash|schedule|conditioning_hash)|command|prior|versions\..+"
-    r"|entries\[0\]\.schedule|choices\[0\]\.((recipe|plain)\.why|tried\[0\]\[1\]|passed\[\d+\])",
-    "negative": r"seed|(about\.)?guidance|(entries\[0\]\.|choices\[0\]\.recipe\.solver\.)?"
-    r"(scalars|spread)(\[0\]){2}",
+    r"|choices\[0\]\.((recipe|plain)\.why|tried\[0\]\[1\]|passed\[\d+\])",
+    "negative": r"seed|(about\.)?guidance|((choices\[0\]\.recipe\.solver\.)?scalars|second|later)"
+    r"(\[0\]){2}",
     "list": r"choices\[0\]\.(tried|passed)",
     "table": "versions|provenance",
 }
@@ -143,7 +142,7 @@ def test_a_wrong_value_anywhere(
         assert "\n" not in said
         assert len(said) < 700 + len(str(path))
         tried += 1
-    assert tried > 10
+    assert tried > 8, "a prior has 11 places, and two of them take a negative number"
 
 
 @pytest.mark.parametrize("kind", KINDS)

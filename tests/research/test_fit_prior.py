@@ -1,57 +1,113 @@
-"""research/fit_prior.py: pooled fits of several networks, on mixtures in place of networks."""
+"""research/fit_prior.py: polynomials fitted to several networks, on mixtures in their place."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-import steindiff as sd
 from bed import Network
-from fit_prior import Fit, fit_entry, make_fit, spread
-from steindiff.denoisers import Denoiser, Gaussian, GaussianMixture
+from fit_prior import FittedStep, Paths, Store, collect, compare, fit
+from steindiff.calibrated import Prior
+from steindiff.calibrated.fit import Equations
+from steindiff.calibrated.solver import scalar_counts
+from steindiff.denoisers import GaussianMixture
+
+SIX = {"schedules": ("karras", "flow 1"), "counts": (4, 6), "seeds": range(8), "fine_steps": 12}
 
 
-def mixture(seed: int, dim: int) -> GaussianMixture:
+def mixture(seed: int, dim: int) -> Network:
     points = torch.randn(7, dim, generator=torch.Generator().manual_seed(seed))
-    return GaussianMixture(points, 0.1)
+    return Network(f"mixture {seed}", f"hash {seed}", GaussianMixture(points, 0.1), (dim,), {})
 
 
-def fit(name: str, denoiser: Denoiser, dim: int) -> Fit:
-    return make_fit(Network(name, f"hash of {name}", denoiser, (dim,), {}), range(8), 12)
+@pytest.fixture(scope="module")
+def tables() -> dict[str, Paths]:
+    return {str(seed): collect(mixture(seed, dim), **SIX) for seed, dim in ((1, 12), (2, 30))}
 
 
-def test_one_network_gets_its_own_calibration() -> None:
-    one = fit("one", mixture(1, 12), 12)
-    found = fit_entry("karras", 5, [one], [], "euler", 0.01)
-    own = sd.calibrate(
-        mixture(1, 12), sd.schedules.karras(5), shape=(12,), noises=8, held_out=1, fine_steps=12,
-        ridge=0.01, seed=0,
+def flat(prior: Prior) -> list[float]:
+    return [value for row in (*prior.second, *prior.later) for value in row]
+
+
+def test_polynomials_that_are_there_are_found() -> None:
+    made = Prior(
+        ((0.5, 0.1), (0.2, 0.0), (-0.1, 0.05)),
+        ((0.5, -0.1, 0.01), (0.3, 0.2, 0.0), (0.1, 0.0, 0.02),
+         (-0.2, 0.1, 0.0), (0.4, 0.0, -0.01), (0.05, -0.3, 0.0)),
+        0.1, 4.0, {},
     )  # fmt: skip
-    assert found.entry.sigmas == own.levels
-    assert found.entry.scalars == own.scalars
-    assert own.calibration is not None
-    assert found.shared == found.own == {"one": own.calibration.fit_error}
-    assert all(value == 0 for row in found.entry.spread for value in row)
+    generator = torch.Generator().manual_seed(0)
+    paths: dict[tuple[str, int], list[FittedStep]] = {}
+    for k in range(12):
+        spans = (torch.rand(5, generator=generator, dtype=torch.float64) * 3 + 0.2).tolist()
+        levels = [80.0]
+        for h in spans:
+            levels.append(levels[-1] * float(torch.exp(torch.tensor(-h))))
+        steps = []
+        for i, (count, scalars) in enumerate(
+            zip(scalar_counts(levels), made.scalars(levels), strict=True)
+        ):
+            root = torch.randn(count, count, generator=generator, dtype=torch.float64)
+            matrix = root @ root.T + torch.eye(count, dtype=torch.float64)
+            right = matrix @ torch.tensor(scalars, dtype=torch.float64)
+            before = spans[i - 1] if i else None
+            steps.append(FittedStep(spans[i], before, 1.0, Equations(matrix, right)))
+        paths["made", k] = steps
+    found = fit({"one": paths}, ridge=1e-12)
+    assert flat(found) == pytest.approx(flat(made), abs=1e-3)
+    assert 0.2 < found.shortest < found.longest < 3.3
 
 
-def test_networks_of_other_shapes_are_pooled_and_a_follower_has_no_say() -> None:
-    a = fit("a", mixture(1, 12), 12)
-    b = fit("b", mixture(2, 30), 30)
-    c = fit("c", Gaussian(variance=2.0, shape=(4,)), 4)
-    both = fit_entry("log_snr", 4, [a, b], [], "euler", 0.01)
-    follower = fit_entry("log_snr", 4, [a, b], [c], "euler", 0.01)
-    swapped = fit_entry("log_snr", 4, [b, a], [], "euler", 0.01)
-    assert follower.entry == both.entry
-    assert follower.shared.keys() == follower.own.keys() == {"a", "b", "c"}
-    assert follower.own["c"] < follower.shared["c"]
-    assert any(value > 0 for row in both.entry.spread for value in row)
-    for row, other in zip(both.entry.scalars, swapped.entry.scalars, strict=True):
-        assert row == pytest.approx(other)
-    alone = [fit_entry("log_snr", 4, [one], [], "euler", 0.01) for one in (a, b)]
-    first = [found.entry.scalars[0][0] for found in alone]
-    assert min(first) <= both.entry.scalars[0][0] <= max(first)
+def nine_times(step: FittedStep) -> FittedStep:
+    matrix, right = step.equations
+    return replace(step, euler=9 * step.euler, equations=Equations(9 * matrix, 9 * right))
 
 
-def test_spread_is_the_standard_deviation() -> None:
-    own = [((1.0,), (2.0, 5.0)), ((3.0,), (2.0, 9.0)), ((5.0,), (2.0, 1.0))]
-    assert spread(own) == ((2.0,), (0.0, 4.0))
+def test_every_network_has_the_same_say(tables: dict[str, Paths]) -> None:
+    a, b = tables.values()
+    both = fit(tables)
+    doubled = {
+        key: [
+            replace(
+                step, euler=9 * step.euler, equations=Equations(*(9 * e for e in step.equations))
+            )
+            for step in path
+        ]
+        for key, path in b.items()
+    }
+    assert flat(fit({"b": doubled, "a": a})) == pytest.approx(flat(both), rel=1e-3, abs=1e-4)
+    assert flat(fit({"a": a})) != pytest.approx(flat(both), rel=1e-2)
+
+
+def test_the_left_out_network_has_none(tables: dict[str, Paths]) -> None:
+    found = compare(tables)
+    assert found.keys() == tables.keys()
+    for figures in found.values():
+        assert figures["own"] < figures["prior"] < 1
+
+
+def test_a_step_is_worth_what_its_own_scalars_take_off(tables: dict[str, Paths]) -> None:
+    for path in tables["1"].values():
+        for step in path:
+            zeros = [0.0] * len(step.equations.right)
+            assert step.loss(zeros) == pytest.approx(step.euler)
+            own = torch.linalg.lstsq(step.equations.matrix, step.equations.right).solution
+            assert 0 <= step.loss(own.tolist()) <= step.euler
+
+
+def test_equations_are_kept(tables: dict[str, Paths], tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.paths("mixture 1") is None
+    store.save(mixture(1, 12), tables["1"])
+    kept = store.paths("mixture 1")
+    assert kept is not None
+    assert fit({"one": kept}) == fit({"one": tables["1"]})
+
+
+def test_without_a_third_step_it_says_so() -> None:
+    step = FittedStep(1.0, None, 1.0, Equations(torch.eye(1), torch.ones(1)))
+    with pytest.raises(ValueError, match="no path of three steps or more"):
+        fit({"one": {("made", 1): [step]}})

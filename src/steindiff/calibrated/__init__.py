@@ -2,7 +2,7 @@
 
 from ..solvers import FITTED
 from .file import load_calibration, save_calibration
-from .prior import Entry, Prior, load_prior, save_prior
+from .prior import Prior, load_prior, save_prior
 from .record import About, Calibration
 from .run import PRIORS, SEED, calibrate
 from .solver import Calibrated, Shared
@@ -15,7 +15,6 @@ __all__ = [
     "About",
     "Calibrated",
     "Calibration",
-    "Entry",
     "Prior",
     "Shared",
     "calibrate",

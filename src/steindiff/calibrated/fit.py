@@ -39,12 +39,15 @@ class Equations(NamedTuple):
         return float(1 - 2 * (self.right @ c) + c @ self.matrix @ c)
 
 
-def normal_equations(missing: Tensor, basis: Sequence[Tensor]) -> Equations:
+def normal_equations(
+    missing: Tensor, basis: Sequence[Tensor], unit: Tensor | None = None
+) -> Equations:
     """The equations of samples `missing` (B, *shape) = y and basis vectors of the same shape.
 
-    Samples that lack nothing are left out; if all lack nothing, the equations are 0.
+    Samples that lack nothing are left out; if all lack nothing, the equations are 0. `unit` (B,)
+    is what products are divided by in place of |y|^2; `loss` then is off by a constant.
     """
-    square = inner(missing, missing)
+    square = inner(missing, missing) if unit is None else unit
     counts = square > 0
     weight = torch.where(counts, 1 / torch.where(counts, square, 1.0), 0.0)
     weight = weight / counts.sum().clamp_min(1)

@@ -1,82 +1,88 @@
-"""The shared prior: scalars that fit unlike networks together, by levels."""
+"""The shared prior: scalars that fit unlike networks together, for any levels."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
+from operator import mul
 from pathlib import Path
 from typing import Any
 
 from .._files import write_text
-from ..schedules import check_sigmas
-from .reading import field, naming, numbers, read_json, rows, table, tables, text
-from .solver import Scalars, check_scalars, describe_levels, same_levels
+from .reading import field, naming, number, read_json, rows, table
+from .solver import KEEP, Scalars, scalar_counts
 
 FORMAT = "steindiff prior"
 VERSION = 1
 SHIPPED = Path(__file__).with_name("prior.json")
-SAME = 1e-3
-
-
-@dataclass(frozen=True)
-class Entry:
-    """The scalars for one set of levels.
-
-    Attributes:
-        schedule: name of the schedule.
-        sigmas: its levels.
-        scalars: as `Calibrated` has them.
-        spread: standard deviation of each scalar over the networks, each fitted by itself.
-    """
-
-    schedule: str
-    sigmas: tuple[float, ...]
-    scalars: Scalars
-    spread: Scalars
-
-    def __post_init__(self) -> None:
-        levels = check_sigmas(self.sigmas)
-        check_scalars(self.scalars, levels)
-        check_scalars(self.spread, levels)
+SIZES = {"second": (3, KEEP - 1), "later": (6, KEEP)}
+"""Of the tables of a prior: how many of `powers` they have rows for, and scalars in a row."""
 
 
 @dataclass(frozen=True)
 class Prior:
-    """Scalars for the usual levels.
+    """Each scalar of `Calibrated` as a polynomial of two numbers of its step.
+
+    They are q = 1 - exp(-h) and q_0 = 1 - exp(-h_0): h is the step in -ln sigma, h_0 the one
+    before. So the scalars depend on the ratios of the levels alone, and serve any schedule, number
+    of steps and scale of the data. The first step is Euler's. A step shorter or longer than all
+    that were fitted has the scalars of the shortest or the longest one.
 
     Attributes:
-        entries: one for each schedule and number of steps.
+        second: the scalars (a, c) of the second step, a row for each of the first three `powers`.
+        later: the scalars (a, b, c) of all steps after it, a row for each of `powers`.
+        shortest, longest: the steps h that were fitted.
         provenance: the networks behind it, their hashes, the command.
+
+    Raises:
+        ValueError: another number of rows or columns than that, or 0 < shortest < longest is not
+            the case.
     """
 
-    entries: tuple[Entry, ...]
+    second: Scalars
+    later: Scalars
+    shortest: float
+    longest: float
     provenance: Mapping[str, Any]
 
+    def __post_init__(self) -> None:
+        for name, found in (("second", self.second), ("later", self.later)):
+            terms, columns = SIZES[name]
+            if [len(row) for row in found] != [columns] * terms:
+                raise ValueError(
+                    f"{name} has rows of {[len(row) for row in found]} numbers; {terms} rows of "
+                    f"{columns} are needed"
+                )
+        if not 0 < self.shortest < self.longest < math.inf:
+            raise ValueError(
+                f"shortest is {self.shortest:g} and longest {self.longest:g}; "
+                "0 < shortest < longest is needed"
+            )
+
     def scalars(self, levels: Sequence[float]) -> Scalars:
-        """The scalars for these levels (relative difference up to 1e-3).
+        """The scalars for these levels, as `Calibrated` has them; none into sigma = 0."""
+        found = []
+        for i, count in enumerate(scalar_counts(levels)):
+            if count < 2:
+                found.append((0.0,) * count)
+                continue
+            terms = powers(*(self._share(*levels[k : k + 2]) for k in (i, i - 1)))
+            columns = zip(*(self.later if count == KEEP else self.second), strict=True)
+            found.append(tuple(sum(map(mul, terms, column)) for column in columns))
+        return tuple(found)
 
-        Raises:
-            ValueError: other levels; names the schedules, steps and range that there are.
-        """
-        for entry in self.entries:
-            if same_levels(levels, entry.sigmas, SAME):
-                return entry.scalars
-        raise ValueError(
-            f"sigmas is {describe_levels(levels)}; the shared prior has {self.describe()}"
-        )
+    def _share(self, high: float, low: float) -> float:
+        """1 - exp(-h) of a step."""
+        h = math.log(high / low)
+        return 1 - math.exp(-min(max(h, self.shortest), self.longest))
 
-    def describe(self) -> str:
-        """ "karras with 3-12 steps from 80 to 0.002; ...", for messages."""
-        steps: dict[tuple[str, float, float], list[int]] = {}
-        for entry in self.entries:
-            key = entry.schedule, entry.sigmas[0], entry.sigmas[-1]
-            steps.setdefault(key, []).append(len(entry.sigmas) - 1)
-        return "; ".join(
-            f"{schedule} with {_ranges(sorted(counts))} steps from {high:g} to {low:g}"
-            for (schedule, high, low), counts in steps.items()
-        )
+
+def powers(q: float, before: float) -> tuple[float, ...]:
+    """The products up to the second degree: 1, q, q_0, q^2, q q_0, q_0^2."""
+    return 1.0, q, before, q * q, q * before, before * before
 
 
 def load_prior(path: Path | None = None) -> Prior:
@@ -99,35 +105,10 @@ def save_prior(path: Path, prior: Prior) -> None:
 def _load(path: Path) -> Prior:
     content = read_json(path, FORMAT, VERSION, "prior")
     with naming(path):
-        found = tables(field(content, "", "entries"), "entries")
-        if not found:
-            raise ValueError("entries is empty; a prior has one at least")
-        entries = tuple(_entry(one, f"entries[{i}]") for i, one in enumerate(found))
-        return Prior(entries, table(field(content, "", "provenance"), "provenance"))
-
-
-def _entry(content: dict[str, Any], name: str) -> Entry:
-    schedule, sigmas, scalars, spread = (
-        field(content, name, key) for key in ("schedule", "sigmas", "scalars", "spread")
-    )
-    found = (
-        text(schedule, f"{name}.schedule"),
-        numbers(sigmas, f"{name}.sigmas"),
-        rows(scalars, f"{name}.scalars"),
-        rows(spread, f"{name}.spread"),
-    )
-    try:
-        return Entry(*found)
-    except ValueError as error:
-        raise ValueError(f"{name}.{error}") from error
-
-
-def _ranges(counts: Sequence[int]) -> str:
-    """[3, 4, 5, 8] -> "3-5, 8"."""
-    parts: list[list[int]] = []
-    for count in counts:
-        if parts and count == parts[-1][-1] + 1:
-            parts[-1].append(count)
-        else:
-            parts.append([count])
-    return ", ".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)
+        return Prior(
+            rows(field(content, "", "second"), "second"),
+            rows(field(content, "", "later"), "later"),
+            number(field(content, "", "shortest"), "shortest"),
+            number(field(content, "", "longest"), "longest"),
+            table(field(content, "", "provenance"), "provenance"),
+        )

@@ -137,27 +137,14 @@ class Calibrated(_Scaled):
 class Shared(_Scaled):
     """`Calibrated` with the scalars that fit unlike networks together: the shared prior.
 
-    One call a step. It exists for the levels of the usual schedules only; others are refused by
-    name. Source: this project (docs/tune.md).
+    One call a step, for any levels (`Prior`). Source: this project (docs/tune.md).
     """
 
     def init(self, x: Tensor, sigmas: Sequence[float]) -> CalibratedState:
-        return CalibratedState(History(steps_left=len(sigmas) - 1), self._scalars(sigmas))
-
-    def check_levels(self, sigmas: Sequence[float]) -> None:
-        """Refuses levels that the prior does not have.
-
-        Raises:
-            ValueError: names them, and what the prior has.
-            FileNotFoundError: there is no prior.
-        """
-        self._scalars(sigmas)
-
-    def _scalars(self, sigmas: Sequence[float]) -> Scalars:
         # the prior's file is read with the types of this module
         from .prior import load_prior
 
-        return load_prior().scalars(sigmas)
+        return CalibratedState(History(steps_left=len(sigmas) - 1), load_prior().scalars(sigmas))
 
 
 def same_levels(a: Sequence[float], b: Sequence[float], relative: float) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from .._errors import unknown_name
-from ..calibrated import Calibrated, Shared, load_calibration
+from ..calibrated import Calibrated, load_calibration
 from ..schedules import SCHEDULES
 from ..solvers import SOLVERS, Solver, resolve_solver
 from ..stein import COEFFICIENTS, Coefficient, resolve_coefficient
@@ -71,10 +71,11 @@ def check_calibration(
     Raises:
         ValueError: names what differs, and both values.
     """
-    if isinstance(solver, Calibrated) and solver.calibration is not None:
+    if not isinstance(solver, Calibrated):
+        return
+    if solver.calibration is not None:
         solver.calibration.check_use(model, model_hash, guidance)
-    if isinstance(solver, (Calibrated, Shared)):
-        solver.check_levels(sigmas.tolist())
+    solver.check_levels(sigmas.tolist())
 
 
 def parse_coefficient(text: str) -> Coefficient | None:

@@ -30,7 +30,7 @@ SOLVERS: dict[str, type[Solver]] = {
 """The solvers that have a name."""
 
 FITTED: dict[str, type[Solver]] = {}
-"""Solvers by name whose scalars were fitted: they know some levels only. `calibrated` fills it."""
+"""Solvers by name whose scalars were fitted. `calibrated` fills it."""
 
 
 def resolve_solver(solver: str | Solver, **options: Any) -> Solver:

@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from ..calibrated import Calibrated
+from ..calibrated import Calibrated, load_prior
 from ..calibrated.path import FewStepPath
 from ..calibrated.run import fit_paths
-from ..calibrated.solver import Scalars, multistep_scalars
+from ..calibrated.solver import Scalars
 from .motion import strictly_decreasing
 from .trials import Noises
 
@@ -23,7 +23,7 @@ FIRST, LAST = 0.3, 0.05  # steps of the search, in log sigma
 def fit(noises: Noises, levels: Sequence[float]) -> Calibrated:
     """The solver of `calibrate` for these levels, its step into sigma = 0 fitted as well.
 
-    The ridge draws to DPM++2M, and into sigma = 0 to the linear end.
+    The ridge draws to the shared prior, and into sigma = 0 to the linear end.
 
     Raises:
         NonFiniteError: the denoiser's output is not finite.
@@ -34,7 +34,7 @@ def fit(noises: Noises, levels: Sequence[float]) -> Calibrated:
 
 
 def _prior(levels: Sequence[float]) -> Scalars:
-    *rows, _ = multistep_scalars(levels)
+    *rows, _ = load_prior().scalars(levels)
     linear = levels[-2] / (levels[-3] - levels[-2])
     return (*rows, (linear, 0.0)[: min(len(rows), 2)])
 

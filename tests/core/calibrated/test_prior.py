@@ -1,33 +1,33 @@
-"""The shared prior: looked up by levels, refused by name."""
+"""The shared prior: scalars for any levels from a few numbers."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
 import steindiff as sd
-from steindiff.calibrated import Calibrated, Entry, Prior, load_prior, prior, save_prior
+from steindiff.calibrated import Calibrated, Prior, load_prior, prior, save_prior
 from steindiff.calibrated.solver import scalar_counts
 from steindiff.denoisers import GaussianMixture
 from steindiff.lab.bench.grid import make_grid
 from steindiff.solvers import resolve_solver
 
 MIXTURE = GaussianMixture(torch.randn(5, 8, generator=torch.Generator().manual_seed(0)), 0.1)
-
-
-def entry(schedule: str, steps: int, value: float = 0.3) -> Entry:
-    levels = tuple(sd.schedules.SCHEDULES[schedule](steps, 0.05, 10.0).tolist())
-    row = tuple((value,) * count for count in scalar_counts(levels))
-    return Entry(schedule, levels, row, row)
-
-
 PRIOR = Prior(
-    (entry("karras", 3), entry("karras", 4), entry("karras", 6, -0.1), entry("log_snr", 3)),
-    {"networks": {"a": "hash"}, "command": "..."},
-)
+    second=((0.5, 0.01), (0.25, 0.0), (0.125, -0.02)),
+    later=(
+        (0.5, -0.1, 0.01), (0.3, 0.2, 0.0), (0.1, 0.0, 0.02),
+        (-0.2, 0.1, 0.0), (0.4, 0.0, -0.01), (0.05, -0.3, 0.0),
+    ),
+    shortest=0.2,
+    longest=5.0,
+    provenance={"networks": {"a": "hash"}, "command": "..."},
+)  # fmt: skip
+LEVELS = (10.0, 3.0, 1.0, 0.4, 0.05)
 
 
 @pytest.fixture
@@ -43,50 +43,68 @@ def test_what_is_written_is_read(shipped: Path) -> None:
     assert load_prior(shipped) == PRIOR
 
 
-def test_it_is_a_solver_for_its_levels(shipped: Path) -> None:
-    one = PRIOR.entries[2]
+def test_scalars_are_the_polynomials_of_the_steps() -> None:
+    first, second, third, last = PRIOR.scalars(LEVELS)
+    assert first == (0.0,)
+    q, q0 = 1 - 1 / 3, 1 - 3 / 10
+    a = 0.5 + 0.25 * q + 0.125 * q0
+    c = 0.01 - 0.02 * q0
+    assert second == pytest.approx((a, c))
+    q, q0 = 1 - 0.4, 1 - 1 / 3
+    b = -0.1 + 0.2 * q + 0.1 * q * q - 0.3 * q0 * q0
+    assert third[1] == pytest.approx(b)
+    assert third[2] == pytest.approx(0.01 + 0.02 * q0 - 0.01 * q * q0)
+    assert len(last) == 3
+
+
+def test_they_depend_on_the_ratios_of_the_levels_alone() -> None:
+    scaled = [sigma * 7.3 for sigma in LEVELS]
+    for row, other in zip(PRIOR.scalars(LEVELS), PRIOR.scalars(scaled), strict=True):
+        assert row == pytest.approx(other)
+
+
+@pytest.mark.parametrize(("h", "like"), [(0.01, 0.2), (7.0, 5.0)])
+def test_steps_outside_the_fit_are_as_the_nearest_inside(h: float, like: float) -> None:
+    def path(step: float) -> list[float]:
+        return [10 * math.exp(-step * k) for k in range(4)]
+
+    for row, other in zip(PRIOR.scalars(path(h)), PRIOR.scalars(path(like)), strict=True):
+        assert row == pytest.approx(other)
+    assert PRIOR.scalars(path(0.3))[2] != pytest.approx(PRIOR.scalars(path(0.2))[2])
+
+
+def test_into_zero_there_are_no_scalars() -> None:
+    for count in (1, 2, 3, 6):
+        levels = [*sd.schedules.karras(6).tolist()[:count], 0.0]
+        found = PRIOR.scalars(levels)
+        assert [len(row) for row in found] == scalar_counts(levels)
+        assert found[-1] == ()
+
+
+def test_it_is_a_solver_for_any_levels(shipped: Path) -> None:
     x = sd.noise((8,), 10.0, range(4))
-    found = sd.sample(MIXTURE, x, one.sigmas, "prior", "energy")
-    wanted = sd.sample(MIXTURE, x, one.sigmas, Calibrated(one.sigmas, one.scalars), "energy")
-    assert torch.equal(found.x, wanted.x)
-    assert found.nfe == 6
-    near = [sigma * 1.0005 for sigma in one.sigmas]
-    assert torch.isfinite(sd.sample(MIXTURE, x, near, resolve_solver("prior")).x).all()
+    for levels in (LEVELS, (*LEVELS[:-1], 0.0), LEVELS[:2]):
+        for coefficient in (None, "energy"):
+            found = sd.sample(MIXTURE, x, levels, "prior", coefficient)
+            wanted = Calibrated(levels, PRIOR.scalars(levels))
+            same = sd.sample(MIXTURE, x, levels, wanted, coefficient)
+            assert torch.equal(found.x, same.x)
+            assert found.nfe == len(levels) - 1
 
 
-def test_other_levels_are_refused(shipped: Path) -> None:
-    x = sd.noise((8,), 10.0, range(4))
-    said = (
-        r"sigmas is \[10, .*the shared prior has karras with 3-4, 6 steps from 10 to 0.05; "
-        "log_snr with 3 steps from 10 to 0.05"
-    )
-    for levels in (
-        sd.schedules.karras(5, 0.05, 10.0),
-        sd.schedules.karras(3, 0.06, 10.0),
-        sd.schedules.vp_time(3, 0.05, 10.0),
-    ):
-        with pytest.raises(ValueError, match=said):
-            sd.sample(MIXTURE, x, levels, "prior")
-
-
-def test_a_grid_takes_it_for_its_levels_only(shipped: Path) -> None:
+def test_a_grid_takes_it_for_any_levels(shipped: Path) -> None:
     block = {"model": "mixture", "schedule": "karras", "solver": "prior", "seeds": "0-15"}
-    ends = {"sigma_min": 0.05, "sigma_max": 10.0}
-    assert make_grid({"cells": [{**block, "nfe": 4}], **ends}).cells[0].solver == "prior"
-    with pytest.raises(ValueError, match="the shared prior has karras with 3-4, 6 steps"):
-        make_grid({"cells": [{**block, "nfe": 5}], **ends})
+    grid = make_grid({"cells": [{**block, "nfe": 7}], "sigma_min": 0.03, "sigma_max": 11.0})
+    assert grid.cells[0].solver == "prior"
 
 
-def test_a_calibration_can_be_drawn_to_it(shipped: Path) -> None:
-    one = PRIOR.entries[2]
+def test_a_calibration_is_drawn_to_it(shipped: Path) -> None:
     few = {"shape": (8,), "noises": 2, "held_out": 1, "fine_steps": 4}
-    drawn = sd.calibrate(MIXTURE, one.sigmas, prior="shared", ridge=1e9, **few)
-    for row, wanted in zip(drawn.scalars, one.scalars, strict=True):
-        assert row == pytest.approx(wanted, rel=1e-4)
+    drawn = sd.calibrate(MIXTURE, LEVELS, ridge=1e9, **few)
+    for row, wanted in zip(drawn.scalars, PRIOR.scalars(LEVELS), strict=True):
+        assert row == pytest.approx(wanted, rel=1e-4, abs=1e-8)
     assert drawn.calibration is not None
     assert drawn.calibration.prior == "shared"
-    with pytest.raises(ValueError, match="the shared prior has karras"):
-        sd.calibrate(MIXTURE, [10.0, 1.0, 0.05], prior="shared", **few)
 
 
 @pytest.mark.parametrize(
@@ -94,9 +112,11 @@ def test_a_calibration_can_be_drawn_to_it(shipped: Path) -> None:
     [
         ("format", "steindiff calibration", "is not a prior file"),
         ("version", 0, "is of version 0; version 1 is needed"),
-        ("entries", [{}], r"damaged: 'schedule' is missing in entries\[0\]"),
-        ("entries", [[]], r"damaged: entries\[0\] is \[\]; a table"),
-        ("entries", {}, "damaged: entries is {}; a list of tables"),
+        ("second", [[0.0, 0.0]], r"damaged: second has rows of \[2\] numbers; 3 rows of 2"),
+        ("later", [[0.0] * 2] * 6, r"damaged: later has rows of \[2, .* numbers; 6 rows of 3"),
+        ("later", {}, "damaged: later is {}; a list of lists"),
+        ("shortest", 9.0, "damaged: shortest is 9 and longest 5; 0 < shortest < longest"),
+        ("longest", float("nan"), "damaged: longest is nan; a finite number"),
         ("provenance", None, "damaged: provenance is None; a table"),
     ],
 )
@@ -106,17 +126,6 @@ def test_impossible_contents_are_refused(shipped: Path, key: str, value: object,
     other.write_text(json.dumps({**content, key: value}))
     with pytest.raises(ValueError, match=said):
         load_prior(other)
-
-
-def test_counts_and_levels_of_entries_are_checked(shipped: Path) -> None:
-    content = json.loads(shipped.read_text())
-    for name, said in (("scalars", "scalars has 2 rows"), ("sigmas", "scalars has 3 rows")):
-        wrong = json.loads(json.dumps(content))
-        wrong["entries"][0][name].pop()
-        other = shipped.with_name(f"wrong-{name}.json")
-        other.write_text(json.dumps(wrong))
-        with pytest.raises(ValueError, match=f"wrong-{name}.json is damaged: entries.0..{said}"):
-            load_prior(other)
 
 
 def test_without_its_file_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

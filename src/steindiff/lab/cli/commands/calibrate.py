@@ -39,7 +39,7 @@ class Fit:
     ] = None
     fine_steps: Annotated[int, typer.Option(min=2, help="Heun steps of the fine solution.")] = 30
     prior: Annotated[str, typer.Option(help="What the ridge draws to (steindiff info priors).")] = (
-        "euler"
+        "shared"
     )
     ridge: Annotated[float, typer.Option(min=0, help="Strength of the ridge; 0 is none.")] = 0.01
 
