@@ -18,6 +18,7 @@ SOLVERS = [
     "res_multistep",
     "res_2s",
     "gradient_estimation",
+    "power",
 ]
 COEFFICIENTS = ["auto", "energy", "constant", "none"]
 ENDS = ["auto", "steady", "stein", "linear", "mean", "none"]

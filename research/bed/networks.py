@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from families import FAMILIES, Family, load_family
+from families.distilled import DISTILLED, TEACHER, distilled_path, load_distilled
 from families.weights import denoiser_path
 from steindiff._errors import unknown_name
 from steindiff._files import digest, sha256
@@ -19,7 +20,11 @@ from steindiff.lab.subjects import make_subject
 from steindiff.models import MODELS, load_classifier, load_model
 
 NETWORKS = (*MODELS, *FAMILIES)
-"""The trained networks that `load_network` takes; it also takes "mixture:dim=64,modes=10,..."."""
+"""The trained networks that `load_network` takes.
+
+It also takes "mixture:dim=64,modes=10,...", and `DISTILLED`, which is no network of its own: the
+guided shipped one at a call an evaluation.
+"""
 
 FeatureSet = Callable[[Tensor], Tensor]
 """(B, D) of samples (B, *shape)."""
@@ -60,17 +65,20 @@ class Network:
 
 
 def load_network(name: str, guidance: float = 1.0) -> Network:
-    """A network by name, with classifier-free guidance.
+    """A network by name, with classifier-free guidance; the distilled one takes it as an input.
 
     Raises:
-        ValueError: an unknown name, or guidance for a mixture.
+        ValueError: an unknown name, guidance for a mixture, or guidance outside of 1 .. 8 for the
+            distilled network.
     """
     if name in FAMILIES:
         return _family(name, load_family(name), guidance)
     if name in MODELS:
         return _shipped(name, guidance)
+    if name == DISTILLED:
+        return _distilled(guidance)
     if name.partition(":")[0] != "mixture":
-        raise unknown_name("network", name, [*NETWORKS, "mixture"])
+        raise unknown_name("network", name, [*NETWORKS, DISTILLED, "mixture"])
     return _mixture(name, guidance)
 
 
@@ -106,6 +114,12 @@ def _shipped(name: str, guidance: float) -> Network:
         {"classifier": classifier.features, "random": RandomConvolutions(net.sample_shape[0])},
         {"class_labels": torch.arange(net.config.num_classes)},
     )
+
+
+def _distilled(guidance: float) -> Network:
+    shipped = _shipped(TEACHER, 1.0)
+    found = digest([shipped.hash, sha256(distilled_path())])
+    return replace(shipped, name=DISTILLED, hash=found, denoiser=load_distilled(guidance))
 
 
 def _mixture(name: str, guidance: float) -> Network:

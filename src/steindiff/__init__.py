@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Euler,
         GradientEstimation,
         Heun,
+        PowerMultistep,
         Res2S,
         ResMultistep,
         Solver,
@@ -56,6 +57,7 @@ __all__ = [
     "GradientEstimation",
     "Heun",
     "NonFiniteError",
+    "PowerMultistep",
     "Progress",
     "Published",
     "Recipe",
@@ -99,8 +101,8 @@ _HOMES = {
     "recipes": ("Recipe", "recipe"),
     "sampling": ("Progress", "SampleResult", "noise", "sample"),
     "solvers": (
-        "DEIS", "IPNDM", "DPMpp2M", "DPMpp3M", "Euler", "GradientEstimation", "Heun", "Res2S",
-        "ResMultistep", "Solver", "UniPC",
+        "DEIS", "IPNDM", "DPMpp2M", "DPMpp3M", "Euler", "GradientEstimation", "Heun",
+        "PowerMultistep", "Res2S", "ResMultistep", "Solver", "UniPC",
     ),
     "stein": (
         "Coefficient", "Constant", "Coupled", "Energy", "Published", "Record", "Relaxed", "relax",

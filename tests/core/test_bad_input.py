@@ -94,7 +94,7 @@ def test_unknown_solver(x: Tensor, name: str, nearest: str | None) -> None:
     message = str(caught.value)
     known = message.partition("Known: ")[2]
     assert all(solver in known for solver in sd.solvers.SOLVERS)
-    assert len(sd.solvers.SOLVERS) == 10
+    assert len(sd.solvers.SOLVERS) == 11
     assert ("Did you mean" in message) == (nearest is not None)
     assert nearest is None or f"Did you mean '{nearest}'?" in message
 

@@ -7,6 +7,7 @@ from .dpmpp import DPMpp2M, DPMpp3M
 from .euler import Euler
 from .heun import Heun
 from .names import FITTED, SOLVERS, resolve_solver
+from .power import PowerMultistep
 from .res import Res2S, ResMultistep
 from .unipc import UniPC
 
@@ -23,6 +24,7 @@ __all__ = [
     "Heun",
     "History",
     "HistoryKind",
+    "PowerMultistep",
     "Res2S",
     "ResMultistep",
     "Solver",

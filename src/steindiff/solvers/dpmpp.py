@@ -13,12 +13,11 @@ from .base import BoundDenoiser, History, HistoryKind, Solver, Step, usable_orde
 from .euler import euler_candidate
 
 
-@dataclass(frozen=True)
 class DataMultistep(Solver):
     """Multistep on D: its history, and the midpoint formula, which a subclass may replace."""
 
-    order: ClassVar[int]
-    lower_order_final: bool = True
+    order: int
+    lower_order_final: bool
 
     @property
     def history(self) -> HistoryKind:
@@ -57,6 +56,7 @@ class DPMpp2M(DataMultistep):
     """
 
     order: ClassVar[int] = 2
+    lower_order_final: bool = True
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ class DPMpp3M(DataMultistep):
     """
 
     order: ClassVar[int] = 3
+    lower_order_final: bool = True
 
     def _candidate(self, x: Tensor, history: History, sigma_next: float, order: int) -> Tensor:
         if order < 3:

@@ -12,6 +12,7 @@ from .deis import DEIS
 from .dpmpp import DPMpp2M, DPMpp3M
 from .euler import Euler
 from .heun import Heun
+from .power import PowerMultistep
 from .res import Res2S, ResMultistep
 from .unipc import UniPC
 
@@ -26,6 +27,7 @@ SOLVERS: dict[str, type[Solver]] = {
     "res_multistep": ResMultistep,
     "res_2s": Res2S,
     "gradient_estimation": GradientEstimation,
+    "power": PowerMultistep,
 }
 """The solvers that have a name."""
 

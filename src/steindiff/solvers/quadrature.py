@@ -19,18 +19,27 @@ def _gauss_legendre() -> tuple[tuple[float, float], ...]:
     return tuple(zip(((1 + nodes) / 2).tolist(), (weights / 2).tolist(), strict=True))
 
 
-def lagrange_integrals(
-    points: Sequence[float], start: float, end: float, density: Callable[[float], float]
-) -> list[float]:
-    """For each k the integral from `start` to `end` of L_k(s) density(s) ds.
+def _itself(s: float) -> float:
+    return s
 
-    L_k is the polynomial that is 1 at points[k] and 0 at the other points.
+
+def lagrange_integrals(
+    points: Sequence[float],
+    start: float,
+    end: float,
+    density: Callable[[float], float],
+    variable: Callable[[float], float] = _itself,
+) -> list[float]:
+    """For each k the integral from `start` to `end` of L_k(variable(s)) density(s) ds.
+
+    L_k is the polynomial that is 1 at variable(points[k]) and 0 at that of the other points.
     """
     integrals = [0.0] * len(points)
+    places = [variable(point) for point in points]
     for node, weight in _gauss_legendre():
         s = start + (end - start) * node
-        mass = weight * (end - start) * density(s)
-        for k, point in enumerate(points):
-            others = (other for j, other in enumerate(points) if j != k)
-            integrals[k] += mass * math.prod((s - other) / (point - other) for other in others)
+        mass, at = weight * (end - start) * density(s), variable(s)
+        for k, place in enumerate(places):
+            others = (other for j, other in enumerate(places) if j != k)
+            integrals[k] += mass * math.prod((at - other) / (place - other) for other in others)
     return integrals

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -31,7 +32,7 @@ class ResMultistep(DataMultistep):
         lower_order_final: first order in the last step; not customary here.
     """
 
-    order = 2
+    order: ClassVar[int] = 2
     lower_order_final: bool = False
 
     def _candidate(self, x: Tensor, history: History, sigma_next: float, order: int) -> Tensor:

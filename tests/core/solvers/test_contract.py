@@ -19,6 +19,7 @@ from steindiff.solvers import (
     Euler,
     GradientEstimation,
     Heun,
+    PowerMultistep,
     Res2S,
     ResMultistep,
     Solver,
@@ -39,6 +40,8 @@ ALL = [
     UniPC(lower_order_final=False),
     ResMultistep(),
     ResMultistep(lower_order_final=True),
+    *(PowerMultistep(order, power) for order in (1, 2, 3) for power in (0.0, 0.3, 1.0)),
+    PowerMultistep(lower_order_final=True),
     Res2S(),
     GradientEstimation(),
 ]

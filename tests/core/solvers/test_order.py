@@ -24,6 +24,7 @@ from steindiff.solvers import (
     Euler,
     GradientEstimation,
     Heun,
+    PowerMultistep,
     Res2S,
     ResMultistep,
     Solver,
@@ -141,6 +142,12 @@ CASES = [
     # order 2 and not 3: the published weight of the quadratic term, see DPMpp3M
     case(DPMpp3M(lower_order_final=False), 2, log_grid, 2),
     *(case(ResMultistep(), 2, grid, 1) for grid in (log_grid, power_grid)),
+    *(
+        case(PowerMultistep(order, power), order, grid, order - 1)
+        for order in (1, 2, 3)
+        for power in (0.3, 1.0)
+        for grid in (log_grid, power_grid)
+    ),
     *(case(Res2S(), 2, grid, 0) for grid in (log_grid, power_grid)),
     case(GradientEstimation(), 1, uniform_grid, 1),
     case(GradientEstimation(gamma=1.5), 2, uniform_grid, 1),

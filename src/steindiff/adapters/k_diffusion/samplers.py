@@ -237,6 +237,8 @@ sample_stein_res_2s = _sampler("res_2s")
 """The solver `Res2S`, relaxed; called as a `Sampler`."""
 sample_stein_gradient_estimation = _sampler("gradient_estimation")
 """The solver `GradientEstimation`, relaxed; called as a `Sampler`."""
+sample_stein_power = _sampler("power")
+"""The solver `PowerMultistep`, relaxed; called as a `Sampler`."""
 
 SAMPLERS: dict[str, Sampler] = {
     sampler.__name__: sampler
@@ -251,6 +253,7 @@ SAMPLERS: dict[str, Sampler] = {
         sample_stein_res_multistep,
         sample_stein_res_2s,
         sample_stein_gradient_estimation,
+        sample_stein_power,
     )
 }
 """The samplers by their names."""

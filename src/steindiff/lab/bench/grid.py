@@ -43,6 +43,7 @@ USUAL_SCHEDULE = {
     "res_multistep": "log_snr",
     "res_2s": "log_snr",
     "gradient_estimation": "log_snr",
+    "power": "log_snr",
 }
 """What each solver's authors and comparisons run it on: Zhou et al. 2023, "Fast ODE-based Sampling
 for Diffusion Models in Around 5 Steps" and their toolbox; DEIS on quadratic VP time; Zhang & Zhao

@@ -17,6 +17,7 @@ SOLVERS = {
     "res_multistep": "RES multistep",
     "res_2s": "RES 2S",
     "gradient_estimation": "gradient est.",
+    "power": "power multistep",
     "recipe": "Recipe: steps=N",
 }
 SCHEDULES = {
