@@ -38,16 +38,19 @@ def check_steps(steps: int | Sequence[int]) -> list[int]:
     return sorted({check_count("steps", count, 3, MOST_STEPS) for count in wanted})
 
 
-def check_counts(
-    noises: int, held_out: int, fresh: int, fine_steps: int, batch: int, seed: int
-) -> None:
+def check_counts(noises: int, held_out: int, fresh: int, fine_steps: int, seed: int) -> None:
     """Raises ValueError for a count that is no int within its bounds; names it."""
     for name, value, low in (
         ("noises", noises, 4), ("held_out", held_out, LEAST), ("fresh", fresh, LEAST),
-        ("fine_steps", fine_steps, 4), ("batch", batch, 1),
+        ("fine_steps", fine_steps, 4),
     ):  # fmt: skip
         check_count(name, value, low, MOST)
     check_count("seed", seed, -(2**62), 2**62)
+
+
+def check_batch_size(batch: int | None) -> int | None:
+    """`batch`; raises ValueError where it is neither None nor an int of 1 or more."""
+    return None if batch is None else check_count("batch", batch, 1, MOST)
 
 
 def check_levels(sigma_min: float, sigma_max: float) -> None:

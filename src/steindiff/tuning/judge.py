@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..calibrated.path import Rows, relative_squares
+from ..calibrated.path import relative_squares
 from ..calibrated.run import take_rows
 from ..denoisers import ClassifierFreeGuidance
+from .network import module_in
 from .ranks import SharedRows
 from .trials import Noises
 
@@ -232,7 +233,7 @@ class Middle:
     """
 
     def __init__(self, noises: Noises) -> None:
-        network = _module_in(noises.rows.denoiser)
+        network = module_in(noises.rows.denoiser)
         self.sigma = SHARE * float(noises.fine.double().square().mean().sqrt())
         self.directions: Tensor | None = None
         if network is None or not self.sigma:
@@ -260,7 +261,7 @@ class Middle:
         except LookupError:
             return None
 
-    def __call__(self, rows: Rows, x: Tensor) -> Tensor:
+    def __call__(self, rows: SharedRows, x: Tensor) -> Tensor:
         """(B, 64) of the samples of these rows."""
         bare = _without_guidance(rows, len(x))
 
@@ -277,19 +278,19 @@ class Middle:
             self.directions = drawn.to(seen.device)
         return seen @ self.directions
 
-    def _evaluate(self, bare: Rows, x: Tensor, part: slice) -> None:
+    def _evaluate(self, bare: SharedRows, x: Tensor, part: slice) -> None:
         with torch.no_grad():
             level = torch.full((len(x),), self.sigma, dtype=x.dtype, device=x.device)
             bare.denoised(x, level, part)
 
 
-def _without_guidance(rows: Rows, count: int) -> Rows:
+def _without_guidance(rows: SharedRows, count: int) -> SharedRows:
     """The first so many of these rows, the denoiser bare."""
     denoiser = rows.denoiser
     if isinstance(denoiser, ClassifierFreeGuidance):
         denoiser = denoiser.denoiser
     conditioning = take_rows(rows.conditioning, range(count))
-    return SharedRows(denoiser, conditioning, rows.batch, rows.told)
+    return SharedRows(denoiser, conditioning, rows.size, rows.told)
 
 
 def _pooled(output: Tensor) -> Tensor:
@@ -306,11 +307,3 @@ def _hooked(parts: Sequence[nn.Module], note: Callable[..., None]) -> Iterator[N
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _module_in(thing: Any, depth: int = 4) -> nn.Module | None:
-    """The module that a denoiser is, or that it wraps."""
-    if isinstance(thing, nn.Module):
-        return thing
-    inside = vars(thing).values() if depth and hasattr(thing, "__dict__") else ()
-    return next((one for one in (_module_in(each, depth - 1) for each in inside) if one), None)

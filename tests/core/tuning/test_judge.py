@@ -7,11 +7,12 @@ import math
 import pytest
 import torch
 
-from steindiff.calibrated.path import Rows
 from steindiff.denoisers import ClassifierFreeGuidance
 from steindiff.lab.metrics import frechet_distance
 from steindiff.models.network import NetworkConfig, UNetDenoiser
+from steindiff.tuning.batch import Batch
 from steindiff.tuning.judge import Figures, Judge, Middle, RandomFeatures, frechet, weights
+from steindiff.tuning.ranks import SharedRows
 from steindiff.tuning.trials import Noises
 
 
@@ -60,7 +61,7 @@ def test_features_of_any_shape(shape: tuple[int, ...]) -> None:
 
 def test_the_score_and_a_ratio_with_its_interval() -> None:
     fine = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
-    rows = Rows(lambda x, sigma: x, {}, 64, lambda done: None)
+    rows = SharedRows(lambda x, sigma: x, {}, Batch(64), lambda done: None)
     judge = Judge([Noises(rows, fine, fine)], lambda x: x, guidance=1.0)
     near, far = (fine + size * torch.ones(6) for size in (0.1, 0.4))
     assert judge.score(Figures(0.25, 4.0)) == 2.0
@@ -86,7 +87,7 @@ def small_network() -> UNetDenoiser:
 
 
 def noises(denoiser: object, labels: torch.Tensor, fine: torch.Tensor) -> Noises:
-    rows = Rows(denoiser, {"class_labels": labels}, 4, lambda done: None)  # type: ignore[arg-type]
+    rows = SharedRows(denoiser, {"class_labels": labels}, Batch(4), lambda done: None)  # type: ignore[arg-type]
     return Noises(rows, fine, fine)
 
 
@@ -110,7 +111,7 @@ def test_the_middle_block_is_looked_at_sample_by_sample() -> None:
 
 def test_without_a_module_there_is_no_middle() -> None:
     fine = torch.randn(6, 3, 8, 8)
-    found = Noises(Rows(lambda x, sigma: x, {}, 4, lambda done: None), fine, fine)
+    found = Noises(SharedRows(lambda x, sigma: x, {}, Batch(4), lambda done: None), fine, fine)
     assert Middle.of(found) is None
     with pytest.raises(LookupError, match="no module"):
         Middle(found)
