@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 KNOWN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-SAME = 1e-4
-"""Relative difference of figures of weights that are the same: rounding to bfloat16 makes 1e-5."""
+SAME, ROUNDED = 1e-4, 1e-2
+"""Relative difference of figures of n weights that are the same: SAME + ROUNDED/n^(1/2), which
+rounding to bfloat16 stays below."""
 DEPTH = 4
 """Objects inside each other that a network is looked for in."""
 
@@ -35,8 +36,9 @@ class Weights(NamedTuple):
 
     def same(self, other: Weights) -> bool:
         """Whether the two may be of one network."""
+        slack = SAME + ROUNDED / self.count**0.5
         pairs = zip(self[1:], other[1:], strict=True)
-        return self.count == other.count and all(math.isclose(*p, rel_tol=SAME) for p in pairs)
+        return self.count == other.count and all(math.isclose(*p, rel_tol=slack) for p in pairs)
 
 
 def module_in(thing: Any) -> nn.Module | None:

@@ -59,12 +59,12 @@ def tune(
             "one, is needed (of a denoiser: steindiff.tune)"
         )
     denoiser: Any = model.denoiser
-    if guidance != 1 and (model.null_label is None or model.prompts == ()):
-        raise ValueError(
-            f"guidance is {guidance:g}; there is nothing to guide to: prompts are needed, or a "
-            "network that was trained with a label for 'no class'"
-        )
     if guidance != 1:
+        if model.null_label is None or model.prompts == ():
+            raise ValueError(
+                f"guidance is {guidance:g}; there is nothing to guide to: prompts are needed, or a "
+                "network that was trained with a label for 'no class'"
+            )
         denoiser = ClassifierFreeGuidance(denoiser, guidance, {"class_labels": model.null_label})
     labels = {"class_labels": torch.arange(model.classes, device=device)} if model.classes else {}
     high = model.sigma_max if model.sigma_max < HIGHEST else None
