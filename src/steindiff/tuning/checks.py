@@ -81,7 +81,16 @@ def bare(denoiser: Denoiser) -> Any:
 
 
 def check_tunable(denoiser: Denoiser) -> None:
-    """Raises ValueError for a denoiser that says why it is not to be tuned, guided or not."""
+    """Raises ValueError for a denoiser that says why it is not to be tuned, guided or not.
+
+    Raises:
+        TypeError: a pipeline of diffusers.
+    """
+    if hasattr(denoiser, "scheduler") and hasattr(denoiser, "components"):
+        raise TypeError(
+            f"denoiser is a {type(denoiser).__name__}; a pipeline is tuned by "
+            "steindiff.adapters.diffusers.tune(pipe, steps, prompts=[...], guidance=...)"
+        )
     why = getattr(bare(denoiser), "untunable", "")
     if why:
         raise ValueError(f"denoiser is of {why}")

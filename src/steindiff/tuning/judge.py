@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._frechet import root_distance, root_of
 from ..calibrated.path import relative_squares
 from ..calibrated.run import take_rows
 from ..denoisers import ClassifierFreeGuidance
@@ -163,15 +164,12 @@ def frechet(a: Tensor, b: Tensor) -> float:
     """Fréchet distance of features (N, D) of samples from the same noises, row by row.
 
     |mean(a - b)|^2 is too large by the variance of a - b over N in the mean; it is taken off.
-    Without that the distance of few pairs leans to the relative error. The part of the covariances
-    is as in `steindiff.lab.metrics`, by singular values.
+    Without that the distance of few pairs leans to the relative error.
     """
-    moved = a - b
+    moved, here = a - b, a.new_zeros(())
     off = moved.mean(dim=0).square().sum() - moved.var(dim=0).sum() / len(a)
-    roots = [(one - one.mean(dim=0)) / math.sqrt(len(one) - 1) for one in (a, b)]
-    cross = torch.linalg.svdvals(roots[0] @ roots[1].T).sum()
-    spread = roots[0].square().sum() + roots[1].square().sum() - 2 * cross
-    return float(off.clamp_min(0) + spread.clamp_min(0))
+    spread = root_distance(*(root_of(one)._replace(mean=here) for one in (a, b)))
+    return float(off.clamp_min(0)) + spread
 
 
 def random_layer(shape: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
