@@ -31,7 +31,7 @@ from .checks import (
     start_level,
 )
 from .contest import Contest, most_evaluations
-from .judge import Features, Middle, RandomFeatures
+from .judge import Features, Inner, RandomFeatures
 from .motion import motion
 from .network import weights_of
 from .ranks import by_first
@@ -93,7 +93,7 @@ def tune(
             out, they are at guidance 1 alone: with guidance fits gain in what the judge sees and
             lose in what it does not (docs/tune.md).
         features: (B, D) of samples (B, *shape), what distances are measured in; left out, those of
-            `RandomFeatures`, and for candidates that go on those of the network's `Middle` too.
+            `RandomFeatures`, and for candidates that go on those of the network's `Inner` too.
         noises: how many scalars are fitted on.
         held_out: how many more candidates are ranked on; a third of them screens.
         fresh: how many more the winner is measured on.
@@ -157,12 +157,12 @@ def tune(
     assert path is not None
     found = motion(path)
     seen = features or RandomFeatures(torch.cat([parts[1].fine, parts[2].fine]))
-    middle = None if features else Middle.of(parts[1])
+    inner = None if features else Inner.of(parts[1], guidance)
     choices = {}
     for place, count in enumerate(wanted):
         budget.share(len(wanted) - place)
         contest = Contest(
-            parts, seen, guidance, budget, store, count, start.levels, high, found, middle
+            parts, seen, guidance, budget, store, count, start.levels, high, found, inner
         )
         choices[count] = contest.choice(guidance == 1 if fit is None else fit)
     return Tuned(

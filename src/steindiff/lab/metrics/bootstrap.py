@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..._errors import check_count, unknown_name
-from ..._frechet import root_distance, root_of
+from ...tuning.frechet import root_distance, root_of
 from .checks import check_pair
 
 _ZERO = 1e-9

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..._frechet import Root, root_distance, root_of
+from ...tuning.frechet import Root, root_distance, root_of
 from .checks import check_features, check_pair
 
 
