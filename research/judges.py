@@ -17,6 +17,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -122,7 +123,9 @@ def main() -> None:
     parser.add_argument("--network", action="append", choices=NETWORKS)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    content = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"cells": {}}
+    content: dict[str, Any] = {"cells": {}}
+    if RESULTS.exists():
+        content = json.loads(RESULTS.read_text())
     for network in chosen.network or NETWORKS:
         if network not in content["cells"]:
             content["cells"][network] = measured(network)
