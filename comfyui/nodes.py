@@ -221,7 +221,7 @@ class SteinTuned:
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "The sampler and the levels that steindiff tune fitted to this model. The file says for "
-        "which guidance and numbers of steps it is; it can't see whether the model is the same."
+        "which model, guidance and numbers of steps it is; others are refused."
     )
 
     @classmethod
@@ -229,13 +229,20 @@ class SteinTuned:
         """What the node asks for."""
         asked = SteinRecipe.INPUT_TYPES()["required"]
         file = ("STRING", {"default": "tuned.json", "tooltip": "A file of steindiff tune."})
-        return {"required": {"model": asked["model"], "file": file, **asked}}
+        any_model: dict[str, Any] = {
+            "default": False,
+            "tooltip": "Let a file of another model pass, with a warning in the log.",
+        }
+        required = {"model": asked["model"], "file": file, **asked}
+        return {"required": required, "optional": {"any_model": ("BOOLEAN", any_model)}}
 
     def load(
-        self, model: Any, file: str, steps: int, guidance: float, record: bool
-    ) -> tuple[Any, Any]:
+        self, model: Any, file: str, steps: int, guidance: float, record: bool,
+        any_model: bool = False,
+    ) -> tuple[Any, Any]:  # fmt: skip
         """The sampler and its levels. Raises ValueError for a file of something else."""
-        return ours("tuned").sampler_and_sigmas(model, file, steps, guidance, record)
+        made = ours("tuned").sampler_and_sigmas
+        return made(model, file, steps, guidance, record, any_model)
 
 
 class SteinReport:

@@ -1,6 +1,6 @@
 """Tunes a guided sampler for an SDXL-like pipeline, tiny and random: python THIS_FILE.
 
-With a real one: denoiser_of(pipe, prompts=[...]) of adapters.diffusers.folder makes all of `net`.
+With a real one: steindiff.adapters.diffusers.tune(pipe, prompts=[...], guidance=4.0) is all of it.
 """
 
 from pathlib import Path
@@ -21,8 +21,9 @@ def main() -> None:
     net = sdxl_denoiser(pipe)
     guided = sd.ClassifierFreeGuidance(net, GUIDANCE, {"text": none, "pooled": none_pooled})
     few: Any = {"noises": 4, "held_out": 16, "fresh": 16, "fine_steps": 6, "calls": 1500}
+    few |= {"sigma_min": 0.03, "sigma_max": 14.6}  # as the model was trained
     given = {"text": text, "pooled": pooled}  # noise k is asked for prompt k mod 6
-    tuned = sd.tune(guided, STEPS, shape=(4, 8, 8), conditioning=given, sigma_max=14.6, **few)
+    tuned = sd.tune(guided, STEPS, shape=(4, 8, 8), conditioning=given, **few)
     print(tuned.choices[STEPS].verdict)
     tuned.save(OUT)
     pipe.scheduler = SteinScheduler.from_tuned(OUT, pipe)

@@ -256,19 +256,22 @@ def _levels(
             guidance = denoiser.scale if isinstance(denoiser, ClassifierFreeGuidance) else 1.0
         steps = recipe(steps, guidance, sigma_max)  # type: ignore[arg-type]
     else:
-        _check_guidance(denoiser, steps, guidance)
+        _check_use(denoiser, steps, guidance)
     _check_start(x, steps.sigmas[0])
     return steps.sigmas, steps
 
 
-def _check_guidance(denoiser: Denoiser, plan: Recipe, guidance: float | None) -> None:
-    """Refuses a recipe that was tuned for another guidance, where that can be seen."""
+def _check_use(denoiser: Denoiser, plan: Recipe, guidance: float | None) -> None:
+    """Refuses a recipe that was tuned for another guidance or network, where that can be seen."""
     if guidance is None and isinstance(denoiser, ClassifierFreeGuidance):
         guidance = denoiser.scale
     if guidance is not None:
         check_finite("guidance", guidance)
     if None not in (guidance, plan.guidance) and guidance != plan.guidance:
         raise ValueError(f"guidance is {guidance:g}; the recipe was tuned for {plan.guidance:g}")
+    check = getattr(plan, "check_network", None)
+    if check is not None:
+        check(denoiser)
 
 
 def _check_start(x: Tensor, sigma_max: float) -> None:

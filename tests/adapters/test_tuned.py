@@ -19,6 +19,7 @@ from steindiff.calibrated import Calibrated
 from steindiff.denoisers import GaussianMixture
 from steindiff.recipes import COEFFICIENT
 from steindiff.trajectory import FineSolution
+from steindiff.tuning.network import weights_of
 from steindiff.tuning.trials import PURE_NOISE, fine_solution
 
 SHAPE = (2, 4, 4)
@@ -111,6 +112,44 @@ def test_k_diffusion_refuses_what_is_of_something_else(file: Path) -> None:
         sample_stein_tuned(MIXTURE, start(), tuned=file)
     with pytest.raises(ValueError, match="guidance is 4; the recipe was tuned for 1"):
         tuned_recipe(file, 4, 4.0)
+
+
+class Wrapper(torch.nn.Module):
+    """What k-diffusion has around a network: buffers of its own, and guidance as an argument."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.register_buffer("sigmas", torch.ones(5))
+        torch.manual_seed(seed)
+        self.inner_model = torch.nn.Linear(4, 4)
+
+    def forward(self, x: Tensor, sigma: Tensor, cond_scale: float = 1.0) -> Tensor:
+        return MIXTURE(x, sigma) + 0 * self.inner_model(x) * cond_scale
+
+
+def test_k_diffusion_sees_network_and_guidance(tmp_path: Path) -> None:
+    net, other = Wrapper(0), Wrapper(1)
+    found = tunings.tuned(3.0, "mine", "", weights_of(net.inner_model))
+    found.save(tmp_path / "t.json")
+
+    def run(model: Any, scale: float | None = 3.0, **options: Any) -> Tensor:
+        extra = {} if scale is None else {"cond_scale": scale}
+        sigmas = tuned_sigmas(found.recipe(4))
+        return sample_stein_tuned(
+            model, start(), sigmas, extra, disable=True, tuned=tmp_path / "t.json", **options
+        )
+
+    assert_agree(run(net), core(4))
+    assert_agree(run(net, None), core(4))
+    with pytest.raises(ValueError, match="guidance is 7; the recipe was tuned for 3"):
+        run(net, 7.0)
+    with pytest.raises(ValueError, match=r"network has 20 weights .* it was tuned for mine, of 20"):
+        run(other)
+    with pytest.warns(UserWarning, match="network has 20 weights"):
+        assert_agree(run(other, any_model=True), core(4))
+    guided = sd.ClassifierFreeGuidance(net, 2.0, {"cond_scale": 1.0})
+    with pytest.raises(ValueError, match="guidance is 2; the recipe was tuned for 3"):
+        run(guided, None)
 
 
 def exact_edm(x: Tensor, timestep: Tensor) -> Tensor:

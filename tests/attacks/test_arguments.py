@@ -349,7 +349,7 @@ ROWS = [
     Row("tune", "held_out", lambda v: tuned(held_out=v)),
     Row("tune", "fresh", lambda v: tuned(fresh=v)),
     Row("tune", "fine_steps", lambda v: tuned(fine_steps=v)),
-    Row("tune", "batch", lambda v: tuned(batch=v)),
+    Row("tune", "batch", lambda v: tuned(batch=v), {"None": is_tuned}),
     Row("tune", "seed", lambda v: tuned(seed=v), leave=("-1", "0")),
     Row("tune", "sigma_max", lambda v: tuned(sigma_max=v), {"None": is_tuned}),
     Row("tune", "sigma_min", lambda v: tuned(sigma_min=v), leave=("denormal",)),

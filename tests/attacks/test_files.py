@@ -21,7 +21,7 @@ import steindiff as sd
 from steindiff.calibrated import load_prior, save_prior
 from steindiff.calibrated.file import load_calibration
 from steindiff.calibrated.reading import LARGEST
-from steindiff.tuning import Figures, Ratio, Tried, Tuned, load_tuned
+from steindiff.tuning import Figures, Ratio, Tried, Tuned, Weights, load_tuned
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +56,7 @@ def prior(folder: Path) -> Path:
 
 def tuned() -> Tuned:
     """With something in every field."""
-    made = tunings.tuned(1.0, "a model", "0" * 64)
+    made = tunings.tuned(1.0, "a model", "0" * 64, Weights(3, 1.0, 0.5))
     tried = (Tried("plain", "words", Figures(0.1, 0.2), 0.3),)
     choices = {steps: replace(one, tried=tried) for steps, one in made.choices.items()}
     return replace(made, choices=choices, versions={"torch": "2"})
@@ -98,7 +98,7 @@ def named(way: Sequence[Any]) -> str:
 
 FIGURE = r"choices\[0\]\.(figures\..+|\w*against_\w+)\[0\]"
 RIGHT = {
-    "null": rf"choices\[0\]\.(recipe|plain)\.coefficient(\.gift)?|{FIGURE}",
+    "null": rf"weights|choices\[0\]\.(recipe|plain)\.coefficient(\.gift)?|{FIGURE}",
     "true": r"choices\[0\]\.(recipe|plain)\.(solver|coefficient)"
     r"\.(lower_order_final|memory|two_levels|shrink|last|corrector)",
     "text": r"(about\.)?(model|model_hash|schedule|conditioning_hash)|command|prior|versions\..+"

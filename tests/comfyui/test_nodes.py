@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ import tunings
 from torch import Tensor
 
 import steindiff as sd
+from steindiff.adapters.callable import from_function
 from steindiff.adapters.coordinates import PURE_NOISE
+from steindiff.calibrated import Calibrated
 from steindiff.denoisers import GaussianMixture
+from steindiff.recipes import COEFFICIENT
 from steindiff.solvers import (
     DEIS,
     IPNDM,
@@ -34,6 +38,8 @@ from steindiff.solvers import (
 )
 from steindiff.solvers.adams import EvenSteps
 from steindiff.stein import ENDS, Energy
+from steindiff.tuning.network import weights_of
+from steindiff.tuning.trials import PURE_NOISE as TOP
 
 REAL = pytest.mark.skipif(
     "STEINDIFF_COMFYUI" not in os.environ, reason="needs a ComfyUI (STEINDIFF_COMFYUI=its path)"
@@ -325,6 +331,64 @@ def test_a_tuning_of_something_else_is_refused(comfy: Any, nodes: Any, tmp_path:
     low = standin.Model(standin.model_sampling(comfy, "EPS", 10.0), mixture())
     with pytest.raises(ValueError, match=r"levels from 14 to 0\.6; this model knows 10 to 0\.03"):
         load(standin.Patcher(low), path, 4, 1.0, False)
+
+
+def from_pure_noise() -> sd.Tuned:
+    """A tuning of four steps that starts at t = 1: fitted scalars, a relaxation and an end."""
+    levels = (TOP, 6.0, 2.0, 0.6, 0.0)
+    fitted = Calibrated(levels, ((-1e-9,), (0.2, 0.002), (0.6, -0.2, -0.01), ()))
+    plan = sd.Recipe(levels, fitted, replace(COEFFICIENT, two_levels=True), "stein", "")
+    found = tunings.tuned()
+    return replace(found, sigma_max=TOP, choices={4: replace(found.choices[4], recipe=plan)})
+
+
+def test_a_tuning_from_pure_noise_is_the_core_s(comfy: Any, nodes: Any, tmp_path: Path) -> None:
+    """A flow's sigmas begin at 1 exactly; its network there gives noise less the mean."""
+    found, exact = from_pure_noise(), mixture()
+    found.save(tmp_path / "tuned.json")
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        at = t.reshape(-1, *[1] * (x.ndim - 1))
+        ve = (t.double() / (1 - t.double())).clamp_max(1e6)
+        denoised = exact(x.double() * (1 + ve).reshape(at.shape), ve)
+        mean = exact.means.mean(dim=0).double()
+        return ((x - torch.where(at == 1, mean, denoised)) / at).to(x.dtype)
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        return x - t.reshape(-1, *[1] * (x.ndim - 1)) * velocity(x, t)
+
+    guide = guider(comfy, "CONST", denoise)
+    model, path = standin.Patcher(guide.inner_model), str(tmp_path / "tuned.json")
+    sampler, sigmas = nodes["SteinTuned"]().load(model, path, 4, 1.0, True)
+    assert sigmas[0] == 1
+    net = from_function(velocity, "flow", coordinates="flow")
+    eps = noise()
+    core = sd.sample(net, eps * TOP, steps=found.recipe(4)).x
+    assert_close(run(sampler, guide, sigmas, eps), core)
+    assert len(sampler.sampler_function.journal.gamma) == 4
+
+
+def test_a_tuning_of_another_network_or_guidance_is_refused(
+    comfy: Any, nodes: Any, tmp_path: Path
+) -> None:
+    """The network where the node runs, the guidance of the guider where it samples."""
+    torch.manual_seed(0)
+    mine, other = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+    tunings.tuned(1.0, "mine", "", weights_of(mine)).save(tmp_path / "tuned.json")
+    path, load = str(tmp_path / "tuned.json"), nodes["SteinTuned"]().load
+    guide = guider(comfy, "EPS", mixture())
+    model: Any = standin.Patcher(guide.inner_model)
+    model.model.diffusion_model = mine
+    sampler, sigmas = load(model, path, 4, 1.0, False)
+    assert run(sampler, guide, sigmas, noise()).isfinite().all()
+    guide.cfg = 7.0
+    with pytest.raises(ValueError, match="cfg of the guider is 7; the file was tuned for 1: set"):
+        run(sampler, guide, sigmas, noise())
+    model.model.diffusion_model = other
+    with pytest.raises(ValueError, match=r"network has 20 weights .* tuned for mine, of 20"):
+        load(model, path, 4, 1.0, False)
+    with pytest.warns(UserWarning, match="network has 20 weights"):
+        load(model, path, 4, 1.0, False, True)
 
 
 def test_the_order_is_the_one_of_the_input(comfy: Any, nodes: Any) -> None:

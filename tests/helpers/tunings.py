@@ -5,7 +5,7 @@ from __future__ import annotations
 import steindiff as sd
 from steindiff.calibrated import Calibrated
 from steindiff.recipes import COEFFICIENT
-from steindiff.tuning import Choice, Figures, Ratio, Tuned
+from steindiff.tuning import Choice, Figures, Ratio, Tuned, Weights
 
 FITTED = Calibrated(
     (14.0, 5.0, 1.8, 0.6, 0.0), ((-0.001,), (0.7, 0.002), (0.6, -0.2, -0.01), (0.4, -0.1))
@@ -18,7 +18,9 @@ def recipes() -> dict[int, sd.Recipe]:
     return {4: sd.Recipe(FITTED.levels, FITTED, COEFFICIENT, "none", "levels fitted"), 5: chosen}
 
 
-def tuned(guidance: float = 1.0, model: str = "", model_hash: str = "") -> Tuned:
+def tuned(
+    guidance: float = 1.0, model: str = "", model_hash: str = "", weights: Weights | None = None
+) -> Tuned:
     """A tuning of these recipes."""
     ratio, figures = Ratio(0.5, 0.4, 0.6), Figures(0.1, 0.2)
     choices = {
@@ -29,5 +31,6 @@ def tuned(guidance: float = 1.0, model: str = "", model_hash: str = "") -> Tuned
         for steps, plan in recipes().items()
     }  # fmt: skip
     return Tuned(
-        choices, guidance, 14.0, 8, 16, 16, 0, 8, ((10.0, 1.0), (0.5, 0.5)), 100, model, model_hash
-    )
+        choices, guidance, 14.0, 8, 16, 16, 0, 8, ((10.0, 1.0), (0.5, 0.5)), 100, model, model_hash,
+        weights,
+    )  # fmt: skip

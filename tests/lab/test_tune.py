@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import tunings
 from command import Command, check_help
 
 import steindiff as sd
-from steindiff.lab.cli.tune import _named
+from steindiff.lab.cli import tune as cli
 from steindiff.lab.images import to_uint8
 from steindiff.models import load_model, save_model
 from steindiff.models.network import NetworkConfig, UNetDenoiser
@@ -108,9 +109,29 @@ def test_what_cannot_be(steindiff: Command, tmp_path: Path) -> None:
     )
 
 
+def test_guidance_leaves_the_fits_out_unless_asked_for(
+    steindiff: Command, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it may cost says so too."""
+    asked: list[bool] = []
+
+    def fit_sampler(denoiser: Any, steps: Any, *, fit: bool, **options: Any) -> sd.Tuned:
+        asked.append(fit)
+        return tunings.tuned(options["guidance"])
+
+    monkeypatch.setattr(cli, "fit_sampler", fit_sampler)
+    costs = []
+    for options in ((), ("--guidance", 2), ("--guidance", 2, "--fit"), ("--no-fit",)):
+        command = ("tune", "--model", model, *FEW, "--out", tmp_path / "t.json", "--overwrite")
+        costs.append(run(steindiff, *command, *options).err.split(" samples are")[0])
+    assert asked == [True, False, True, False]
+    assert costs[0] == costs[2] != costs[1] == costs[3]
+
+
 @pytest.mark.parametrize("command", ["tune", "recommend"])
 def test_help(command: str) -> None:
-    check_help([command], ["--steps", "--held-out", "--calls", "--minutes", "--diffusers", "--edm"])
+    known = ["--steps", "--held-out", "--calls", "--minutes", "--diffusers", "--edm", "--batch"]
+    check_help([command], [*known, *(["--fit", "--no-fit"] if command == "tune" else [])])
 
 
 @pytest.mark.parametrize(
@@ -122,4 +143,4 @@ def test_help(command: str) -> None:
     ],
 )
 def test_solvers_are_named_as_commands_name_them(words: str, shown: str) -> None:
-    assert _named(words) == shown
+    assert cli._named(words) == shown

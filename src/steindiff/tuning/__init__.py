@@ -2,7 +2,8 @@
 
 from .file import load_tuned, read_recipe, save_tuned, write_recipe
 from .judge import Figures, RandomFeatures, Ratio
-from .record import Choice, Tried, Tuned
+from .network import Weights
+from .record import Choice, Tried, Tuned, TunedRecipe
 from .run import SEED, evaluations, tune
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "Ratio",
     "Tried",
     "Tuned",
+    "TunedRecipe",
+    "Weights",
     "evaluations",
     "load_tuned",
     "read_recipe",

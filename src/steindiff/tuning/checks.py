@@ -38,16 +38,19 @@ def check_steps(steps: int | Sequence[int]) -> list[int]:
     return sorted({check_count("steps", count, 3, MOST_STEPS) for count in wanted})
 
 
-def check_counts(
-    noises: int, held_out: int, fresh: int, fine_steps: int, batch: int, seed: int
-) -> None:
+def check_counts(noises: int, held_out: int, fresh: int, fine_steps: int, seed: int) -> None:
     """Raises ValueError for a count that is no int within its bounds; names it."""
     for name, value, low in (
         ("noises", noises, 4), ("held_out", held_out, LEAST), ("fresh", fresh, LEAST),
-        ("fine_steps", fine_steps, 4), ("batch", batch, 1),
+        ("fine_steps", fine_steps, 4),
     ):  # fmt: skip
         check_count(name, value, low, MOST)
     check_count("seed", seed, -(2**62), 2**62)
+
+
+def check_batch_size(batch: int | None) -> int | None:
+    """`batch`; raises ValueError where it is neither None nor an int of 1 or more."""
+    return None if batch is None else check_count("batch", batch, 1, MOST)
 
 
 def check_levels(sigma_min: float, sigma_max: float) -> None:
@@ -78,7 +81,16 @@ def bare(denoiser: Denoiser) -> Any:
 
 
 def check_tunable(denoiser: Denoiser) -> None:
-    """Raises ValueError for a denoiser that says why it is not to be tuned, guided or not."""
+    """Raises ValueError for a denoiser that says why it is not to be tuned, guided or not.
+
+    Raises:
+        TypeError: a pipeline of diffusers.
+    """
+    if hasattr(denoiser, "scheduler") and hasattr(denoiser, "components"):
+        raise TypeError(
+            f"denoiser is a {type(denoiser).__name__}; a pipeline is tuned by "
+            "steindiff.adapters.diffusers.tune(pipe, steps, prompts=[...], guidance=...)"
+        )
     why = getattr(bare(denoiser), "untunable", "")
     if why:
         raise ValueError(f"denoiser is of {why}")

@@ -19,7 +19,7 @@ from . import candidates
 from .candidates import Candidate
 from .checks import screening
 from .fitting import GIFTS, SHARES, TRIALS, fit, last_numbers, search_levels
-from .judge import DIVERGED, ERROR, Features, Figures, Judge, Middle, Ratio
+from .judge import DIVERGED, ERROR, Features, Figures, Inner, Judge, Ratio
 from .motion import Motion
 from .record import Choice, Tried
 from .trials import Budget, Noises, Store
@@ -41,22 +41,22 @@ class Contest:
         levels: the lowest level above 0, and the highest.
         high: where samplings start: the highest level, or pure noise.
         found: how D moves.
-        middle: the network's own features, which candidates that go on are measured in as well.
+        inner: the network's own features, which candidates that go on are measured in as well.
     """
 
     def __init__(
         self, parts: Sequence[Noises], features: Features, guidance: float, budget: Budget,
         store: Store, steps: int, levels: tuple[float, float], high: float, found: Motion,
-        middle: Middle | None,
+        inner: Inner | None,
     ) -> None:  # fmt: skip
         self.fitted_on, screen, rest, self.fresh = parts
         self.held_out = (screen, rest)
         self.budget, self.store, self.steps, self.motion = budget, store, steps, found
         (self.sigma_min, self.sigma_max), self.high = levels, high
         self.guidance, self.features = guidance, features
-        self.middle = middle
+        self.inner = inner
         self.screening = Judge([screen], features, guidance)
-        self.judge = Judge(self.held_out, features, guidance, middle)
+        self.judge = Judge(self.held_out, features, guidance, inner)
         self.tried: dict[Candidate, Figures] = {}
 
     def choice(self, fit: bool) -> Choice:
@@ -187,7 +187,7 @@ class Contest:
 
     def _verdict(self, own: Candidate) -> Choice:
         """The first finalist that holds on fresh noises; where none does, the best plain solver."""
-        judge = Judge([self.fresh], self.features, self.guidance, self.middle)
+        judge = Judge([self.fresh], self.features, self.guidance, self.inner)
         plain, finalists = self._ranked("plain")[0], self._finalists(own)
         samples: dict[Candidate, Tensor | None] = {}
 

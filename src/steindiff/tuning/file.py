@@ -19,6 +19,7 @@ from ..stein import COEFFICIENTS, Coefficient, check_end
 from .candidates import KINDS
 from .judge import Figures, Ratio
 from .motion import Motion
+from .network import Weights
 from .record import Choice, Tried, Tuned
 
 FORMAT = "steindiff tuning"
@@ -40,6 +41,7 @@ def save_tuned(path: str | Path, found: Tuned) -> None:
         "format": FORMAT,
         "version": VERSION,
         **{name: getattr(found, name) for name in SAVED},
+        "weights": found.weights,
         "motion": {"sigmas": found.motion[0], "speeds": found.motion[1]},
         "choices": [_choice(one) for _, one in sorted(found.choices.items())],
         "versions": dict(found.versions),
@@ -51,10 +53,13 @@ def load_tuned(path: str | Path) -> Tuned:
     """The tuning of a file of `save_tuned`.
 
     Raises:
+        TypeError: no path.
         FileNotFoundError: no such file.
         ValueError: truncated, not a tuning, of another version, or with impossible contents; each
             names the file.
     """
+    if not isinstance(path, (str, Path)):
+        raise TypeError(f"path is {shown(path)}; the path of a file of steindiff tune is needed")
     path = Path(path)
     content = reading.read_json(path, FORMAT, VERSION, "tuning")
     with naming(path):
@@ -119,10 +124,19 @@ def _tuned(content: dict[str, Any]) -> Tuned:
         seed=integer(field(content, "", "seed"), "seed"),
         guidance=number(field(content, "", "guidance"), "guidance"),
         sigma_max=number(field(content, "", "sigma_max"), "sigma_max", 0.0),
+        weights=_weights(field(content, "", "weights")),
         motion=_motion(field(content, "", "motion")),
         versions=reading.texts(field(content, "", "versions"), "versions"),
         **rest,
     )
+
+
+def _weights(value: Any) -> Weights | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 3:
+        raise ValueError(f"weights is {shown(value)}; a count and two numbers, or null, is needed")
+    return Weights(integer(value[0], "weights", 1), *numbers(value[1:], "weights", 0.0))
 
 
 def _motion(content: Any) -> Motion:

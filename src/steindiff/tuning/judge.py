@@ -2,7 +2,7 @@
 
 The relative error looks at each sample; it says little where few steps stay far from the fine
 solution, as under guidance. The Fréchet distance looks at what comes out as a whole, in features
-that need no download: those of random convolutions, and what the network's own middle block sees.
+that need no download: those of random convolutions, and what a part inside the network sees.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..calibrated.path import Rows, relative_squares
+from ..calibrated.path import relative_squares
 from ..calibrated.run import take_rows
 from ..denoisers import ClassifierFreeGuidance
+from .frechet import frechet
+from .network import module_in
 from .ranks import SharedRows
 from .trials import Noises
 
@@ -28,8 +30,12 @@ Features = Callable[[Tensor], Tensor]
 SEED = 7
 WIDTHS, STRIDES, BIAS = (32, 48, 64), (1, 2, 2), 0.1
 """Of the random convolutions."""
-SHARE = 0.6
-"""Level at which the middle block is asked, in units of the size of samples."""
+MIDDLE, LATE = (0.5, 0.6), (0.8, 0.04)
+"""How far through an evaluation the network's part is that looks at samples, without guidance and
+with it, and the level that it is told, in units of the size of samples.
+
+With guidance few steps lose fine detail, which the middle does not see (docs/tune.md).
+"""
 PROBED = 3
 ERROR = "relative error"
 
@@ -75,7 +81,7 @@ class Judge:
         parts: the noises, with their fine solutions.
         features: what distances are measured in, beside the network's own.
         guidance: guidance scale of the denoiser.
-        middle: the network's own features; None where they are not to be had, or not asked for.
+        inner: the network's own features; None where they are not to be had, or not asked for.
     """
 
     def __init__(
@@ -83,9 +89,9 @@ class Judge:
         parts: Sequence[Noises],
         features: Features,
         guidance: float,
-        middle: Middle | None = None,
+        inner: Inner | None = None,
     ) -> None:
-        self.parts, self.features, self.middle = parts, features, middle
+        self.parts, self.features, self.inner = parts, features, inner
         self.weights = weights(guidance)
         self.fine = torch.cat([part.fine for part in parts])
         self.targets = self._seen(self.fine)
@@ -105,7 +111,7 @@ class Judge:
     @property
     def measures(self) -> tuple[str, ...]:
         """What `ratios` gives after the score."""
-        own = () if self.middle is None else ("the network's own features",)
+        own = () if self.inner is None else ("the network's own features",)
         return (ERROR, "the features", *own)
 
     def ratios(self, x: Tensor, other: Tensor, resamples: int = 200) -> tuple[Ratio, ...]:
@@ -132,9 +138,9 @@ class Judge:
         """Features in each set, (B, D) float64."""
         with torch.no_grad():
             found = [self.features(x)]
-            if self.middle is not None:
+            if self.inner is not None:
                 sides = zip(self.parts, x.split([len(part.x) for part in self.parts]), strict=True)
-                found.append(torch.cat([self.middle(part.rows, side) for part, side in sides]))
+                found.append(torch.cat([self.inner(part.rows, side) for part, side in sides]))
         return [one.detach().cpu().double() for one in found]
 
     def _looked_at(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -156,21 +162,6 @@ class Judge:
     def _distances(self, seen: tuple[Tensor, list[Tensor]], rows: Tensor | slice) -> list[float]:
         sides = zip(seen[1], self.targets, self.least, strict=True)
         return [math.log(max(frechet(a[rows], b[rows]), least)) for a, b, least in sides]
-
-
-def frechet(a: Tensor, b: Tensor) -> float:
-    """Fréchet distance of features (N, D) of samples from the same noises, row by row.
-
-    |mean(a - b)|^2 is too large by the variance of a - b over N in the mean; it is taken off.
-    Without that the distance of few pairs leans to the relative error. The part of the covariances
-    is as in `steindiff.lab.metrics`, by singular values.
-    """
-    moved = a - b
-    off = moved.mean(dim=0).square().sum() - moved.var(dim=0).sum() / len(a)
-    roots = [(one - one.mean(dim=0)) / math.sqrt(len(one) - 1) for one in (a, b)]
-    cross = torch.linalg.svdvals(roots[0] @ roots[1].T).sum()
-    spread = roots[0].square().sum() + roots[1].square().sum() - 2 * cross
-    return float(off.clamp_min(0) + spread.clamp_min(0))
 
 
 def random_layer(shape: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -215,25 +206,27 @@ class RandomFeatures:
         return h.mean(dim=(2, 3)).unflatten(0, frames.shape[:2]).mean(dim=1)
 
 
-class Middle:
-    """What a network's own middle block sees of samples, told a low level of noise: (B, 64).
+class Inner:
+    """What a part inside a network sees of samples, told a low level of noise: (B, 64).
 
-    The output of the part that is half-way through an evaluation of D, averaged over the picture
-    and brought to 64 random directions. Guidance is left out. It takes one evaluation a sample.
+    Its output, averaged over the picture and brought to 64 random directions. Guidance is left
+    out. It takes one evaluation a sample.
 
     Activations inside a denoiser at low noise are known to tell what a picture shows (Baranchuk et
     al. 2022, "Label-Efficient Semantic Segmentation with Diffusion Models", arXiv 2112.03126).
 
     Args:
-        noises: some, with their denoiser; they tell which part is half-way.
+        noises: some, with their denoiser; they tell which part it is.
+        guidance: of the denoiser: it decides whether the part is `MIDDLE` or `LATE`.
 
     Raises:
         LookupError: there is no module inside the denoiser, or none that answers sample by sample.
     """
 
-    def __init__(self, noises: Noises) -> None:
-        network = _module_in(noises.rows.denoiser)
-        self.sigma = SHARE * float(noises.fine.double().square().mean().sqrt())
+    def __init__(self, noises: Noises, guidance: float = 1.0) -> None:
+        network = module_in(noises.rows.denoiser)
+        depth, share = MIDDLE if guidance == 1 else LATE
+        self.sigma = share * float(noises.fine.double().square().mean().sqrt())
         self.directions: Tensor | None = None
         if network is None or not self.sigma:
             raise LookupError("no module inside the denoiser")
@@ -249,18 +242,19 @@ class Middle:
             noises.rows.told(PROBED)
         if not order:
             raise LookupError("no part of the denoiser answers sample by sample")
-        self.part = order[len(order) // 2]
-        self.place = order[: len(order) // 2].count(self.part)
+        found = int(depth * len(order))
+        self.part = order[found]
+        self.place = order[:found].count(self.part)
 
     @classmethod
-    def of(cls, noises: Noises) -> Middle | None:
+    def of(cls, noises: Noises, guidance: float) -> Inner | None:
         """None where there is none."""
         try:
-            return cls(noises)
+            return cls(noises, guidance)
         except LookupError:
             return None
 
-    def __call__(self, rows: Rows, x: Tensor) -> Tensor:
+    def __call__(self, rows: SharedRows, x: Tensor) -> Tensor:
         """(B, 64) of the samples of these rows."""
         bare = _without_guidance(rows, len(x))
 
@@ -277,19 +271,19 @@ class Middle:
             self.directions = drawn.to(seen.device)
         return seen @ self.directions
 
-    def _evaluate(self, bare: Rows, x: Tensor, part: slice) -> None:
+    def _evaluate(self, bare: SharedRows, x: Tensor, part: slice) -> None:
         with torch.no_grad():
             level = torch.full((len(x),), self.sigma, dtype=x.dtype, device=x.device)
             bare.denoised(x, level, part)
 
 
-def _without_guidance(rows: Rows, count: int) -> Rows:
+def _without_guidance(rows: SharedRows, count: int) -> SharedRows:
     """The first so many of these rows, the denoiser bare."""
     denoiser = rows.denoiser
     if isinstance(denoiser, ClassifierFreeGuidance):
         denoiser = denoiser.denoiser
     conditioning = take_rows(rows.conditioning, range(count))
-    return SharedRows(denoiser, conditioning, rows.batch, rows.told)
+    return SharedRows(denoiser, conditioning, rows.size, rows.told)
 
 
 def _pooled(output: Tensor) -> Tensor:
@@ -306,11 +300,3 @@ def _hooked(parts: Sequence[nn.Module], note: Callable[..., None]) -> Iterator[N
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _module_in(thing: Any, depth: int = 4) -> nn.Module | None:
-    """The module that a denoiser is, or that it wraps."""
-    if isinstance(thing, nn.Module):
-        return thing
-    inside = vars(thing).values() if depth and hasattr(thing, "__dict__") else ()
-    return next((one for one in (_module_in(each, depth - 1) for each in inside) if one), None)

@@ -8,7 +8,7 @@ them: the command line does, and `accelerate.Accelerator()` or `dist.init_proces
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -16,6 +16,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..calibrated.path import Rows
+from ..denoisers import Denoiser
+from .batch import Batch
 
 T = TypeVar("T")
 
@@ -58,13 +60,51 @@ def _exchanged(make: Callable[[], Any]) -> list[Any]:
 
 
 class SharedRows(Rows):
-    """`Rows` whose batches are shared out among the processes."""
+    """`Rows` whose batches are shared out among the processes.
+
+    Args:
+        denoiser: as `Rows` has it.
+        conditioning: as `Rows` has it.
+        size: noises at a time; halved where the device has no room for them, in all processes.
+        told: as `Rows` has it.
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, conditioning: Mapping[str, Any], size: Batch,
+        told: Callable[[int], object],
+    ) -> None:  # fmt: skip
+        super().__init__(denoiser, conditioning, size.count, told)
+        self.size = size
 
     def each(self, x: Tensor, make: Callable[[slice], Tensor]) -> Tensor:
+        while True:
+            self.batch = self.size.count
+            found = self._shared(x, make)
+            if found is not None:
+                return found
+            self.size.halve()
+
+    def _shared(self, x: Tensor, make: Callable[[slice], Tensor]) -> Tensor | None:
+        """As `each`; None where one of the processes has no room."""
         rank, size = place()
-        if size == 1:
-            return super().each(x, make)
         parts = self.parts(len(x))
-        told = _exchanged(lambda: [make(part).cpu() for part in parts[rank::size]])
-        self.told(len(x))
-        return torch.cat([told[k % size][k // size] for k in range(len(parts))]).to(x.device)
+
+        def mine() -> list[Tensor] | None:
+            found = []
+            try:
+                for part in parts[rank::size]:
+                    one = make(part)
+                    found.append(one if size == 1 else one.cpu())
+                    if size == 1:
+                        self.told(len(one))
+            except torch.OutOfMemoryError:
+                return None
+            return found
+
+        told = [mine()] if size == 1 else _exchanged(mine)
+        made = [one for one in told if one is not None]
+        if len(made) < size:
+            return None
+        if size > 1:
+            self.told(len(x))
+        return torch.cat([made[k % size][k // size] for k in range(len(parts))]).to(x.device)

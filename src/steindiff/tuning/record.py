@@ -2,14 +2,59 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .._errors import check_finite, shown
 from ..recipes import Recipe
 from .judge import Figures, Ratio
 from .motion import Motion
+from .network import Weights, weights_of
+
+
+@dataclass(frozen=True)
+class TunedRecipe(Recipe):
+    """A recipe that knows its network.
+
+    Attributes:
+        model: what that is called, where it was said.
+        weights: of that network, where they could be read.
+        any_model: whether it may be used with another one, such as one with a LoRA on top.
+    """
+
+    model: str = ""
+    weights: Weights | None = None
+    any_model: bool = False
+
+    def check_guidance(self, guidance: float | None) -> None:
+        """Refuses another guidance scale than that of the tuning; None is not known.
+
+        Raises:
+            TypeError: no number.
+            ValueError: names both.
+        """
+        if guidance is not None and check_finite("guidance", guidance) != self.guidance:
+            raise ValueError(
+                f"guidance is {guidance:g}; the recipe was tuned for {self.guidance:g}"
+            )
+
+    def check_network(self, thing: Any) -> None:
+        """Refuses another network inside `thing`, as far as both can be read.
+
+        Raises:
+            ValueError: names both; with `any_model` it is a warning.
+        """
+        found = None if self.weights is None else weights_of(thing)
+        if found is None or self.weights is None or found.same(self.weights):
+            return
+        other = f"{self.model}, of" if self.model else "one of"
+        differ = f"the network has {found}; it was tuned for {other} {self.weights}"
+        if not self.any_model:
+            raise ValueError(f"{differ}; any_model=True uses it all the same")
+        warnings.warn(differ, stacklevel=2)
 
 
 @dataclass(frozen=True)
@@ -86,6 +131,7 @@ class Tuned:
         calls: samples that the denoiser was evaluated for.
         model: what the model is called, where that was said.
         model_hash: SHA-256 of its weights' file, where that was said.
+        weights: figures of its weights, where there is a network that they can be read of.
         conditioning_hash: SHA-256 of the prompts or labels, where there were any.
         command: the command that was run, where it was one.
         versions: of the packages used.
@@ -103,15 +149,19 @@ class Tuned:
     calls: int
     model: str = ""
     model_hash: str = ""
+    weights: Weights | None = None
     conditioning_hash: str = ""
     command: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
 
-    def recipe(self, steps: int | None = None) -> Recipe:
+    def recipe(self, steps: int | None = None, any_model: bool = False) -> TunedRecipe:
         """What was chosen for that number of steps, for `sample(..., steps=tuned.recipe(5))`.
+
+        Where it is used it refuses another guidance, and another network where one can be seen.
 
         Args:
             steps: left out, the one number that there is.
+            any_model: whether another network is let pass, with a warning.
 
         Raises:
             ValueError: it was not tuned for that number; says for which it was.
@@ -121,7 +171,8 @@ class Tuned:
         if not isinstance(steps, int) or steps not in self.choices:
             known = ", ".join(map(str, sorted(self.choices)))
             raise ValueError(f"steps is {shown(steps)}; this network was tuned for {known}")
-        return replace(self.choices[steps].recipe, guidance=self.guidance)
+        plan = {**vars(self.choices[steps].recipe), "guidance": self.guidance}
+        return TunedRecipe(**plan, model=self.model, weights=self.weights, any_model=any_model)
 
     def check_use(
         self, model: str, model_hash: str, guidance: float, any_model: bool = False

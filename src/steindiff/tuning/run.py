@@ -14,9 +14,11 @@ from .._errors import check_values
 from .._provenance import versions
 from ..calibrated.run import sample_shape
 from ..denoisers import ClassifierFreeGuidance, Denoiser
+from .batch import Batch
 from .checks import (
     TOP,
     bare,
+    check_batch_size,
     check_budget,
     check_callables,
     check_conditioning,
@@ -29,8 +31,10 @@ from .checks import (
     start_level,
 )
 from .contest import Contest, most_evaluations
-from .judge import Features, Middle, RandomFeatures
+from .judge import Features, Inner, RandomFeatures
 from .motion import motion
+from .network import weights_of
+from .ranks import by_first
 from .record import Tuned
 from .trials import Budget, Noises, Start, Store
 
@@ -48,7 +52,7 @@ def tune(
     guidance: float | None = None,
     conditioning: Mapping[str, Any] | None = None,
     shape: Sequence[int] | None = None,
-    fit: bool = True,
+    fit: bool | None = None,
     features: Features | None = None,
     noises: int = 32,
     held_out: int = 48,
@@ -57,7 +61,7 @@ def tune(
     fine_steps: int = 30,
     sigma_max: float | None = None,
     sigma_min: float = 0.002,
-    batch: int = 64,
+    batch: int | None = None,
     device: torch.device | str = "cpu",
     half: bool | None = None,
     calls: int | None = None,
@@ -85,9 +89,11 @@ def tune(
         conditioning: keyword arguments for the denoiser; rows of tensors are used in turn, noise k
             gets row k mod their number.
         shape: of one sample; left out, it is the denoiser's `sample_shape`.
-        fit: whether scalars and levels are fitted; without, candidates are only chosen from.
+        fit: whether scalars and levels are fitted; without, candidates are only chosen from. Left
+            out, they are at guidance 1 alone: with guidance fits gain in what the judge sees and
+            lose in what it does not (docs/tune.md).
         features: (B, D) of samples (B, *shape), what distances are measured in; left out, those of
-            `RandomFeatures`, and for candidates that go on those of the network's `Middle` too.
+            `RandomFeatures`, and for candidates that go on those of the network's `Inner` too.
         noises: how many scalars are fitted on.
         held_out: how many more candidates are ranked on; a third of them screens.
         fresh: how many more the winner is measured on.
@@ -96,7 +102,8 @@ def tune(
         sigma_max: level to start from; left out, 80, or pure noise, t = 1, of a network in a flow's
             own coordinates (`adapters.callable.from_function`, pipelines of diffusers).
         sigma_min: the lowest level above 0 that is visited.
-        batch: noises at a time.
+        batch: noises at a time; left out, as many as there is room for, at most 64: on a device by
+            trying, on the CPU by what the network's parts put out for one noise, 1 GiB in all.
         device: where to sample.
         half: whether fine trajectories are kept in half precision; left out, where they would take
             more than 2 GiB otherwise.
@@ -119,7 +126,8 @@ def tune(
         OSError: `folder` is full, or not writable.
     """
     wanted, counts = check_steps(steps), (noises, held_out, fresh)
-    check_counts(*counts, fine_steps, batch, seed)
+    check_counts(*counts, fine_steps, seed)
+    size = Batch(check_batch_size(batch))
     high = start_level(denoiser, sigma_max)
     top = min(high, TOP) if sigma_max is None else high
     check_levels(sigma_min, top)
@@ -135,7 +143,7 @@ def tune(
     budget = Budget(calls, minutes, reserve, told)
     start = Start(
         denoiser, conditioning, sizes, seed, (sigma_min, top), high, fine_steps,
-        batch, device, _half(half, noises, fine_steps, sizes), budget.spend,
+        size, device, _half(half, noises, fine_steps, sizes), budget.spend,
     )  # fmt: skip
     about = _hash(denoiser, conditioning)
     store = Store(
@@ -149,17 +157,17 @@ def tune(
     assert path is not None
     found = motion(path)
     seen = features or RandomFeatures(torch.cat([parts[1].fine, parts[2].fine]))
-    middle = None if features else Middle.of(parts[1])
+    inner = None if features else Inner.of(parts[1], guidance)
     choices = {}
     for place, count in enumerate(wanted):
         budget.share(len(wanted) - place)
         contest = Contest(
-            parts, seen, guidance, budget, store, count, start.levels, high, found, middle
+            parts, seen, guidance, budget, store, count, start.levels, high, found, inner
         )
-        choices[count] = contest.choice(fit)
+        choices[count] = contest.choice(guidance == 1 if fit is None else fit)
     return Tuned(
         choices, guidance, high, *counts, start.seed, fine_steps, found, budget.spent, model,
-        model_hash, about, command, versions("steindiff", "torch"),
+        model_hash, weights_of(denoiser), about, command, versions("steindiff", "torch"),
     )  # fmt: skip
 
 
@@ -192,11 +200,17 @@ def _half(half: bool | None, noises: int, fine_steps: int, sizes: Sequence[int])
 
 
 def _probe(start: Start) -> float:
-    """One evaluation, by which a folder knows its network: six digits of the size of D."""
+    """One evaluation, by which a folder knows its network: six digits of the size of D.
+
+    The batch is fitted to it.
+    """
     bound, x = start.rows(range(1))
     check_values("x", x)
     with torch.no_grad():
-        denoised = bound(x / start.high, torch.ones(1, device=x.device))
+        denoised = start.batch.fit(
+            start.denoiser, lambda: bound(x / start.high, torch.ones(1, device=x.device))
+        )
+    start.batch.count = by_first(lambda: start.batch.count)
     return float(f"{float(denoised.double().square().mean()):.5g}")
 
 

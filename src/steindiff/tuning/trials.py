@@ -15,12 +15,12 @@ from torch import Tensor
 
 from .._errors import NonFiniteError
 from .._files import digest, write_text, write_whole
-from ..calibrated.path import Rows
 from ..calibrated.run import take_rows
 from ..denoisers import Denoiser
 from ..recipes import Recipe
 from ..sampling import noise, sample
 from ..trajectory import FineSolution
+from .batch import Batch
 from .kept import read_figures, read_fine, read_table
 from .ranks import SharedRows, by_first, place
 
@@ -91,7 +91,7 @@ class Noises:
     """
 
     def __init__(
-        self, rows: Rows, x: Tensor, fine: Tensor, path: FineSolution | None = None
+        self, rows: SharedRows, x: Tensor, fine: Tensor, path: FineSolution | None = None
     ) -> None:
         self.rows, self.x, self.fine, self.path = rows, x, fine, path
         self._seen: dict[float, list[tuple[Tensor, Tensor]]] = {}
@@ -172,14 +172,14 @@ class Start:
 
     def __init__(
         self, denoiser: Denoiser, conditioning: Mapping[str, Any], shape: Sequence[int], seed: int,
-        levels: tuple[float, float], high: float, fine_steps: int, batch: int,
+        levels: tuple[float, float], high: float, fine_steps: int, batch: Batch,
         device: torch.device | str, half: bool, spend: Callable[[int], object],
     ) -> None:  # fmt: skip
         self.denoiser, self.conditioning, self.shape = denoiser, conditioning, tuple(shape)
         self.seed, self.levels, self.high, self.fine_steps = seed, levels, high, fine_steps
         self.batch, self.device, self.half, self.spend = batch, device, half, spend
 
-    def rows(self, rows: range) -> tuple[Rows, Tensor]:
+    def rows(self, rows: range) -> tuple[SharedRows, Tensor]:
         """The denoiser for these noises, and the noises at the highest level."""
         bound = SharedRows(
             self.denoiser, take_rows(self.conditioning, rows), self.batch, self.spend
@@ -189,7 +189,7 @@ class Start:
 
     def solve(self, rows: range, whole: bool) -> list[FineSolution]:
         """Fine solutions, a batch a process at a time; with what is in between where `whole`."""
-        found, size = [], self.batch * place()[1]
+        found, size = [], self.batch.count * place()[1]
         for first in range(rows.start, rows.stop, size):
             bound, x = self.rows(range(first, min(first + size, rows.stop)))
             with torch.no_grad():

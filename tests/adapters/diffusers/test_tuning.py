@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,10 @@ pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
 import tiny_pipelines as tiny
-from tiny_prompted import ddim, stable_diffusion
+from tiny_prompted import ddim, stable_diffusion, stable_diffusion_xl
 
+from steindiff.adapters.diffusers import SteinScheduler, tune
+from steindiff.adapters.diffusers import tuning as door
 from steindiff.adapters.diffusers.folder import denoiser_of, load_folder
 
 diffusers: Any = importlib.import_module("diffusers")
@@ -99,9 +102,102 @@ def test_the_prompts_hash_is_that_of_the_texts() -> None:
         denoiser: Any = denoiser_of(stable_diffusion(), prompts=prompts).denoiser
         guided = sd.ClassifierFreeGuidance(denoiser, 2.0, {"class_labels": denoiser.null_label})
         return sd.tune(guided, 3, conditioning=labels, shape=denoiser.sample_shape,
-                       sigma_max=14.0, calls=1100, **FEW)  # fmt: skip
+                       sigma_max=14.0, calls=650, **FEW)  # fmt: skip
 
     one, other = tuned("a", "b"), tuned("a", "c")
     assert one.guidance == 2.0
     assert len(one.conditioning_hash) == 64
     assert one.conditioning_hash != other.conditioning_hash
+
+
+PROMPTS = ["a red circle", "two blue squares"]
+SMALL: dict[str, Any] = {"noises": 4, "held_out": 16, "fresh": 16, "fine_steps": 4, "calls": 740}
+
+
+@pytest.fixture(scope="module")
+def pipe() -> Any:
+    return stable_diffusion_xl()
+
+
+@pytest.fixture(scope="module")
+def found(pipe: Any) -> sd.Tuned:
+    return tune(pipe, 4, prompts=PROMPTS, guidance=3.0, **SMALL)
+
+
+def test_a_pipeline_is_tuned_as_its_denoiser_is(
+    pipe: Any, found: sd.Tuned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its prompts and guidance, on its own levels; under guidance nothing is fitted."""
+    told: list[Any] = []
+    monkeypatch.setattr(
+        door, "tune_denoiser", lambda *given, **options: told.append((given, options))
+    )
+    tune(pipe, 4, prompts=PROMPTS, guidance=3.0, seed=5)
+    ((denoiser, steps), options) = told[0]
+    model = denoiser_of(pipe, prompts=PROMPTS)
+    labels = options.pop("conditioning")["class_labels"]
+    assert labels.tolist() == [0, 1]
+    assert steps == 4
+    assert options == {
+        "device": pipe.device, "shape": model.sample_shape, "sigma_max": model.sigma_max,
+        "sigma_min": model.sigma_min, "model": found.model, "seed": 5,
+    }  # fmt: skip
+    guided = sd.ClassifierFreeGuidance(model.denoiser, 3.0, {"class_labels": model.null_label or 2})
+    x = sd.noise(model.sample_shape, 2.0, range(2))
+    sigma = torch.full((2,), 2.0)
+    assert torch.equal(
+        denoiser(x, sigma, class_labels=labels), guided(x, sigma, class_labels=labels)
+    )
+    assert found.guidance == 3.0
+    assert found.sigma_max == pytest.approx(model.sigma_max)
+    assert "StableDiffusionXLPipeline" in found.model
+    assert found.weights is not None
+    assert found.weights.count == sum(one.numel() for one in pipe.unet.parameters())
+    assert "fitted" not in {one.kind for one in found.choices[4].tried}
+
+
+def test_its_file_knows_the_pipeline(pipe: Any, found: sd.Tuned, tmp_path: Path) -> None:
+    """The network at once, the guidance when it samples; a bare scheduler shows neither."""
+    path = tmp_path / "tuned.json"
+    found.save(path)
+    mine = copy.copy(pipe)
+    mine.scheduler = SteinScheduler.from_tuned(path, pipe)
+    asked: Any = {"prompt": PROMPTS[0], "num_inference_steps": 4, "output_type": "latent"}
+    mine.scheduler = SteinScheduler.from_tuned(path, mine)
+    assert mine(**asked, guidance_scale=3.0).images.isfinite().all()
+    for scale, told in ((5.0, "5"), (1.0, "1")):
+        with pytest.raises(ValueError, match=f"guidance is {told}; the recipe was tuned for 3"):
+            mine(**asked, guidance_scale=scale)
+    alone = SteinScheduler.from_tuned(path, pipe.scheduler)
+    copied = copy.deepcopy(mine.scheduler)
+    for scheduler in (alone, copied):
+        mine.scheduler = scheduler
+        assert mine(**asked, guidance_scale=5.0).images.isfinite().all()
+    with pytest.raises(ValueError, match="guidance is 5; the recipe was tuned for 3"):
+        SteinScheduler.from_tuned(path, pipe, guidance=5.0)
+
+    other = copy.copy(pipe)
+    other.unet = copy.deepcopy(pipe.unet)
+    with torch.no_grad():
+        for weight in other.unet.parameters():
+            weight.mul_(1.01)
+    with pytest.raises(ValueError, match=r"the network has .* it was tuned for .*any_model=True"):
+        SteinScheduler.from_tuned(path, other)
+    with pytest.warns(UserWarning, match="the network has"):
+        SteinScheduler.from_tuned(path, other, any_model=True)
+    half = copy.copy(pipe)
+    half.unet = copy.deepcopy(pipe.unet).to(torch.bfloat16)
+    SteinScheduler.from_tuned(path, half)
+
+
+def test_what_is_no_pipeline_to_tune(pipe: Any, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="pipeline is a function; a pipeline of diffusers"):
+        tune(lambda x, sigma: x, 4)
+    with pytest.raises(ValueError, match="guidance is 3; there is nothing to guide to"):
+        tune(pipe, 4, guidance=3.0)
+    with pytest.raises(FileNotFoundError, match="which is no folder"):
+        tune(tmp_path / "none", 4)
+    with pytest.raises(ValueError, match=r"a DDIMPipeline takes none"):
+        tune(diffusers.DDIMPipeline(tiny.unconditional_unet(), ddim()), 4, prompts=["a"])
+    with pytest.raises(TypeError, match=r"denoiser is a StableDiffusionXLPipeline.*diffusers.tune"):
+        sd.tune(pipe, 4)

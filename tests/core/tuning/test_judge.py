@@ -7,11 +7,13 @@ import math
 import pytest
 import torch
 
-from steindiff.calibrated.path import Rows
 from steindiff.denoisers import ClassifierFreeGuidance
 from steindiff.lab.metrics import frechet_distance
 from steindiff.models.network import NetworkConfig, UNetDenoiser
-from steindiff.tuning.judge import Figures, Judge, Middle, RandomFeatures, frechet, weights
+from steindiff.tuning.batch import Batch
+from steindiff.tuning.frechet import frechet
+from steindiff.tuning.judge import Figures, Inner, Judge, RandomFeatures, weights
+from steindiff.tuning.ranks import SharedRows
 from steindiff.tuning.trials import Noises
 
 
@@ -60,7 +62,7 @@ def test_features_of_any_shape(shape: tuple[int, ...]) -> None:
 
 def test_the_score_and_a_ratio_with_its_interval() -> None:
     fine = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
-    rows = Rows(lambda x, sigma: x, {}, 64, lambda done: None)
+    rows = SharedRows(lambda x, sigma: x, {}, Batch(64), lambda done: None)
     judge = Judge([Noises(rows, fine, fine)], lambda x: x, guidance=1.0)
     near, far = (fine + size * torch.ones(6) for size in (0.1, 0.4))
     assert judge.score(Figures(0.25, 4.0)) == 2.0
@@ -86,7 +88,7 @@ def small_network() -> UNetDenoiser:
 
 
 def noises(denoiser: object, labels: torch.Tensor, fine: torch.Tensor) -> Noises:
-    rows = Rows(denoiser, {"class_labels": labels}, 4, lambda done: None)  # type: ignore[arg-type]
+    rows = SharedRows(denoiser, {"class_labels": labels}, Batch(4), lambda done: None)  # type: ignore[arg-type]
     return Noises(rows, fine, fine)
 
 
@@ -96,21 +98,39 @@ def test_the_middle_block_is_looked_at_sample_by_sample() -> None:
     labels, fine = torch.arange(6) % 3, torch.randn(6, *net.sample_shape)
     plain = noises(net, labels, fine)
     before = net(fine, torch.ones(6), class_labels=labels)
-    middle = Middle(plain)
-    seen = middle(plain.rows, fine)
+    inner = Inner(plain)
+    seen = inner(plain.rows, fine)
     assert seen.shape == (6, 64)
     assert torch.equal(net(fine, torch.ones(6), class_labels=labels), before)
     few = noises(net, labels[:3], fine[:3])
-    assert torch.allclose(middle(few.rows, fine[:3]), seen[:3], atol=1e-5)
+    assert torch.allclose(inner(few.rows, fine[:3]), seen[:3], atol=1e-5)
     guided = ClassifierFreeGuidance(net, 4.0, {"class_labels": net.null_label})
-    again = Middle(noises(guided, labels, fine))
+    again = Inner(noises(guided, labels, fine))
     assert torch.allclose(again(noises(guided, labels, fine).rows, fine), seen, atol=1e-5)
     assert float((seen[0] - seen[1]).norm()) > 1e-3
 
 
+def test_with_guidance_a_late_part_is_asked_at_less_noise() -> None:
+    """So that it sees the fine detail that few guided steps lose: here a checkerboard."""
+    net = small_network()
+    labels, fine = torch.arange(6) % 3, torch.randn(6, *net.sample_shape)
+    plain = noises(net, labels, fine)
+    middle, late = Inner(plain), Inner(plain, 4.0)
+    assert late.sigma == pytest.approx(middle.sigma * 0.04 / 0.6)
+    order = [part for part in net.modules() if part in (middle.part, late.part)]
+    assert order == [middle.part, late.part]
+    rows, columns = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")
+    board = fine + 0.1 * (-1.0) ** (rows + columns)
+    moved = []
+    for one in (middle, late):
+        seen, wanted = one(plain.rows, board), one(plain.rows, fine)
+        moved.append(float((seen - wanted).norm() / wanted.norm()))
+    assert moved[1] > 2 * moved[0]
+
+
 def test_without_a_module_there_is_no_middle() -> None:
     fine = torch.randn(6, 3, 8, 8)
-    found = Noises(Rows(lambda x, sigma: x, {}, 4, lambda done: None), fine, fine)
-    assert Middle.of(found) is None
+    found = Noises(SharedRows(lambda x, sigma: x, {}, Batch(4), lambda done: None), fine, fine)
+    assert Inner.of(found, 1.0) is None
     with pytest.raises(LookupError, match="no module"):
-        Middle(found)
+        Inner(found)

@@ -16,10 +16,11 @@ import torch
 
 import steindiff as sd
 from steindiff.calibrated import Calibrated
-from steindiff.calibrated.path import Rows, relative_rmse
+from steindiff.calibrated.path import relative_rmse
 from steindiff.denoisers import Gaussian, GaussianMixture
 from steindiff.trajectory import FineSolution
 from steindiff.tuning import SEED, evaluations
+from steindiff.tuning.batch import Batch
 from steindiff.tuning.contest import objection
 from steindiff.tuning.fitting import TRIALS, fit, last_numbers, search_levels
 from steindiff.tuning.judge import Judge
@@ -30,6 +31,7 @@ from steindiff.tuning.motion import (
     motion,
     shortest_levels,
 )
+from steindiff.tuning.ranks import SharedRows
 from steindiff.tuning.trials import Halves, Noises
 
 POINTS = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(3))
@@ -115,7 +117,7 @@ def test_what_holds_on_fresh_noises(
     guidance: float, to_plain: Any, to_recipe: Any, said: str
 ) -> None:
     """The score decides, and no single measure may be worse; under guidance the error is none."""
-    rows = Rows(lambda x, sigma: x, {}, 64, lambda done: None)
+    rows = SharedRows(lambda x, sigma: x, {}, Batch(64), lambda done: None)
     fine = torch.randn(16, 6)
     noises = Noises(rows, fine, fine)
     judge = Judge([noises], lambda x: x, guidance, lambda rows, x: x)  # type: ignore[arg-type]
@@ -399,7 +401,7 @@ def test_a_fit_follows_the_fine_solution_into_zero() -> None:
     """With the scalars of the end the samples are nearer than with x0 = D."""
     x = sd.noise((3, 4), 80.0, range(32))
     fine = FineSolution(MIXTURE, x, {}, 20, 0.002, 80.0)
-    noises = Noises(Rows(MIXTURE, {}, 64, lambda done: None), x, fine.x, fine)
+    noises = Noises(SharedRows(MIXTURE, {}, Batch(64), lambda done: None), x, fine.x, fine)
     solver = fit(noises, (80.0, 8.0, 2.0, 0.5, 0.0))
     bare = replace(solver, scalars=(*solver.scalars[:-1], ()))
     errors = [

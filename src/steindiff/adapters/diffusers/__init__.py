@@ -23,6 +23,7 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from .relaxed import generated_class, relax, relaxed_class, unrelax
 from .stein_scheduler import SteinScheduler, SteinSchedulerOutput
 from .support import REFUSED, SUPPORTED
+from .tuning import tune
 
 __all__ = [
     "REFUSED",
@@ -33,6 +34,7 @@ __all__ = [
     "SteinSchedulerOutput",
     "relax",
     "relaxed_class",
+    "tune",
     "unrelax",
 ]
 

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..._errors import check_finite, shown
+from ..._errors import shown
+from ...denoisers import ClassifierFreeGuidance
 from ...recipes import Recipe
-from ...tuning import Tuned, load_tuned
+from ...tuning import Tuned, TunedRecipe, load_tuned
 from ..coordinates import PURE_NOISE, flow_sigma, flow_time
 from .flow import check_levels
 from .samplers import Callback, Model, follow_levels
@@ -22,7 +23,10 @@ SAME = 1e-3
 
 
 def tuned_recipe(
-    tuned: str | Path | Tuned | Recipe, steps: int | None = None, guidance: float | None = None
+    tuned: str | Path | Tuned | Recipe,
+    steps: int | None = None,
+    guidance: float | None = None,
+    any_model: bool = False,
 ) -> Recipe:
     """The recipe of a file, of a tuning, or as it is.
 
@@ -30,6 +34,7 @@ def tuned_recipe(
         tuned: a file of `steindiff tune`, what `tune` gave, or one recipe of it.
         steps: which; left out, the one that there is.
         guidance: that it is to be used with, where that is known.
+        any_model: whether another network than the one of the file is let pass, with a warning.
 
     Raises:
         TypeError: something else, or a guidance that is no number.
@@ -39,11 +44,9 @@ def tuned_recipe(
         tuned = load_tuned(tuned)
     if not isinstance(tuned, (Recipe, Tuned)):
         raise TypeError(f"tuned is {shown(tuned)}; a file, a Tuned or a Recipe is needed")
-    plan = tuned if isinstance(tuned, Recipe) else tuned.recipe(steps)
-    if guidance is not None:
-        check_finite("guidance", guidance)
-    if None not in (guidance, plan.guidance) and guidance != plan.guidance:
-        raise ValueError(f"guidance is {guidance:g}; the recipe was tuned for {plan.guidance:g}")
+    plan = tuned if isinstance(tuned, Recipe) else tuned.recipe(steps, any_model)
+    if isinstance(plan, TunedRecipe):
+        plan.check_guidance(guidance)
     return plan
 
 
@@ -67,6 +70,7 @@ def sample_stein_tuned(
     *,
     tuned: str | Path | Tuned | Recipe,
     coordinates: Literal["ve", "flow"] = "ve",
+    any_model: bool = False,
 ) -> Tensor:
     """k-diffusion sampler: what `steindiff tune` found for this model, on the levels of its own.
 
@@ -74,18 +78,24 @@ def sample_stein_tuned(
         model: model(x, sigma, **extra_args) -> denoised.
         x: (B, *shape), the start at the first level of `tuned_sigmas`.
         sigmas: those levels, maybe rounded; left out, they are taken.
-        extra_args: keyword arguments for the model.
+        extra_args: keyword arguments for the model; a "cond_scale", as CFG denoisers take it, has
+            to be the guidance that was tuned for.
         callback: as for `sample_stein_euler`.
         disable: as tqdm's.
         tuned: a file of `steindiff tune`, what `tune` gave, or one recipe of it.
         coordinates: "ve" or "flow", as for `sample_stein_euler`.
+        any_model: whether another network is let pass, with a warning.
 
     Raises:
-        ValueError: other levels than those of the tuning; otherwise as `sample_stein_euler`, a NaN
+        ValueError: other levels than those of the tuning, another guidance or network, as far as
+            the model shows them; otherwise as `sample_stein_euler`, a NaN
             in some of the samples included, which is a warning.
     """
     given = None if sigmas is None else list(check_levels(sigmas, coordinates))
-    plan = tuned_recipe(tuned, None if given is None else len(given) - 1)
+    steps = None if given is None else len(given) - 1
+    plan = tuned_recipe(tuned, steps, _guidance(model, extra_args or {}), any_model)
+    if isinstance(plan, TunedRecipe):
+        plan.check_network(model)
     levels = tuned_sigmas(plan, coordinates).tolist()
     if given is not None and not _alike(given, levels, coordinates):
         raise ValueError(
@@ -96,6 +106,12 @@ def sample_stein_tuned(
         model, x, levels if sigmas is None else sigmas, levels, plan.solver, plan.coefficient,
         plan.end, coordinates, extra_args, callback, disable,
     )  # fmt: skip
+
+
+def _guidance(model: Model, extra_args: Mapping[str, Any]) -> float | None:
+    """The guidance scale that is sampled with; None where it can't be seen."""
+    scale = model.scale if isinstance(model, ClassifierFreeGuidance) else None
+    return extra_args.get("cond_scale", scale)
 
 
 def _alike(given: Sequence[float], levels: Sequence[float], coordinates: str) -> bool:

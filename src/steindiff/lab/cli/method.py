@@ -162,7 +162,7 @@ def _tuned(options: Sampling, path: Path) -> Chosen:
             raise ValueError(f"--tuned {path} brings its own {name}; drop that option")
     found = load_tuned(path)
     asked = None if options.steps is options.nfe is None else one_of(options.steps, options.nfe)
-    plan = found.recipe(asked)
+    plan = found.recipe(asked, options.any_model)
     if options.sigma_max not in (80.0, found.sigma_max):
         raise ValueError(
             f"sigma_max is {options.sigma_max:g}; {path} is for sigma_max {found.sigma_max:g}"

@@ -12,6 +12,7 @@ from ..._provenance import command_line
 from ...solvers import SOLVERS
 from ...tuning import SEED, Choice, Tuned, evaluations
 from ...tuning import tune as fit_sampler
+from ...tuning.batch import AT_ONCE
 from ...tuning.checks import TOP
 from ..devices import check_device
 from ..folders import claim
@@ -34,7 +35,7 @@ def tune(file: TunedFile, model: AnyModel, trials: Trials, device: Device) -> No
             for path in (file.out, file.report):
                 if path is not None:
                     check_output(path, file.overwrite)
-        subject, found = _measured(model, trials, device, world, fit=True)
+        subject, found = _measured(model, trials, device, world, file.fit)
     if world.rank:
         return
     found.save(file.out)
@@ -56,7 +57,7 @@ def recommend(shown: Shown, model: AnyModel, trials: Trials, device: Device) -> 
     with processes() as world:
         with world.together():
             check_format(shown.format)
-        _, found = _measured(model, trials, device, world, fit=False)
+        _, found = _measured(model, trials, device, world, False)
     if world.rank:
         return
     show([_ranking(steps, one, shown.top) for steps, one in sorted(found.choices.items())],
@@ -66,7 +67,7 @@ def recommend(shown: Shown, model: AnyModel, trials: Trials, device: Device) -> 
 
 
 def _measured(
-    model: AnyModel, trials: Trials, device: Device, world: Processes, fit: bool
+    model: AnyModel, trials: Trials, device: Device, world: Processes, fit: bool | None
 ) -> tuple[Subject, Tuned]:
     """A model and its tuning, with a progress bar; what it may cost is told first."""
     steps = trials.steps or list(STEPS)
@@ -75,14 +76,16 @@ def _measured(
         if trials.folder is not None and world.rank == 0:
             claim(trials.folder, "tuning", overwrite=False)
         subject = model_of(model, str(check_device(world.device(device.device))))
+        fit = subject.guidance == 1 if fit is None else fit
         total = evaluations(steps, *counts, trials.fine_steps, fit)
         total = total if trials.calls is None else min(total, trials.calls)
     if world.rank == 0:
         typer.echo(f"at most {total:,} samples are evaluated; about half of it is usual", err=True)
-        if world.size > 1 and world.size * trials.batch > max(counts):
+        batch = trials.batch or AT_ONCE
+        if world.size > 1 and world.size * batch > max(counts):
             typer.echo(
                 f"Note: {world.size} processes share batches, of which there are too few: --batch "
-                f"is {trials.batch}, and at most {max(counts)} noises are evaluated at a time.",
+                f"is {batch}, and at most {max(counts)} noises are evaluated at a time.",
                 err=True,
             )
     with world.together(), progress("tuning", total, shown=world.rank == 0) as told:

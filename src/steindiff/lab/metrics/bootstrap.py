@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ..._errors import check_count, unknown_name
+from ...tuning.frechet import root_distance, root_of
 from .checks import check_pair
-from .frechet import root_distance, root_of
 
 _ZERO = 1e-9
 """Distances below this part of the reference's variance are rounding errors."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...tuning.frechet import Root, root_distance, root_of
 from .checks import check_features, check_pair
 
 
@@ -22,13 +23,6 @@ class HasMoments(Protocol):
     def mu(self) -> Tensor: ...
     @property
     def sigma(self) -> Tensor: ...
-
-
-class Root(NamedTuple):
-    """Mean (D,) of a set, and R (K, D) with R^T R its covariance, in float64."""
-
-    mean: Tensor
-    root: Tensor
 
 
 class Extrapolation(NamedTuple):
@@ -130,20 +124,6 @@ def fd_infinity(
         distances.append(root_distance(root_of(a[rows]), target))
     _, value = np.polyfit(1 / np.array(sizes), distances, 1)
     return Extrapolation(float(value), sizes, tuple(distances))
-
-
-def root_of(x: Tensor) -> Root:
-    """Mean and root of float64 features (N, D): triangular where that is the smaller."""
-    mean = x.mean(dim=0)
-    root = (x - mean) / (len(x) - 1) ** 0.5
-    return Root(mean, torch.linalg.qr(root, mode="r").R if len(x) > x.shape[1] else root)
-
-
-def root_distance(a: Root, b: Root) -> float:
-    """The Fréchet distance of sets with these means and roots."""
-    cross = torch.linalg.svdvals(a.root @ b.root.T).sum()
-    distance = (a.mean - b.mean).square().sum() + a.root.square().sum() + b.root.square().sum()
-    return float((distance - 2 * cross).clamp_min(0))
 
 
 def _root_of_statistics(statistics: HasMoments) -> Root:

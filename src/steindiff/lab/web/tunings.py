@@ -83,7 +83,10 @@ class Tunings:
         """
         if not FEWEST <= settings.steps <= MOST:
             raise ValueError(f"steps is {settings.steps}; {FEWEST} to {MOST} are tuned for here")
-        total = min(CALLS, evaluations(settings.steps, NOISES, HELD_OUT, FRESH, FINE_STEPS))
+        most = evaluations(
+            settings.steps, NOISES, HELD_OUT, FRESH, FINE_STEPS, subject.guidance == 1
+        )
+        total = min(CALLS, most)
         done = 0
 
         def count(more: int) -> None:

@@ -29,6 +29,7 @@ from .base import Levels, ModelCall, check_schedule, plan
 from .models import VP, make_model
 from .replay import Replay, make_solver, relaxed_solver
 from .source import options_of
+from .tuned import Guided, network_of
 
 _BELONGING = {
     "solver": ("solver_options", "calibration"),
@@ -146,6 +147,7 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
             found = "flow_prediction" if model == "flow" else "epsilon"
             self.register_to_config(prediction_type=found)
         self._fixed: tuple[float, ...] | None = None
+        self._guided = Guided()
         if recipe is None:
             self._solver = make_solver(solver, solver_options or {}, calibration)
             self._method = relaxed_solver(
@@ -235,24 +237,37 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
 
     @classmethod
     def from_tuned(
-        cls, path: str | Path, scheduler: Any, steps: int | None = None, **options: Any
-    ) -> SteinScheduler:
+        cls, path: str | Path, scheduler: Any, steps: int | None = None, *,
+        guidance: float | None = None, any_model: bool = False, **options: Any,
+    ) -> SteinScheduler:  # fmt: skip
         """What `steindiff tune` found, for the model of `scheduler`: `from_tuned(path, pipe)`.
+
+        Of a pipeline, its network is checked here, and its guidance when it samples; a scheduler
+        alone shows neither.
 
         Args:
             path: file of `steindiff tune`.
             scheduler: one of diffusers, or a pipeline, whose scheduler is taken.
             steps: which of the file's numbers of steps; left out, the one that there is.
+            guidance: that the pipeline will be called with, where it is known already.
+            any_model: whether another network is let pass, with a warning.
             **options: of the model, as for `from_scheduler`.
 
         Raises:
+            TypeError: no path, or a guidance that is no number.
             FileNotFoundError: no such file.
-            ValueError: a damaged file, another number of steps, levels that the model does not
-                know, or as `from_scheduler`.
+            ValueError: a damaged file, one of another number of steps, guidance or network, levels
+                that the model does not know, or as `from_scheduler`.
         """
-        plan = load_tuned(path).recipe(steps)
+        plan = load_tuned(path).recipe(steps, any_model)
+        plan.check_guidance(guidance)
+        own = getattr(scheduler, "scheduler", scheduler)
+        plan.check_network(network_of(scheduler))
         fixed = {"recipe": write_recipe(plan), "schedule": None, "calibration": None}
-        return cls.from_scheduler(getattr(scheduler, "scheduler", scheduler), **fixed, **options)
+        made = cls.from_scheduler(own, **fixed, **options)
+        if own is not scheduler:
+            made._guided = Guided(scheduler, plan)
+        return made
 
     def set_timesteps(
         self,
@@ -279,6 +294,7 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
                 the solver or the model do not know.
         """
         levels = self._levels(_count(num_inference_steps), _floats(timesteps), _floats(sigmas), mu)
+        self._guided.check()
         self.num_inference_steps = len(levels.sigmas) - 1
         with LOCK:
             self._install(levels, self._solver, device)

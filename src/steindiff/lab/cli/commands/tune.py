@@ -22,6 +22,14 @@ class TunedFile:
         typer.Option(help="HTML file: figures, candidates, pictures.", show_default="none"),
     ] = None
     overwrite: OverwriteOption = False
+    fit: Annotated[
+        bool | None,
+        typer.Option(
+            "--fit/--no-fit",
+            help="Fit scalars and levels too, not only choose.",
+            show_default="fit without guidance, choose with it",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +56,12 @@ class Trials:
             show_default="80, or the model's highest; pure noise of a flow",
         ),
     ] = None
-    batch: Annotated[int, typer.Option(min=1, help="Noises at a time.")] = 64
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Noises at a time.", show_default="as many as there is room for, up to 64"
+        ),
+    ] = None
     calls: Annotated[
         int | None,
         typer.Option(help="The most samples to evaluate the model for.", show_default="no bound"),

@@ -1,0 +1,77 @@
+"""The network inside a denoiser, and whether it is the one that was tuned."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+KNOWN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+SAME, ROUNDED = 1e-4, 1e-2
+"""Relative difference of figures of n weights that are the same: SAME + ROUNDED/n^(1/2), which
+rounding to bfloat16 stays below."""
+DEPTH = 4
+"""Objects inside each other that a network is looked for in."""
+
+
+class Weights(NamedTuple):
+    """Figures of a network's weights that need no names and no order.
+
+    So they are the same in diffusers and in ComfyUI, in any precision and on any device.
+
+    Attributes:
+        count: how many there are.
+        size: their root mean square.
+        mean: the mean of their absolute values.
+    """
+
+    count: int
+    size: float
+    mean: float
+
+    def __str__(self) -> str:
+        return f"{self.count:,} weights of root mean square {self.size:.6g}"
+
+    def same(self, other: Weights) -> bool:
+        """Whether the two may be of one network."""
+        slack = SAME + ROUNDED / self.count**0.5
+        pairs = zip(self[1:], other[1:], strict=True)
+        return self.count == other.count and all(math.isclose(*p, rel_tol=slack) for p in pairs)
+
+
+def module_in(thing: Any) -> nn.Module | None:
+    """The module that a denoiser is, or that it wraps: of several the least deep."""
+    level = [thing]
+    for _ in range(DEPTH + 1):
+        for one in level:
+            if isinstance(one, nn.Module):
+                return one
+        level = [inner for one in level for inner in getattr(one, "__dict__", {}).values()]
+    return None
+
+
+@torch.no_grad()
+def weights_of(thing: Any) -> Weights | None:
+    """Of the network in a denoiser; None without one, or where its weights can't be read.
+
+    Such are quantized ones, and those that are not in memory. Waits for the device.
+    """
+    module = module_in(thing)
+    found = [] if module is None else [one for one in module.parameters() if one.numel()]
+    if not found or any(one.dtype not in KNOWN or one.is_meta for one in found):
+        return None
+    norms = torch.stack([_norms(one) for one in found])
+    count = sum(one.numel() for one in found)
+    return Weights(
+        count, float(norms[:, 1].square().sum() / count) ** 0.5, float(norms[:, 0].sum() / count)
+    )
+
+
+def _norms(weights: Tensor) -> Tensor:
+    """(2,) float64 on the CPU: the sum of absolute values, and the root of that of squares."""
+    wide = torch.promote_types(weights.dtype, torch.float32)
+    return torch.stack(
+        [torch.linalg.vector_norm(weights, order, dtype=wide).double().cpu() for order in (1, 2)]
+    )
