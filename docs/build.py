@@ -49,7 +49,7 @@ import recipe_tables  # noqa: E402
 
 RESULTS = DOCS / "results"
 RESEARCH = DOCS.parent / "research" / "results"
-RULES = ["energy"]
+RULES = ["end", "energy"]
 MOVED = {
     r"steindiff bench diffusers (.*)": r"python benchmarks/diffusers_schedulers.py \1",
     r"steindiff bench overhead (.*)": r"python benchmarks/overhead.py \1",
@@ -114,6 +114,7 @@ def verdicts() -> str:
     for name, cells in (
         ("guidance 1", images(1.0)),
         ("guidance 2", images(2.0)),
+        ("guidance 4", images(4.0)),
         ("mixtures", mixtures()),
     ):
         found = [effect_of(cell, "energy") for cell in cells]
@@ -184,35 +185,6 @@ def gains() -> str:
             rows.append([first if i == 0 else "", span, *change])
     heading = ["solver", "step", *(f"g = {name}" for name in names)]
     return f"{markdown(heading, rows)}\n\nCommand: `{found['command']}`"
-
-
-def calibrated() -> str:
-    """Calibrated solvers against the best base of the same schedule and NFE."""
-    rows = []
-    for cell in read_results(RESULTS / "calibrated").cells:
-        where = {key: getattr(cell, key) for key in ("model", "guidance", "schedule", "nfe")}
-        rivals = {other.solver: _distance(other, "base") for other in paper(**where)}
-        best = min(rivals, key=lambda solver: rivals[solver])
-        alone, relaxed = (_distance(cell, rule) for rule in ("base", "energy"))
-        rows.append(
-            [
-                schedule_title(cell.schedule),
-                str(cell.nfe),
-                f"{solver_title(best)}: {figure(rivals[best])} (of {len(rivals)})",
-                distance_entry(cell, "base").text,
-                _percent(alone / rivals[best]),
-                distance_entry(cell, "energy").text,
-                _percent(relaxed / rivals[best]),
-            ]
-        )
-    headings = [
-        "schedule", "NFE", "best base", "calibrated", "over the best base",
-        "calibrated, relaxed", "over the best base",
-    ]  # fmt: skip
-    command = read_results(RESULTS / "calibrated").command
-    return (
-        f"{markdown(headings, rows)}\n\nCommand: `research/calibrate.sh`, which ends in `{command}`"
-    )
 
 
 def _measured(cell: CellRecord, rule: str) -> Measured:
@@ -537,10 +509,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "ablation": ablation,
     "ablation-cells": ablation_cells,
     "gains": gains,
-    "calibrated": calibrated,
     "others": others,
     "guidance-1": lambda: table(images(1.0), ("schedule", "nfe")),
     "guidance-2": lambda: table(images(2.0), ("schedule", "nfe")),
+    "guidance-4": lambda: table(images(4.0), ("schedule", "nfe")),
     "mixtures": lambda: table(mixtures(), ("model",)),
     "errors": errors,
     "source": source,
