@@ -26,8 +26,7 @@ from recipe import levels_of
 from steindiff._files import write_text
 from steindiff._provenance import versions
 from steindiff.lab.specs import parse_solver
-from steindiff.recipes import COEFFICIENT, flow_levels, leading_levels, lowest_level
-from steindiff.schedules import vp_time
+from steindiff.recipes import COEFFICIENT, flow_levels, leading_levels, lowest_level, vp_levels
 
 RESULTS = Path(__file__).parent / "results" / "search.json"
 FIRST_SEED, COUNT, HIGHEST = 10_000, 96, 80.0
@@ -55,7 +54,7 @@ def shapes(steps: int, guidance: float) -> Iterator[tuple[str, tuple[float, ...]
         yield f"l{lead:g}", leading_levels(steps, lowest_level(steps), HIGHEST, lead)
     for low in LOWS:
         low *= 5 / steps
-        yield f"v{low:g}", tuple(vp_time(steps, low, HIGHEST, final="zero").tolist())
+        yield f"v{low:g}", vp_levels(steps, low, HIGHEST)
 
 
 def measure(bed: Bed, cell: Cell, name: str, solver: str, *rest: Any) -> None:

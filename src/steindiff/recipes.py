@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass, replace
 
 from ._errors import MOST_STEPS, check_count, check_finite, check_number
-from .schedules import vp_time
 from .solvers import IPNDM, Solver, UniPC
 from .stein import Coefficient, Energy
 
@@ -70,7 +69,7 @@ def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe
         )
     if guidance != 1:
         why = f"guidance {guidance:g}: even in the root of VP time to {low:g}, then 0"
-        sigmas = tuple(vp_time(steps, low, sigma_max, final="zero").tolist())
+        sigmas = vp_levels(steps, low, sigma_max)
         return Recipe(sigmas, UniPC(order=2), GUIDED_COEFFICIENT, END, why)
     sigmas = leading_levels(steps, low, sigma_max, LEAD)
     why = f"even in log sigma to {low:g} after a first step {LEAD:g} times as long, then 0"
@@ -92,6 +91,27 @@ def leading_levels(steps: int, low: float, high: float, lead: float) -> tuple[fl
     step = math.log(high / low) / (steps - 2 + lead)
     levels = (high * math.exp(-step * (lead + k)) for k in range(steps - 2))
     return (high, *levels, low, 0.0)
+
+
+def vp_levels(steps: int, low: float, high: float) -> tuple[float, ...]:
+    """`steps` levels from `high` to `low`, even in the root of the VP SDE's time; then 0.
+
+    Those of `steindiff.schedules.vp_time`, in floats: a recipe makes no tensor.
+    """
+    if steps == 1:
+        return high, 0.0
+    first, slope = 0.1, 19.9  # beta(t) = first + slope t: ln(1 + sigma^2) is its integral
+
+    def root_of_time(sigma: float) -> float:
+        whole = math.log1p(sigma**2)
+        return math.sqrt(2 * whole / (math.sqrt(first**2 + 2 * slope * whole) + first))
+
+    def level(root: float) -> float:
+        return math.sqrt(math.expm1(first * root**2 + slope * root**4 / 2))
+
+    start, end = root_of_time(high), root_of_time(low)
+    inner = (level(start + (end - start) * k / (steps - 1)) for k in range(1, steps - 1))
+    return (high, *inner, low, 0.0)
 
 
 def flow_levels(steps: int, shift: float, high: float) -> tuple[float, ...]:

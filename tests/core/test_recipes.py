@@ -10,7 +10,7 @@ import torch
 
 import steindiff as sd
 from steindiff.denoisers import GaussianMixture
-from steindiff.recipes import flow_levels, leading_levels, lowest_level
+from steindiff.recipes import flow_levels, leading_levels, lowest_level, vp_levels
 from steindiff.stein import Ended, Relaxed
 
 POINTS = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -98,6 +98,10 @@ def test_shapes_of_levels() -> None:
     )
     times = [s / (1 + s) for s in flow_levels(5, 1.0, 1e6)]
     assert times == pytest.approx([1, 0.8, 0.6, 0.4, 0.2, 0], abs=1e-5)
+    for steps in (1, 2, 6):
+        assert vp_levels(steps, 0.1, 80.0) == pytest.approx(
+            sd.schedules.vp_time(steps, 0.1, 80.0, final="zero").tolist(), rel=1e-12
+        )
     assert lowest_level(10) == lowest_level(5) / 4
     assert lowest_level(10, 4.0) == lowest_level(5, 4.0) / 2
 

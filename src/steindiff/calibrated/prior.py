@@ -34,7 +34,8 @@ class Prior:
     Attributes:
         second: the scalars (a, c) of the second step, a row for each of the first three `powers`.
         later: the scalars (a, b, c) of all steps after it, a row for each of `powers`.
-        shortest, longest: the steps h that were fitted.
+        shortest: the shortest step h that was fitted.
+        longest: the longest one.
         provenance: the networks behind it, their hashes, the command.
 
     Raises:

@@ -18,6 +18,11 @@ _HARDLY = 0.1
 """Noise that is at most this share of the state before the last step counts as none left."""
 
 
+_BLIND = 0.02
+"""A first step that leaves less of the noise is not relaxed: the chance overlap of the noise with
+what D makes of it is then as large as all that the step leaves, and one level cannot tell."""
+
+
 _TRUSTED, _FAILED = 0.4, 0.7
 """What a corrector changes, in units of the noise at the next level, up to which it is trusted and
 from which on it is not: a step that large is off by as much as the next one could take out."""
@@ -91,6 +96,7 @@ class Energy(Coefficient):
     - Law: (1 - r^2) <x, x - D>, that of one level, is right in the mean and needs nothing of the
       step before. That of two levels takes the chance overlap of noise and signal out of it with
       the step before (`law.two_levels`): the better one on fine trajectories, not on coarse ones.
+      A first step that leaves next to no noise (a flow's from t = 1) is not relaxed by either.
     - Shrinkage: w = delta^2/(delta^2 + doubt), doubt = E^2 + L^2, as a signal is weighed against
       the variance of what it was read from. E = |T|^2 - |T1|^2 is what a higher order added to
       Euler's T1, its own estimate of the same lack; L is the difference between the laws of two
@@ -157,7 +163,8 @@ class Energy(Coefficient):
         correction, after = None, gap.lack
         if products.tv is not None:
             correction, after = _keep_of_corrector(products, gap.lack, ratio)
-        if self.two_levels and state.sigma == math.inf:  # too little is known to relax
+        first = state.sigma == math.inf
+        if first and (self.two_levels or ratio < _BLIND):  # too little is known to relax
             following = state._replace(sigma=sigma, q=products.xn)
             return Decision(torch.ones_like(products.xn), following, correction)
         if given is not None and proposal.end == 0:

@@ -145,6 +145,18 @@ def test_the_first_step_of_the_default_meets_the_exact_energy_inside_the_trust_r
     assert torch.allclose(inner(landed, landed), inner(end, end), rtol=0.01)
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_first_step_from_pure_noise_is_left_alone(solver: str) -> None:
+    """What overlap its noise has with the mean of the data is chance: nothing is owed for it."""
+    denoiser = lognormal_mixture()
+    for high, relaxes in ((4096.0, False), (20.0, True)):
+        levels = [high, 5.0, 1.5, 0.5, 0.1]
+        x = high * normal(64, 16)
+        record = sd.sample(denoiser, x, levels, solver, Energy(), record=True).record
+        assert record is not None
+        assert bool(record.gamma[0].lt(1).any()) == relaxes
+
+
 @pytest.mark.parametrize("trust", [0.02, 0.1, 0.3])
 def test_trust_region_bounds_the_noise_left_behind(trust: float) -> None:
     before, sigma, to = 8.0, 2.0, 0.5

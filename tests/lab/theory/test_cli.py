@@ -127,7 +127,7 @@ def test_folder_of_a_pipeline(steindiff: Command, tmp_path: Path) -> None:
         (("--guidance", 2, "--model", "mixture:dim=4"), "guidance is 2 for 'mixture:dim=4'"),
         (("--diffusers", "."), "has no model_index.json"),
         (("--trust", "--diffusers", "folder"), "--trust is for --edm PATH"),
-        (("--solver", "oiler"), "Did you mean 'euler'?"),
+        (("--solver", "eulre"), "Did you mean 'euler'?"),
         (("--only", "dekay"), "Did you mean 'decay'?"),
         (("--diffusers", "nowhere"), "'nowhere', which is no folder"),
         (("--edm", "nowhere.pkl"), "nowhere.pkl"),

@@ -611,7 +611,7 @@ def test_overwrite_from_python(tmp_path: Path) -> None:
         ({"steps": -1}, "steps is -1; at least 3"),
         ({"coefficient": "none"}, "coefficient is 'none'; one is needed to compare the base with"),
         ({"coefficient": "enrgy"}, "coefficient 'enrgy' is unknown. Did you mean 'energy'"),
-        ({"solver": "oiler"}, "solver 'oiler' is unknown. Did you mean 'euler'"),
+        ({"solver": "eulre"}, "solver 'eulre' is unknown. Did you mean 'euler'"),
         ({"solver": "ipndm:9"}, "order is 9"),
     ],
 )
