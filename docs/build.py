@@ -162,7 +162,13 @@ def ablation_cells() -> str:
     """The ablation's cells, under the rules that say most."""
     found = cells_table(
         ablated(),
-        ["energy", "energy:two_levels=true", "energy:trust=inf", "constant", "oracle"],
+        [
+            "energy:two_levels=true,gift=none",
+            "energy:gift=none",
+            "energy:two_levels=true,gift=none,trust=inf",
+            "constant",
+            "oracle",
+        ],
         ("model", "guidance", "schedule", "nfe"),
     )
     return render(found, "markdown")
