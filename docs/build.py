@@ -112,18 +112,16 @@ def verdicts() -> str:
     """In how many cells it helps, does nothing, harms: in one sentence."""
     parts = []
     for name, cells in (
-        ("guidance 1", images(1.0)),
+        ("flow levels in even steps", [c for c in images(1.0) if c.schedule == "simple"]),
+        ("levels down to .002", [c for c in images(1.0) if c.schedule != "simple"]),
         ("guidance 2", images(2.0)),
         ("guidance 4", images(4.0)),
         ("mixtures", mixtures()),
     ):
         found = [effect_of(cell, "energy") for cell in cells]
         better, worse = found.count(Effect.BETTER), found.count(Effect.WORSE)
-        parts.append(
-            f"{name}: better in {better} of {len(cells)} cells, worse in {worse}, no significant "
-            f"difference in {len(cells) - better - worse}"
-        )
-    return "; ".join(parts) + "."
+        parts.append(f"{name} {better} / {worse} of {len(cells)}")
+    return "Cells better / worse, by their 95% intervals: " + "; ".join(parts) + "."
 
 
 def worse() -> str:

@@ -95,7 +95,7 @@ class Energy(Coefficient):
     - gamma <= 1: relaxation never extrapolates (Krasnosel'skii-Mann).
     - Law: (1 - r^2) <x, x - D>, that of one level, is right in the mean and needs nothing of the
       step before. That of two levels takes the chance overlap of noise and signal out of it with
-      the step before (`law.two_levels`): the better one on fine trajectories, not on coarse ones.
+      the step before (`law.two_levels`): better on fine trajectories, not always on coarse ones.
       A first step that leaves next to no noise (a flow's from t = 1) is not relaxed by either.
     - Shrinkage: w = delta^2/(delta^2 + doubt), doubt = E^2 + L^2, as a signal is weighed against
       the variance of what it was read from. E = |T|^2 - |T1|^2 is what a higher order added to
