@@ -8,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import steindiff as sd
 
 FEW = ("--steps", 3, "--noises", 4, "--held-out", 16, "--fresh", 16, "--fine-steps", 4,
        "--calls", 1100, "--device", "cpu", "--overwrite")  # fmt: skip
 
 
+@pytest.mark.slow  # a minute and a half on two cores
 def test_number_of_processes(
     start: Callable[..., Any], steindiff: Callable[..., Any], weights: Path, tmp_path: Path
 ) -> None:
