@@ -20,6 +20,7 @@ from torch import Tensor
 
 import steindiff as sd
 from bed import NETWORKS, Bed
+from steindiff._reductions import inner
 from steindiff.recipes import recipe
 from steindiff.solvers import BoundDenoiser, HistoryKind, Solver, Step
 from steindiff.stein.end import Remembered, _root
@@ -71,22 +72,18 @@ class Reinjected(Solver):
             return step._replace(state=ReinjectedState(step.state, seen, left))
         ratio, move = sigma_next / sigma, step.denoised - state.before.denoised
         start = step.start
-        energy = _dot(start, start) - (1 - ratio**2) * _dot(start, start - step.denoised)
-        lack = energy - _dot(step.x, step.x)
-        weight = _root(lack, _dot(step.x, move), _dot(move, move))
+        energy = inner(start, start) - (1 - ratio**2) * inner(start, start - step.denoised)
+        lack = energy - inner(step.x, step.x)
+        weight = _root(lack, inner(step.x, move), inner(move, move))
         weight = weight.clamp_max((1 - ratio) * sigma / (state.before.sigma - sigma))
         found = step.x + weight.to(x.dtype).view(-1, *[1] * (x.ndim - 1)) * move
-        inner = self.solver.replace(step.state, step.x, found)
-        return step._replace(x=found, state=ReinjectedState(inner, seen, left))
+        replaced = self.solver.replace(step.state, step.x, found)
+        return step._replace(x=found, state=ReinjectedState(replaced, seen, left))
 
     def replace(
         self, state: ReinjectedState, proposed: Tensor, accepted: Tensor
     ) -> ReinjectedState:
         return state._replace(solver=self.solver.replace(state.solver, proposed, accepted))
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a.double() * b.double()).flatten(1).sum(dim=1)
 
 
 BASES: dict[str, Solver] = {

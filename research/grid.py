@@ -13,19 +13,15 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 import steindiff as sd
-from bed import NETWORKS, Bed, least_mean, rotation, summary
-from steindiff._files import write_text
-from steindiff._provenance import versions
+from bed import NETWORKS, Bed, ResultFile, least_mean, rotation, summary
 from steindiff.lab.bench.controls import CHANGES, Changed
 from steindiff.lab.specs import parse_solver
 from steindiff.recipes import COEFFICIENT, flow_levels
@@ -157,24 +153,35 @@ def best_on(
     }
 
 
+def rows_of(tables: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, list[str]]:
+    """By rule: geometric mean and worst cell of every network, and the mean over networks."""
+    rows = {}
+    for rule in RULES:
+        each = [summary(rule, table) for table in tables.values()]
+        every = math.exp(sum(math.log(one["geometric_mean"]) for one in each) / len(each))
+        rows[rule] = [*map(shown, each), f"{every:.2f}"]
+    return rows
+
+
+def shown(figure: Mapping[str, float]) -> str:
+    """A `summary` in words: the mean, and the worst in brackets."""
+    return f"{figure['geometric_mean']:.2f} ({figure['worst']:.2f})"
+
+
 def show(cells: Cells, guidance: float, steps: Sequence[int]) -> None:
     """Prints the tables of one guidance."""
     tables = tables_of(cells, guidance, steps)
     print(f"guidance {guidance:g}, {', '.join(map(str, steps))} calls; mean (worst) by network")
     print("  " + " | ".join(["rule", *tables, "all"]))
-    for rule in RULES:
-        each = [summary(rule, table) for table in tables.values()]
-        every = math.exp(sum(math.log(one["geometric_mean"]) for one in each) / len(each))
-        row = [f"{one['geometric_mean']:.2f} ({one['worst']:.2f})" for one in each]
-        print("  " + " | ".join([rule, *row, f"{every:.2f}"]))
+    for rule, row in rows_of(tables).items():
+        print("  " + " | ".join([rule, *row]))
     if len(tables) > 1:
         for one in rotation(tables, least_mean, summary):
-            mean, worst = one.figure["geometric_mean"], one.figure["worst"]
-            print(f"  {one.network} left out: {one.choice} {mean:.2f} ({worst:.2f})")
+            print(f"  {one.network} left out: {one.choice} {shown(one.figure)}")
     for schedule in SCHEDULES:
         found = best_on(cells, schedule, guidance, steps)
-        shown = ", ".join(f"{name} {_pair(values)}" for name, values in found.items())
-        print(f"  best relaxed to best plain on {schedule}: {shown}")
+        pairs = ", ".join(f"{name} {_pair(values)}" for name, values in found.items())
+        print(f"  best relaxed to best plain on {schedule}: {pairs}")
 
 
 def _pair(values: Sequence[float]) -> str:
@@ -192,24 +199,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    content: dict[str, Any] = {"cells": {}}
-    if chosen.out.exists():
-        content = json.loads(chosen.out.read_text())
+    seeds = range(FIRST_SEED, FIRST_SEED + COUNT)
+    results = ResultFile(chosen.out, command="python research/grid.py", seeds=[seeds[0], seeds[-1]])
     strengths, counts = chosen.guidance or [1.0], chosen.steps or [5]
     for strength, network, steps in itertools.product(
         strengths, [] if chosen.show else chosen.network or NETWORKS, counts
     ):
-        bed = Bed(network, strength, range(FIRST_SEED, FIRST_SEED + COUNT))
+        bed = Bed(network, strength, seeds)
         places = chosen.schedule or SCHEDULES, chosen.solver or SOLVERS
-        for _ in fill(content["cells"], bed, steps, *places):
-            content.update(
-                command="python research/grid.py",
-                seeds=[FIRST_SEED, FIRST_SEED + COUNT - 1],
-                versions=versions("steindiff", "torch"),
-            )
-            write_text(chosen.out, json.dumps(content, indent=1) + "\n")
+        for _ in fill(results.cells, bed, steps, *places):
+            results.write()
     for strength in strengths:
-        show(content["cells"], strength, counts)
+        show(results.cells, strength, counts)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,7 @@ from typing import Any
 import torch
 
 import steindiff as sd
-from bed import NETWORKS, Bed
-from steindiff._files import write_text
-from steindiff._provenance import versions
+from bed import NETWORKS, Bed, ResultFile
 from steindiff.lab.specs import parse_solver
 from steindiff.recipes import Recipe
 
@@ -47,27 +45,23 @@ def levels_of(schedule: str, steps: int) -> list[float]:
     return sd.schedules.SCHEDULES[name](steps, LOWEST, HIGHEST).tolist()
 
 
-class Results:
+class Results(ResultFile):
     """Figures by network, guidance, steps and name, written after each."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.content: dict[str, Any] = {"cells": {}}
-        if path.exists():
-            self.content = json.loads(path.read_text())
-
-    def measured(self, place: str, name: str) -> dict[str, float] | None:
-        return self.content["cells"].get(place, {}).get(name)
-
-    def add(self, place: str, name: str, figures: dict[str, Any]) -> None:
-        self.content["cells"].setdefault(place, {})[name] = figures
-        self.content.update(
+        super().__init__(
+            path,
             command="python research/recipe.py plain | recipe",
             seeds=[FIRST_SEED, FIRST_SEED + COUNT - 1],
             ranked=[RANK_SEED, RANK_SEED + RANKED - 1],
-            versions=versions("steindiff", "torch"),
         )
-        write_text(self.path, json.dumps(self.content, indent=1) + "\n")
+
+    def measured(self, place: str, name: str) -> dict[str, float] | None:
+        return self.cells.get(place, {}).get(name)
+
+    def add(self, place: str, name: str, figures: dict[str, Any]) -> None:
+        self.cells.setdefault(place, {})[name] = figures
+        self.write()
 
 
 def bed_of(network: str, guidance: float, seed: int = FIRST_SEED, count: int = COUNT) -> Bed:

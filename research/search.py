@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -21,10 +20,8 @@ from typing import Any
 
 import torch
 
-from bed import NETWORKS, Bed, least_mean, rotation
+from bed import NETWORKS, Bed, ResultFile, least_mean, rotation
 from recipe import levels_of
-from steindiff._files import write_text
-from steindiff._provenance import versions
 from steindiff.lab.specs import parse_solver
 from steindiff.recipes import COEFFICIENT, flow_levels, leading_levels, lowest_level, vp_levels
 
@@ -121,23 +118,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    content: dict[str, Any] = {"cells": {}}
-    if chosen.out.exists():
-        content = json.loads(chosen.out.read_text())
+    seeds = range(FIRST_SEED, FIRST_SEED + COUNT)
+    results = ResultFile(
+        chosen.out, command="python research/search.py", seeds=[seeds[0], seeds[-1]]
+    )
     strengths, counts = chosen.guidance or [4.0], chosen.steps or [5, 8]
     for guidance, network in itertools.product(strengths, chosen.network or NETWORKS):
-        bed = Bed(network, guidance, range(FIRST_SEED, FIRST_SEED + COUNT))
+        bed = Bed(network, guidance, seeds)
         for steps in counts:
-            cell = content["cells"].setdefault(f"{network} {guidance:g} {steps}", {})
+            cell = results.cells.setdefault(f"{network} {guidance:g} {steps}", {})
             for _ in search(bed, cell, steps):
-                content.update(
-                    command="python research/search.py",
-                    seeds=[FIRST_SEED, FIRST_SEED + COUNT - 1],
-                    versions=versions("steindiff", "torch"),
-                )  # fmt: skip
-                write_text(chosen.out, json.dumps(content, indent=1) + "\n")
+                results.write()
     for guidance, steps in itertools.product(strengths, counts):
-        best(content["cells"], guidance, steps)
+        best(results.cells, guidance, steps)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ that it was made on. See research/README.md.
 
 from .harness import Bed
 from .networks import NETWORKS, Network, load_network
+from .results import ResultFile
 from .rotation import LeftOut, least_mean, rotation, summary
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Bed",
     "LeftOut",
     "Network",
+    "ResultFile",
     "least_mean",
     "load_network",
     "rotation",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from .. import schedules
 from ..calibrated import Calibrated
-from ..recipes import COEFFICIENT, Recipe, flow_levels, leading_levels, lowest_level
+from ..recipes import COEFFICIENT, Recipe, flow_levels, leading_levels, lowest_level, vp_levels
 from ..solvers import IPNDM, DPMpp2M, Solver, UniPC
 from ..stein import ENDS, Coefficient
 from ..trajectory import FineSolution
@@ -109,8 +109,7 @@ def _shapes(
         yield flow_levels(steps, shift, sigma_max), f"flow, shift {shift:g}"
     for share in VP_LOWS if steps > 1 else ():
         low = share * lowest_level(steps)
-        sigmas = schedules.vp_time(steps - 1, low, sigma_max).tolist()
-        yield (*sigmas, 0.0), f"VP time to {low:g}"
+        yield vp_levels(steps, low, sigma_max), f"VP time to {low:g}"
     for power in POWERS:
         yield arc_levels(found, steps, sigma_max, power), f"following D's motion to the {power:g}"
     for low in SHORTEST:
