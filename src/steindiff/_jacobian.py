@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
 
 import torch
 from torch import Tensor
@@ -12,6 +15,40 @@ from ._errors import check_batch, check_callable
 
 Map = Callable[[Tensor], Tensor]
 """f: (B, *shape) -> (B, *shape), each sample by itself."""
+
+
+class _PlainAttention:
+    """Attention that is not fused: the fused one has no second derivative, which `times` needs.
+
+    torch's switches are the process's, not a thread's. The first thread to come sets them and the
+    last to go restores them: each for itself, one could restore what another had set, and attention
+    would stay as it is in here, for all that follows.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._switches = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._switches.enter_context(sdpa_kernel(SDPBackend.MATH))
+            self._inside += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._switches.close()
+
+
+_PLAIN_ATTENTION = _PlainAttention()
 
 
 class Jacobian:
@@ -37,8 +74,7 @@ class Jacobian:
         check_callable("f", f)
         check_batch(x)
         self._forward: tuple[Tensor, Tensor] | None = None
-        # Fused attention has no second derivative, which `times` needs; the plain one has.
-        with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        with torch.inference_mode(False), torch.enable_grad(), _PLAIN_ATTENTION:
             self._leaf = x.clone().detach().requires_grad_()
             self._output = f(self._leaf)
         if self._output.shape != x.shape:
@@ -77,7 +113,7 @@ class Jacobian:
             RuntimeError: an operation of f has no second derivative.
         """
         if self._forward is None:
-            with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            with torch.inference_mode(False), torch.enable_grad(), _PLAIN_ATTENTION:
                 cotangent = torch.zeros_like(self._output, requires_grad=True)
                 product = torch.autograd.grad(
                     self._output, self._leaf, cotangent, create_graph=True, allow_unused=True

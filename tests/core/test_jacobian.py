@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import torch
 from draws import normal
 from maps import MATRIX, MIXTURE, SHAPE, attention, linear, matrices, network
 from torch import Tensor
+from waiting import BOUND
 
 from steindiff._jacobian import Jacobian
 
@@ -156,3 +159,36 @@ def test_a_map_without_second_derivative_has_the_transposed_product_only() -> No
     torch.testing.assert_close(jacobian.transposed_times(v), v * x.cos())
     with pytest.raises(RuntimeError):
         jacobian.times(v)
+
+
+def _fused() -> tuple[bool, bool]:
+    backends = torch.backends.cuda
+    return backends.flash_sdp_enabled(), backends.mem_efficient_sdp_enabled()
+
+
+def test_two_threads_leave_attention_as_it_was() -> None:
+    """The second comes while the first is inside and goes after it."""
+    before, inside = _fused(), []
+    first_in, second_in, first_out = threading.Event(), threading.Event(), threading.Event()
+
+    def first(x: Tensor) -> Tensor:
+        first_in.set()
+        assert second_in.wait(BOUND)
+        return x**2
+
+    def second(x: Tensor) -> Tensor:
+        second_in.set()
+        assert first_out.wait(BOUND)
+        inside.append(_fused())
+        return x**2
+
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(Jacobian, first, torch.ones(1, 2))
+        assert first_in.wait(BOUND)
+        other = pool.submit(Jacobian, second, torch.ones(1, 2))
+        one.result(BOUND)
+        first_out.set()
+        other.result(BOUND)
+    assert before == (True, True)
+    assert inside == [(False, False)]
+    assert _fused() == before
