@@ -129,6 +129,29 @@ def test_first_seed_and_classes(
         assert arrays["labels"].tolist() == [2, 0] * 5
 
 
+AT_THE_END = """
+import glob
+import torch.distributed as dist
+kept = dist.destroy_process_group
+def destroy_process_group():
+    kept()
+    names = [open(task).read().strip() for task in glob.glob("/proc/self/task/*/comm")]
+    os.write(1, " ".join(["threads:", *(name for name in names if "gloo" in name), "end"]).encode())
+dist.destroy_process_group = destroy_process_group
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads the names of threads")
+def test_no_thread_outlives_the_process_group(
+    start: Callable[..., Any], weights: Path, tmp_path: Path
+) -> None:
+    """One of gloo's that still held a tensor would abort the process as it ends."""
+    command = ("generate", "--out", tmp_path / "out", "--model", weights, *SMALL)
+    ranks = start(2, *command, before=AT_THE_END)
+    assert ranks.wait() == [0, 0], ranks.said
+    assert ranks.said.count("threads: end") == 2, ranks.said
+
+
 @pytest.mark.parametrize("count", [slow(2), 3])
 def test_number_of_processes(
     start: Callable[..., Any], undisturbed: Path, weights: Path, tmp_path: Path, count: int

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn.functional
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from ..devices import check_device
@@ -121,6 +122,11 @@ def processes() -> Iterator[Processes]:
 
     Without these variables there is one process, and no process group. Counters and small objects
     travel by gloo on the CPU; tensors on a GPU by NCCL.
+
+    `torch.distributed.nn.functional` is imported before the group is made: the defaults of its
+    functions keep the group of the time of its import for good, and the building of a network
+    imports it. gloo's threads would then outlive `destroy_process_group`, and one that still held
+    a tensor would abort the process as the interpreter ends.
 
     Raises:
         ValueError: variables that are incomplete.
