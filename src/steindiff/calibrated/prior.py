@@ -93,7 +93,7 @@ def load_prior(path: Path | None = None) -> Prior:
         FileNotFoundError: no such file.
         ValueError: truncated, not a prior, of another version, or with impossible contents.
     """
-    return _load(path or SHIPPED)
+    return _read(path) if path is not None else _shipped(SHIPPED)
 
 
 def save_prior(path: Path, prior: Prior) -> None:
@@ -103,7 +103,12 @@ def save_prior(path: Path, prior: Prior) -> None:
 
 
 @cache
-def _load(path: Path) -> Prior:
+def _shipped(path: Path) -> Prior:
+    """Read once: it does not change while we run, as any other file may."""
+    return _read(path)
+
+
+def _read(path: Path) -> Prior:
     content = read_json(path, FORMAT, VERSION, "prior")
     with naming(path):
         return Prior(

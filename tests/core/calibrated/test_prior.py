@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,12 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_is_written_is_read(shipped: Path) -> None:
     assert load_prior() == PRIOR
     assert load_prior(shipped) == PRIOR
+
+
+def test_a_file_that_is_written_again_is_read_again(tmp_path: Path) -> None:
+    for wanted in (PRIOR, replace(PRIOR, longest=6.0)):
+        save_prior(tmp_path / "prior.json", wanted)
+        assert load_prior(tmp_path / "prior.json") == wanted
 
 
 def test_scalars_are_the_polynomials_of_the_steps() -> None:
