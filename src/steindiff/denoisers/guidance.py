@@ -75,10 +75,10 @@ class ClassifierFreeGuidance:
                 to both halves of the doubled batch, anything else is passed as it is.
 
         Raises:
-            ValueError: a name of `unconditional` that is not among the conditioning, or a value
-                that does not broadcast to it.
+            ValueError: a name of `unconditional` that is not among the conditioning, a conditioning
+                of that name without a row for each sample, or a value that does not broadcast.
         """
-        none = self._none(conditioning)
+        none = self._none(conditioning, len(x))
         inside = self._inside(check_values("sigma", sigma, x))
         if self.scale == 1 or inside is False:
             return self.denoiser(x, sigma, **conditioning)
@@ -91,13 +91,13 @@ class ClassifierFreeGuidance:
 
     def check(self, x: Tensor, **conditioning: Any) -> None:
         """The wrapped denoiser's check, if it has one, of both kinds of conditioning."""
-        none = self._none(conditioning)
+        none = self._none(conditioning, len(x))
         check = getattr(self.denoiser, "check", None)
         if check is not None:
             check(x, **conditioning)
             check(x, **none)
 
-    def _none(self, conditioning: Mapping[str, Any]) -> dict[str, Any]:
+    def _none(self, conditioning: Mapping[str, Any], batch: int) -> dict[str, Any]:
         """The conditioning with its unconditional counterparts put in."""
         missing = sorted(set(self.unconditional) - set(conditioning))
         if missing:
@@ -106,7 +106,7 @@ class ClassifierFreeGuidance:
                 f"{sorted(conditioning)}"
             )
         swapped = {
-            name: _like(name, value, conditioning[name])
+            name: _like(name, value, conditioning[name], batch)
             for name, value in self.unconditional.items()
         }
         return {**conditioning, **swapped}
@@ -141,12 +141,17 @@ class ClassifierFreeGuidance:
         return conditional, unconditional
 
 
-def _like(name: str, value: Tensor | float, conditioning: Any) -> Tensor:
+def _like(name: str, value: Tensor | float, conditioning: Any, batch: int) -> Tensor:
     """`value` in the shape, dtype and on the device of `conditioning`."""
     if not isinstance(conditioning, Tensor) or conditioning.ndim == 0:
         raise ValueError(
             f"{name} is {conditioning!r}; guidance needs a tensor with a batch dimension, to stack "
             "its unconditional counterpart with"
+        )
+    if len(conditioning) != batch:
+        raise ValueError(
+            f"{name} has shape {tuple(conditioning.shape)}; guidance of {batch} samples needs as "
+            "many rows, to stack its unconditional counterpart with"
         )
     if not isinstance(value, Tensor):
         return torch.full_like(conditioning, value)

@@ -135,6 +135,16 @@ def test_missing_or_misfit_conditioning():
         guided(x, 1.0, class_labels=None)
 
 
+def test_one_row_for_all_samples_cannot_be_guided():
+    """It would be given to both halves as it is: guidance without effect."""
+    x, _ = inputs()
+    guided = ClassifierFreeGuidance(lambda x, sigma, text: x * 0 + text, 5.0, {"text": 0.0})
+    assert guided(x, 1.0, text=torch.ones(4, 3)).eq(5).all()
+    for call in (guided, guided.check):
+        with pytest.raises(ValueError, match=r"text has shape \(1, 3\); guidance of 4 samples"):
+            call(x, *[1.0] * (call is guided), text=torch.ones(1, 3))
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
