@@ -127,7 +127,8 @@ class Energy(Coefficient):
         shrink: whether the correction is shrunk by its doubt.
         last: whether the last relaxed step gives in advance.
         gift: how much it gives, in units of `trust`, at r -> 0; None gives what the trust region
-            allows. With an infinite `trust` nothing says how much, and nothing is given.
+            allows. With a `trust` of 0 nothing is given; nor with an infinite one, where nothing
+            says how much.
         corrector: whether the corrector rule is used.
 
     Raises:
@@ -188,7 +189,7 @@ class Energy(Coefficient):
         """gamma of the last relaxed step where it gives in advance; None where it does not."""
         if not self.last or not math.isfinite(self.trust):
             return None
-        if self.gift is None:
+        if self.gift is None or self.trust == 0:
             return self.lowest(ratio)
         return max(0.0, 1 - self.gift * self.trust * ratio * (1 - ratio))
 

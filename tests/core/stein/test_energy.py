@@ -447,6 +447,14 @@ def test_the_gift_shrinks_with_the_step(gift: float) -> None:
         torch.testing.assert_close(excess, torch.full_like(excess, gift * 0.1 * (1 - ratio) ** 2))
 
 
+def test_of_no_trust_no_gift_is_made_however_large() -> None:
+    rule = Energy(trust=0.0, gift=math.inf)
+    assert rule.given(0.3) == 1.0
+    denoiser, x, levels = lognormal_mixture(), 20 * normal(4, 16), [20.0, 2.0, 0.3, 0.0]
+    relaxed = sd.sample(denoiser, x, levels, "ipndm", rule, end="none").x
+    assert torch.equal(relaxed, sd.sample(denoiser, x, levels, "ipndm", None).x)
+
+
 @pytest.mark.parametrize("rule", [Energy(), TWO_LEVELS], ids=["default", "two levels"])
 @pytest.mark.parametrize("flag", FLAGS)
 def test_no_flag_is_dead(flag: str, rule: Energy) -> None:
