@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from .._errors import check_number
+from .._reductions import accumulator_dtype
 from .base import Coefficient, Decision, Proposal
 
 
@@ -32,5 +33,6 @@ class Constant(Coefficient):
             raise ValueError(f"value is {self.value!r}; a number between 0 and 2 is needed")
 
     def __call__(self, proposal: Proposal, state: Any) -> Decision:
-        batch = len(proposal.x)
-        return Decision(torch.full((batch,), self.value, device=proposal.x.device))
+        device = proposal.x.device
+        dtype = accumulator_dtype(device)
+        return Decision(torch.full((len(proposal.x),), self.value, dtype=dtype, device=device))

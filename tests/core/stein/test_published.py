@@ -125,6 +125,14 @@ def test_a_constant_outside_its_range_is_refused(value: float) -> None:
         Constant(value)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_constant_is_as_precise_as_the_samples(dtype: torch.dtype) -> None:
+    x = noisy(4).to(dtype)
+    found = sd.sample(mixture(), x, LEVELS, "euler", Constant(0.9), record=True).record
+    assert found is not None
+    assert found.gamma[:-1].eq(0.9).all()
+
+
 def test_a_constant_blends_start_and_candidate() -> None:
     x = noisy(4)
     plain = sd.sample(mixture(), x, LEVELS, "euler", None, return_trajectory=True).trajectory
