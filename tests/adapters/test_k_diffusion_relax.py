@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -26,6 +27,7 @@ from k_diffusion_runs import (
     start,
 )
 from torch import Tensor
+from waiting import BOUND
 
 import steindiff as sd
 from steindiff.adapters.k_diffusion import SAMPLERS, relax, sample_stein_euler
@@ -251,6 +253,19 @@ def test_random_numbers_are_drawn_as_by_the_plain_sampler() -> None:
         sampler(denoise, start(60.0), levels(), disable=True)
         after.append(torch.rand(4))
     assert torch.equal(*after)
+
+
+def test_another_thread_does_not_draw_the_same_numbers_twice() -> None:
+    """torch's generator is the process's; what one thread puts back is taken from another."""
+    drawn = []
+
+    def sampler(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        drawn.append(tuple(pool.submit(torch.rand, 4).result(BOUND).tolist()))
+        return third_party(Euler())(model, x, sigmas)
+
+    with ThreadPoolExecutor(1) as pool:
+        relax(sampler)(denoise, start(60.0), levels())
+    assert len(drawn) == len(set(drawn)) > 1
 
 
 def test_what_the_sampler_asks_of_the_model_is_the_models() -> None:

@@ -7,11 +7,13 @@ adds noise has no step to relax. Both show on states of which nothing else is kn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from .calls import ModelCalls, refusal
 
@@ -45,9 +47,8 @@ def check_sampler(
         levels: the same as numbers.
         arguments: of the sampler, `extra_args` included.
     """
-    devices = [x.device] if x.device.type == "cuda" else []
     fits = []
-    with torch.random.fork_rng(devices=devices):
+    with _random_numbers_kept(x.device):
         for noise in (False, True):
             start = x.new_zeros(len(levels), *[1] * (x.ndim - 1))
             probe = _Probe(name, model, levels, start.shape, noise, x.device.type == "cpu")
@@ -82,11 +83,41 @@ def ends_in_denoised(
     """
     start = x.new_zeros(1, *[1] * (x.ndim - 1))
     turning = _Turning(name, model, start.shape, levels, wait=x.device.type == "cpu")
-    with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
+    with _random_numbers_kept(x.device):
         end = sampler(turning, start, sigmas, **arguments)
     turning.finish(end)
     last = torch.full_like(end, turning.told())
     return torch.allclose(end, last, *_tolerance(x))
+
+
+class _Draws(TorchDispatchMode):
+    """Sees whether this thread draws random numbers."""
+
+    drawn = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.drawn = self.drawn or torch.Tag.nondeterministic_seeded in func.tags
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _random_numbers_kept(device: torch.device) -> Iterator[None]:
+    """The random numbers that are drawn inside come again outside.
+
+    torch's generators are the process's, not a thread's: they are put back only where this thread
+    drew, or another one, which drew meanwhile, would get the same numbers twice.
+    """
+    cuda = device.type == "cuda"
+    cpu_state, state = torch.get_rng_state(), torch.cuda.get_rng_state(device) if cuda else None
+    draws = _Draws()
+    try:
+        with draws:
+            yield
+    finally:
+        if draws.drawn:
+            torch.set_rng_state(cpu_state)
+            if state is not None:
+                torch.cuda.set_rng_state(state, device)
 
 
 class _Turning(ModelCalls):
