@@ -264,6 +264,45 @@ def test_a_schedule_that_goes_on_after_the_last_timestep_ends_there() -> None:
     assert scheduler.stein_record.gamma[:, 0].tolist() == [0.5, 0.5, 0.5, 0.5, 1.0]
 
 
+@pytest.mark.parametrize("interpolation", ["linear", "log_linear"])
+def test_a_coefficient_is_told_the_level_that_the_sampling_ends_at(interpolation: str) -> None:
+    ends: list[float] = []
+
+    @dataclass(frozen=True)
+    class Noting(Coefficient):
+        def __call__(self, proposal: Proposal, state: Any) -> Decision:
+            ends.append(proposal.end)
+            return Decision(torch.ones(len(proposal.x)))
+
+    scheduler = diffusers.EulerDiscreteScheduler(interpolation_type=interpolation)
+    scheduler = relax(scheduler, Noting(), record=True)
+    run(scheduler, 4)
+    assert ends == [scheduler.stein_record.sigmas[-1]] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "idle"),
+    [
+        ("EDMEulerScheduler", {}, [3]),
+        ("EDMDPMSolverMultistepScheduler", {}, [3]),
+        ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}, [3]),
+        ("DPMSolverMultistepScheduler", {}, []),
+    ],
+)
+def test_a_step_to_where_it_began_is_none(
+    name: str, config: dict[str, Any], idle: list[int]
+) -> None:
+    """What stops at the lowest level may go there twice: the step before is then the last one."""
+    plain = getattr(diffusers, name)(final_sigmas_type="sigma_min", **config)
+    scheduler = relax(plain, "constant", value=0.5, record=True)
+    run(scheduler, 4)
+    record = scheduler.stein_record
+    found = [k for k in range(4) if record.sigmas[k] == pytest.approx(record.sigmas[k + 1])]
+    assert found == idle
+    last = 1 + len(idle)
+    assert record.gamma[:, 0].tolist() == [*[0.5] * (4 - last), *[1.0] * last]
+
+
 # --- memory -------------------------------------------------------------------------------------
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
@@ -12,6 +14,9 @@ from ....levels import NoiseLevel
 from ...coordinates import finite_ve
 from ...relaxation import WholeStep
 from ..timesteps import index_in_memory
+
+_ROUNDING = 1e-6
+"""Relative difference of levels that are the same."""
 
 
 class StepCall(NamedTuple):
@@ -114,14 +119,18 @@ class IndexedReader(Reader):
         index = scheduler._step_index - 1
         sigmas = numbers(scheduler, "sigmas")
         levels = [self.level(scheduler, sigma) for sigma in sigmas]
-        # Steps that begin at 0 are none: pipelines with sigma_min = 0 (Z-Image) end on it twice.
-        steps = sum(level.sigma > 0 for level in levels[: len(scheduler.timesteps)])
-        level, level_next = levels[index : index + 2]
-        return Place(True, True, level, level_next, steps - index, end=self.end(scheduler))
+        # Steps to where they began are none: Z-Image ends on 0 twice, final_sigmas_type="sigma_min"
+        # on the lowest level.
+        level, level_next, *_ = ahead = levels[index : len(scheduler.timesteps) + 1]
+        places = [float(one.ve_sigma) for one in ahead]
+        left = sum(not math.isclose(*pair, rel_tol=_ROUNDING) for pair in pairwise(places))
+        return Place(True, True, level, level_next, left, end=self.end(scheduler))
 
     def end(self, scheduler: Any) -> float:
         """`Place.end`."""
-        return finite_ve(self.level(scheduler, numbers(scheduler, "sigmas")[-1]))
+        # Of Euler with "log_linear" there is one more than is visited.
+        visited = numbers(scheduler, "sigmas")[: len(scheduler.timesteps) + 1]
+        return finite_ve(self.level(scheduler, visited[-1]))
 
     @abstractmethod
     def level(self, scheduler: Any, sigma: float) -> NoiseLevel:
