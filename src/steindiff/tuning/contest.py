@@ -212,7 +212,7 @@ class Contest:
         tried = tuple(
             Tried(one.kind, one.words, found, self.judge.score(found))
             for one, found in ranked
-            if math.isfinite(found.error)
+            if math.isfinite(found.error) and math.isfinite(found.frechet)
         )
         return Choice(
             chosen.kind, chosen.recipe, plain.recipe, figures, *against, tried, tuple(passed)

@@ -161,7 +161,14 @@ class Judge:
 
     def _distances(self, seen: tuple[Tensor, list[Tensor]], rows: Tensor | slice) -> list[float]:
         sides = zip(seen[1], self.targets, self.least, strict=True)
-        return [math.log(max(frechet(a[rows], b[rows]), least)) for a, b, least in sides]
+        return [_log_distance(a[rows], b[rows], least) for a, b, least in sides]
+
+
+def _log_distance(a: Tensor, b: Tensor, least: float) -> float:
+    """Infinite where features of large samples overflowed, as they do in half precision."""
+    if not bool(torch.isfinite(a).all()):
+        return math.inf
+    return math.log(max(frechet(a, b), least))
 
 
 def random_layer(shape: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -76,6 +76,19 @@ def test_the_score_and_a_ratio_with_its_interval() -> None:
     assert math.isinf(judge.score(Figures(math.inf, math.inf)))
 
 
+def test_features_that_overflow_are_infinitely_far() -> None:
+    """What a candidate that grew large makes of a network in half precision."""
+    fine = torch.randn(24, 3, generator=torch.Generator().manual_seed(0))
+    rows = SharedRows(lambda x, sigma: x, {}, Batch(64), lambda done: None)
+    judge = Judge([Noises(rows, fine, fine)], torch.Tensor.half, guidance=1.0)
+    for large in (1e6 * fine, torch.cat([fine[:-1], 1e6 * fine[-1:]])):
+        figures = judge.figures(large)
+        assert math.isfinite(figures.error)
+        assert figures.frechet == math.inf
+        assert judge.score(figures) == math.inf
+        assert not judge.ratios(large, fine)[0].high < 1
+
+
 def test_exponents_follow_the_guidance() -> None:
     assert weights(1.0) == (0.5, 1.0)
     assert weights(4.0) == (0.0, 1.0)
