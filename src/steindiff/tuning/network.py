@@ -12,6 +12,8 @@ KNOWN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SAME, ROUNDED = 1e-4, 1e-2
 """Relative difference of figures of n weights that are the same: SAME + ROUNDED/n^(1/2), which
 rounding to bfloat16 stays below."""
+PACKED = "_packed_params"
+"""Where torch's quantized layers hold their weights, which are no parameters."""
 DEPTH = 4
 """Objects inside each other that a network is looked for in."""
 
@@ -62,7 +64,12 @@ def weights_of(thing: Any) -> Weights | None:
     found = [] if module is None else [one for one in module.parameters() if one.numel()]
     if not found or any(one.dtype not in KNOWN or one.is_meta for one in found):
         return None
-    norms = torch.stack([_norms(one) for one in found])
+    if module is not None and any(hasattr(part, PACKED) for part in module.modules()):
+        return None
+    try:
+        norms = torch.stack([_norms(one) for one in found])
+    except NotImplementedError:  # by a class of tensors that is multiplied with and not read
+        return None
     count = sum(one.numel() for one in found)
     return Weights(
         count, float(norms[:, 1].square().sum() / count) ** 0.5, float(norms[:, 0].sum() / count)

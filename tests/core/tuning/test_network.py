@@ -34,6 +34,16 @@ class Net(nn.Module):
         return self.second(self.first(x / (1 + level)).tanh()) / (1 + level)
 
 
+class Unreadable(Tensor):
+    """Quantized weights in the dtype that they were of, which can only be multiplied with."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.linalg.vector_norm:
+            raise NotImplementedError(func)
+        return super().__torch_function__(func, types, args, kwargs)
+
+
 NET = Net()
 X = sd.noise((6,), 14.0, range(4))
 
@@ -77,6 +87,20 @@ def test_what_cannot_be_read_is_not_known() -> None:
     whole = Net()
     whole.register_parameter("packed", nn.Parameter(torch.ones(4, dtype=torch.uint8), False))
     assert weights_of(whole) is None
+    whole = Net()
+    whole.first.weight = nn.Parameter(Unreadable(whole.first.weight.detach()), False)
+    assert whole.first.weight.dtype == torch.float32
+    assert weights_of(whole) is None
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_layers_that_torch_quantized_are_not_read_as_another_network() -> None:
+    quantization = pytest.importorskip("torch.ao.quantization")
+    quantized = quantization.quantize_dynamic(
+        nn.Sequential(nn.Linear(6, 16), nn.LayerNorm(16)), {nn.Linear}
+    )
+    assert [one.numel() for one in quantized.parameters()] == [16, 16]
+    assert weights_of(quantized) is None
 
 
 def test_of_several_modules_the_least_deep_is_the_network() -> None:
