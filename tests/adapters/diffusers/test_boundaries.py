@@ -465,7 +465,7 @@ def through_pickle(scheduler: Any) -> Any:
     return pickle.loads(pickle.dumps(scheduler))
 
 
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, through_pickle])
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, through_pickle])
 @every
 def test_a_copy_goes_on_from_the_middle(name: str, duplicate: Any) -> None:
     scheduler = relax(plain(name), record=True)
@@ -476,7 +476,7 @@ def test_a_copy_goes_on_from_the_middle(name: str, duplicate: Any) -> None:
     middle = go_on(scheduler, scheduler.timesteps[:3], start)[-1]
     twin = duplicate(scheduler)
     assert type(twin) is type(scheduler)
-    for each in (scheduler, twin):
+    for each in (twin, scheduler):
         rest = go_on(each, each.timesteps[3:], middle)
         assert all(same_bits(*pair) for pair in zip(rest, whole[3:], strict=True))
         torch.testing.assert_close(each.stein_record.gamma, record.gamma, rtol=0, atol=0)

@@ -504,16 +504,18 @@ def test_round_trip_samples_the_same_bits(
 
 
 @pytest.mark.parametrize("solver", ["euler", "heun", "unipc"])
-def test_deepcopy_and_pickle_in_mid_sampling(network: Network, solver: str) -> None:
+def test_copies_and_pickles_in_mid_sampling(network: Network, solver: str) -> None:
     scheduler = SteinScheduler(solver=solver)
     scheduler.set_timesteps(5)
     x = normal() * scheduler.init_noise_sigma
     for timestep in scheduler.timesteps[:3]:
         seen = scheduler.scale_model_input(x, timestep)
         x = scheduler.step(network(seen, timestep), timestep, x, return_dict=False)[0]
-    others = [copy.deepcopy(scheduler), pickle.loads(pickle.dumps(scheduler))]
-    expected = drive(scheduler, network, x, begin=3)[-1]
-    for other in others:
+    others = [
+        copy.copy(scheduler), copy.deepcopy(scheduler), pickle.loads(pickle.dumps(scheduler))
+    ]  # fmt: skip
+    expected = drive(copy.copy(scheduler), network, x, begin=3)[-1]
+    for other in (*others, scheduler):
         assert torch.equal(drive(other, network, x, begin=3)[-1], expected)
 
 

@@ -66,7 +66,9 @@ class RelaxedScheduler:
 
     def __copy__(self) -> Any:
         """Shares tensors with the original, but nothing that either writes down while sampling."""
-        copied = _restore(self._stein_base, dict(self.__dict__))
+        # Upstream writes past outputs into lists.
+        lists = {name: [*kept] for name, kept in self.__dict__.items() if isinstance(kept, list)}
+        copied = _restore(self._stein_base, {**self.__dict__, **lists})
         copied.__dict__.pop("_stein_numbers", None)
         copied._stein_relaxation = copy.deepcopy(self._stein_relaxation)
         copied._stein_turns = copy.copy(self._stein_turns)

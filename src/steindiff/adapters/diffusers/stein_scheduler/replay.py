@@ -43,6 +43,13 @@ class Replay:
         self._records: list[StepRecord] = []
         self._first = 0
 
+    def __copy__(self) -> Replay:
+        """Shares tensors with the original, but nothing that either writes down while sampling."""
+        copied = object.__new__(Replay)
+        written = {"_answers": [*self._answers], "_records": [*self._records]}
+        copied.__dict__.update(self.__dict__, **written)
+        return copied
+
     def answer(self, call: ModelCall, x: Tensor, denoised: Tensor) -> Tensor:
         """The VE state (B, *shape) of the next model call, or of the end.
 

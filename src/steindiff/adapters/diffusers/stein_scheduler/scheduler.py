@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import operator
@@ -481,6 +482,13 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
     def scale_noise(self, sample: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
         """`add_noise`, with the arguments in the order that pipelines of flow models use."""
         return self.add_noise(sample, noise, timestep)
+
+    def __copy__(self) -> SteinScheduler:
+        """A copy may go on, and so may the original: neither sees the other's sampling."""
+        copied = object.__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        copied._replay, copied._turns = copy.copy(self._replay), copy.copy(self._turns)
+        return copied
 
     def __len__(self) -> int:
         return self.config["num_train_timesteps"]
