@@ -454,6 +454,18 @@ def test_latents_are_decoded_as_the_pipeline_does(name: str) -> None:
     assert denoiser_of(ddpm()).decode is None
 
 
+def test_a_decoder_of_several_dtypes_keeps_them() -> None:
+    pipe = stable_diffusion()
+    pipe.vae.decoder.conv_out.to(torch.float64).register_forward_pre_hook(
+        lambda part, given: tuple(one.double() for one in given)
+    )
+    before = [weight.dtype for weight in pipe.vae.parameters()]
+    decode = denoiser_of(pipe, prompt=PROMPT).decode
+    assert decode is not None
+    decode(torch.zeros(1, *denoiser_of(pipe, prompt=PROMPT).sample_shape))
+    assert [weight.dtype for weight in pipe.vae.parameters()] == before
+
+
 # From folders
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,28 @@ def test_a_pipeline_is_tuned_as_its_denoiser_is(
     assert found.weights is not None
     assert found.weights.count == sum(one.numel() for one in pipe.unet.parameters())
     assert "fitted" not in {one.kind for one in found.choices[4].tried}
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_a_network_in_training_is_left_in_it(
+    failing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def within(denoiser: Any, steps: int, **options: Any) -> None:
+        assert not any(part.training for part in pipe.unet.modules())
+        assert not any(weight.requires_grad for weight in pipe.unet.parameters())
+        if failing:
+            raise RuntimeError
+
+    monkeypatch.setattr(door, "tune_denoiser", within)
+    pipe = stable_diffusion()
+    pipe.unet.train().conv_in.requires_grad_(False).eval()
+    modes = [part.training for part in pipe.unet.modules()]
+    trained = [weight.requires_grad for weight in pipe.unet.parameters()]
+    assert len({*modes}) == len({*trained}) == 2
+    with pytest.raises(RuntimeError) if failing else nullcontext():
+        tune(pipe, 4, prompts=PROMPTS)
+    assert [part.training for part in pipe.unet.modules()] == modes
+    assert [weight.requires_grad for weight in pipe.unet.parameters()] == trained
 
 
 def test_its_file_knows_the_pipeline(pipe: Any, found: sd.Tuned, tmp_path: Path) -> None:

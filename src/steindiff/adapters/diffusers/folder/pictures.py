@@ -21,16 +21,18 @@ def decoder_of(pipeline: Any) -> Callable[[Tensor], Tensor] | None:
     @torch.no_grad()
     def decode(latents: Tensor) -> Tensor:
         given = _raw(latents, vae.config)
-        kept = vae.dtype
-        if kept == torch.float16 and vae.config.get("force_upcast"):
-            vae.to(torch.float32)  # as StableDiffusionXLPipeline does: it overflows in 16 bits
+        # As StableDiffusionXLPipeline does: it overflows in 16 bits.
+        overflows = vae.dtype == torch.float16 and vae.config.get("force_upcast")
+        if overflows:
+            vae.to(torch.float32)
         try:
             parts = [
                 vae.decode(part.to(vae.device, vae.dtype), return_dict=False)[0].float()
                 for part in given.split(_AT_ONCE)
             ]
         finally:
-            vae.to(kept)
+            if overflows:
+                vae.to(torch.float16)
         return torch.cat(parts)
 
     return decode
