@@ -91,11 +91,9 @@ class ClassifierFreeGuidance:
 
     def check(self, x: Tensor, **conditioning: Any) -> None:
         """The wrapped denoiser's check, if it has one, of both kinds of conditioning."""
-        none = self._none(conditioning, len(x))
-        check = getattr(self.denoiser, "check", None)
-        if check is not None:
-            check(x, **conditioning)
-            check(x, **none)
+        check = getattr(self.denoiser, "check", None) or (lambda x, **given: None)
+        check(x, **conditioning)
+        check(x, **self._none(conditioning, len(x)))
 
     def _none(self, conditioning: Mapping[str, Any], batch: int) -> dict[str, Any]:
         """The conditioning with its unconditional counterparts put in."""
