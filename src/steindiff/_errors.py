@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -217,4 +218,17 @@ class Watch:
         error = NonFiniteError(what, step, sigma, sorted(new))
         if len(self._lost) == len(bad):
             raise error
-        warnings.warn(f"{error}; the others go on", RuntimeWarning, stacklevel=2)
+        _warn_again(f"{error}; the others go on")
+
+
+def _warn_again(text: str) -> None:
+    """A RuntimeWarning at the caller's line, said however often it was said before.
+
+    `warnings.warn` says the same words of the same line once in a process: of the next sampling
+    that loses the same sample nobody would be told.
+    """
+    frame = sys._getframe()
+    own = __name__.partition(".")[0]
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == own:
+        frame = frame.f_back
+    warnings.warn_explicit(text, RuntimeWarning, frame.f_code.co_filename, frame.f_lineno)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -281,6 +282,20 @@ def test_non_finite_output_inside_a_step(x: Tensor) -> None:
     with pytest.raises(sd.NonFiniteError, match=message) as caught:
         sd.sample(bad, x, SIGMAS, Heun(), None)
     assert (caught.value.step, caught.value.samples) == (1, [0, 1, 2, 3])
+
+
+def test_every_sampling_tells_of_its_lost_samples(x: Tensor) -> None:
+    """Not only the first in the process, and at the line that sampled."""
+    lost = x.clone()
+    lost[1] = math.nan
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            sd.sample(lambda z, sigma: 0.5 * z, lost, SIGMAS, strict=False)
+    assert [str(one.message).partition(";")[0] for one in told] == [
+        f"x is not finite at step 0 (sigma = {SIGMAS[0]:g}), in samples 1"
+    ] * 2
+    assert {one.filename for one in told} == {__file__}
 
 
 def test_many_non_finite_samples_are_abridged() -> None:
