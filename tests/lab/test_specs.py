@@ -42,6 +42,11 @@ def test_what_is_no_spec(text: str) -> None:
         parse_spec(text, "thing")
 
 
+def test_an_option_is_said_once() -> None:
+    with pytest.raises(ValueError, match="solver 'unipc:order=2, order=3' says an option twice"):
+        parse_solver("unipc:order=2, order=3")
+
+
 def test_solvers() -> None:
     for name in SOLVERS:
         assert parse_solver(name) == SOLVERS[name]()

@@ -22,14 +22,17 @@ def parse_spec(text: str, kind: str) -> tuple[str, dict[str, Value]]:
     """ "name:option=value,..." -> the name and its options; numbers, true and false are read.
 
     Raises:
-        ValueError: an option without its value, or a value without its option.
+        ValueError: an option without its value, a value without its option, or an option twice.
     """
     name, _, rest = text.partition(":")
     pairs = [pair.partition("=") for pair in rest.split(",") if pair]
     for key, sign, value in pairs:
         if not (key and sign and value):
             raise ValueError(f"{kind} {text!r} is not of the form NAME:option=value,...")
-    return name, {key.strip(): _value(value) for key, _, value in pairs}
+    options = {key.strip(): _value(value) for key, _, value in pairs}
+    if len(options) < len(pairs):
+        raise ValueError(f"{kind} {text!r} says an option twice")
+    return name, options
 
 
 def parse_solver(text: str) -> Solver:
