@@ -8,8 +8,7 @@ that need no download: those of random convolutions, and what a part inside the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +19,7 @@ from ..calibrated.path import relative_squares
 from ..calibrated.run import take_rows
 from ..denoisers import ClassifierFreeGuidance
 from .frechet import frechet
-from .network import module_in
+from .network import hooked, module_in
 from .ranks import SharedRows
 from .trials import Noises
 
@@ -243,7 +242,7 @@ class Inner:
             if isinstance(output, Tensor) and output.ndim > 2 and len(output) == PROBED:
                 order.append(module)
 
-        with _hooked([part for part in network.modules() if part is not network], note):
+        with hooked([part for part in network.modules() if part is not network], note):
             few = slice(PROBED)
             self._evaluate(_without_guidance(noises.rows, PROBED), noises.fine[few], few)
             noises.rows.told(PROBED)
@@ -267,7 +266,7 @@ class Inner:
 
         def seen_by(part: slice) -> Tensor:
             found: list[Tensor] = []
-            with _hooked([self.part], lambda _part, _input, output: found.append(_pooled(output))):
+            with hooked([self.part], lambda _part, _input, output: found.append(_pooled(output))):
                 self._evaluate(bare, x[part], part)
             return found[self.place]
 
@@ -296,14 +295,3 @@ def _without_guidance(rows: SharedRows, count: int) -> SharedRows:
 def _pooled(output: Tensor) -> Tensor:
     """(B, C) of (B, C, H, W, ...), or of tokens (B, T, C)."""
     return output.float().mean(dim=tuple(range(2, output.ndim)) if output.ndim > 3 else 1)
-
-
-@contextmanager
-def _hooked(parts: Sequence[nn.Module], note: Callable[..., None]) -> Iterator[None]:
-    """While it lasts, `note` is told what these parts put out; what it returns would replace it."""
-    handles = [part.register_forward_hook(note) for part in parts]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

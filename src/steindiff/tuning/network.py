@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -82,3 +85,23 @@ def _norms(weights: Tensor) -> Tensor:
     return torch.stack(
         [torch.linalg.vector_norm(weights, order, dtype=wide).double().cpu() for order in (1, 2)]
     )
+
+
+@contextmanager
+def hooked(parts: Sequence[nn.Module], note: Callable[..., object]) -> Iterator[None]:
+    """While it lasts, `note` is told what these parts put out, as (part, input, output).
+
+    Of this thread alone: a part that another thread evaluates has the same hooks.
+    """
+    here = threading.get_ident()
+
+    def own(*given: Any) -> None:  # what it returned would take the output's place
+        if threading.get_ident() == here:
+            note(*given)
+
+    handles = [part.register_forward_hook(own) for part in parts]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

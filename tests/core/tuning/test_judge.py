@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from waiting import BOUND
 
 from steindiff.denoisers import ClassifierFreeGuidance
 from steindiff.lab.metrics import frechet_distance
@@ -121,6 +124,35 @@ def test_the_middle_block_is_looked_at_sample_by_sample() -> None:
     again = Inner(noises(guided, labels, fine))
     assert torch.allclose(again(noises(guided, labels, fine).rows, fine), seen, atol=1e-5)
     assert float((seen[0] - seen[1]).norm()) > 1e-3
+
+
+def test_another_thread_may_use_the_network_meanwhile() -> None:
+    """Its evaluations go through the same hooks."""
+    network, labels = small_network(), torch.arange(4)
+    first = network.unet.conv_in
+    fine = normal(4, 1, 8, 8).float()
+
+    def seen(busy: bool) -> torch.Tensor:
+        own = noises(network, labels, fine)
+        inner = Inner(own)
+        with ThreadPoolExecutor(1) as pool:
+
+            def elsewhere() -> None:
+                network(fine[:3], 1.0, class_labels=labels[:3])
+
+            def before(*_: object) -> None:
+                if threading.get_ident() == here:
+                    pool.submit(elsewhere).result(BOUND)
+
+            here = threading.get_ident()
+            handle = first.register_forward_pre_hook(before) if busy else None
+            found = inner(own.rows, fine), Inner(own).place
+            if handle is not None:
+                handle.remove()
+        assert found[1] == inner.place
+        return found[0]
+
+    assert torch.equal(seen(True), seen(False))
 
 
 def test_with_guidance_a_late_part_is_asked_at_less_noise() -> None:
