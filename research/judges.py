@@ -34,8 +34,8 @@ from steindiff.trajectory import FineSolution
 from steindiff.tuning import SEED
 from steindiff.tuning.batch import Batch
 from steindiff.tuning.frechet import frechet
-from steindiff.tuning.judge import Inner, RandomFeatures, _hooked, _pooled, _without_guidance
-from steindiff.tuning.network import module_in
+from steindiff.tuning.judge import Inner, RandomFeatures, _pooled, _without_guidance
+from steindiff.tuning.network import hooked, module_in
 from steindiff.tuning.ranks import SharedRows
 from steindiff.tuning.trials import Noises
 
@@ -76,7 +76,7 @@ def seen(noises: Noises, random: RandomFeatures, inner: Inner, x: Tensor) -> dic
             if isinstance(output, Tensor) and output.ndim > 2 and len(output) == len(x):
                 told.append(_pooled(output))
 
-        with torch.no_grad(), _hooked(parts, note):
+        with torch.no_grad(), hooked(parts, note):
             bare(x, torch.full((len(x),), share * size))
         found |= {f"{share} {depth}": told[int(depth * len(told))] for depth in DEPTHS}
     return {name: one.double() for name, one in found.items()}
