@@ -10,6 +10,8 @@ import typer
 
 from ..options import (
     COEFFICIENT_HELP,
+    END_HELP,
+    FINAL_HELP,
     SCHEDULE_HELP,
     SOLVER_HELP,
     STEPS,
@@ -21,6 +23,7 @@ from ..options import (
     SigmaMinOption,
 )
 
+END = "steady"
 SOLVERS = ["euler", "dpmpp_2m", "ipndm:3", "heun", "recipe"]
 
 
@@ -59,7 +62,9 @@ class Compared:
             show_default=", ".join(SOLVERS),
         ),
     ] = None
-    coefficient: Annotated[str, typer.Option(help=COEFFICIENT_HELP)] = "energy"
+    coefficient: Annotated[
+        str | None, typer.Option(help=COEFFICIENT_HELP, show_default="what suits --guidance")
+    ] = None
     schedule: Annotated[
         list[str] | None,
         typer.Option(
@@ -69,6 +74,8 @@ class Compared:
     ] = None
     sigma_min: SigmaMinOption = 0.002
     sigma_max: SigmaMaxOption = 80.0
+    final: Annotated[str, typer.Option(help=FINAL_HELP)] = "zero"
+    end: Annotated[str, typer.Option(help=END_HELP)] = END
 
 
 @dataclass(frozen=True, kw_only=True)
