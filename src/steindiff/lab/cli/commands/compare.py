@@ -9,7 +9,6 @@ from typing import Annotated, ClassVar
 import typer
 
 from ..options import (
-    COEFFICIENT_HELP,
     END_HELP,
     FINAL_HELP,
     SCHEDULE_HELP,
@@ -63,7 +62,10 @@ class Compared:
         ),
     ] = None
     coefficient: Annotated[
-        str | None, typer.Option(help=COEFFICIENT_HELP, show_default="what suits --guidance")
+        str | None,
+        typer.Option(
+            help="Relaxation (steindiff info coefficients).", show_default="what suits --guidance"
+        ),
     ] = None
     schedule: Annotated[
         list[str] | None,
@@ -99,7 +101,8 @@ def compare(
     """Compare solvers with and without relaxation at equal NFE, from the same noise.
 
     On the shipped model, or on yours: a saved pipeline, an EDM pickle, a function. A bench of one
-    model without controls, and a picture of it. Started again it goes on.
+    model without controls, and a picture of it. Started again it goes on. Levels end at 0, as those
+    of pipelines; a solver of two calls a step gets there at an odd NFE alone.
     """
     from ..compare import compare
 
