@@ -289,7 +289,10 @@ def _parse_coefficients(settings: Settings) -> dict[str, Coefficient]:
     for name in settings.coefficients:
         coefficient = parse_coefficient(name)
         if coefficient is None or name in ("base", *CONTROLS):
-            raise ValueError(f"coefficient {name!r} is a control")
+            raise ValueError(
+                f"coefficient {name!r} is a control or the base; one that relaxes is needed, such "
+                "as 'energy'"
+            )
         parsed[name] = coefficient
     for name in settings.controls:
         if name not in CONTROLS:
