@@ -106,7 +106,7 @@ def test_the_calibration_is_that_of_python(
     calibrate(steindiff, tmp_path / "c.json", weights, "--classes", "1,2")
     net = sd.load_model(weights)
     solver = sd.calibrate(
-        net, sd.schedules.karras(3, 0.05, 10.0), noises=3, held_out=2, fine_steps=3,
+        net, sd.schedules.karras(3, 0.05, 10.0, final="zero"), noises=3, held_out=2, fine_steps=3,
         conditioning={"class_labels": torch.tensor([1, 2])},
     )  # fmt: skip
     assert sd.load_calibration(tmp_path / "c.json") == solver
@@ -125,7 +125,7 @@ def test_generate_takes_it(steindiff: Command, weights: Path, tmp_path: Path) ->
     shutil.copy(path, tmp_path / "moved.json")
     moved = [tmp_path / "moved.json" if word == path else word for word in use]
     assert "nothing to do" in steindiff("generate", "--out", tmp_path / "a", *moved).out
-    calibrate(steindiff, path, weights, "--seed", 9, "--overwrite")
+    calibrate(steindiff, path, weights, "--first-seed", 9, "--overwrite")
     assert steindiff("generate", "--out", tmp_path / "a", *use).code == 2
 
 
@@ -135,7 +135,8 @@ def test_a_bench_takes_it(steindiff: Command, tiny: str, tmp_path: Path) -> None
     calibrate(steindiff, path, tiny)
     grid = tmp_path / "grid.toml"
     grid.write_text(
-        "sigma_min = 0.05\nsigma_max = 10\nfine_steps = 3\nresamples = 20\ncontrols = ['one']\n"
+        "final = 'zero'\nsigma_min = 0.05\nsigma_max = 10\n"
+        "fine_steps = 3\nresamples = 20\ncontrols = ['one']\n"
         "[[cells]]\nmodel = 'tiny'\nschedule = 'karras'\nnfe = [3, 4]\nseeds = '0-15'\n"
         "solver = 'euler'\n"
     )
@@ -152,7 +153,7 @@ def test_a_bench_takes_it(steindiff: Command, tiny: str, tmp_path: Path) -> None
     assert last["rules"]["one"]["equals_base"]
     assert results["hashes"][text] == {"calibration": sha256(path)}
     # another calibration at the same path is another bench
-    calibrate(steindiff, path, tiny, "--seed", 9, "--overwrite")
+    calibrate(steindiff, path, tiny, "--first-seed", 9, "--overwrite")
     steindiff(*use, "--calibration", path).refused("another grid", "hashes")
     # a grid without the calibration's setting
     calibrate(steindiff, path, tiny, "--guidance", 2, "--overwrite")
@@ -164,7 +165,7 @@ def cells(path: Path, **axes: Any) -> dict[str, Any]:
         "model": "tiny", "schedule": "karras", "nfe": 3, "seeds": "0-15",
         "solver": f"calibrated:file={path}", **axes,
     }  # fmt: skip
-    return {"sigma_min": 0.05, "sigma_max": 10.0, "cells": [block]}
+    return {"final": "zero", "sigma_min": 0.05, "sigma_max": 10.0, "cells": [block]}
 
 
 def test_a_grid_names_it_and_refuses_another_setting(

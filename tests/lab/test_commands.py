@@ -23,7 +23,7 @@ from forked import Forked
 from typer.testing import CliRunner
 
 import steindiff as sd
-from steindiff.calibrated import SEED
+from steindiff.calibrated import SEED as CALIBRATION_SEED
 from steindiff.lab import cli
 from steindiff.lab.bench.grid import presets
 from steindiff.lab.cli import LAB_PACKAGES, info, options
@@ -34,6 +34,7 @@ from steindiff.lab.cli.installed import ADAPTERS
 from steindiff.lab.cli.method import _default_method, calls_per_step, choose
 from steindiff.lab.cli.show import legend, show, texts
 from steindiff.lab.devices import check_device
+from steindiff.tuning import SEED as TUNING_SEED
 
 COMMANDS = [str(command.name) for command in app.registered_commands]
 PROJECT = Path(__file__).parents[2]
@@ -266,6 +267,23 @@ def test_options_of_one_name_are_of_one_kind() -> None:
         assert f"--{alias} N is the same where a step is one" in other.help
 
 
+def test_device_and_first_seed_are_declared_once(steindiff: Command) -> None:
+    """The same words and the same name everywhere; who tries another name is told this one."""
+    found = [signature(command) for command in COMMANDS]
+    devices = [parameters["device"] for parameters in found if "device" in parameters]
+    assert len(devices) > 8
+    assert {(one.default, option(one).help) for one in devices} == {
+        ("auto", option(devices[0]).help)
+    }
+    seeds = {name: option(p) for one in found for name, p in one.items() if "seed" in name}
+    assert seeds.keys() == {"first_seed", "seeds"}  # a number, and ranges
+    for command in ("compare", "tune", "recommend", "calibrate", "diagnose", "generate"):
+        outcome = steindiff(command, "--seed", 3)
+        assert outcome.code == 2
+        assert "No such option: --seed" in outcome.err
+        assert "--first-seed" in outcome.err
+
+
 def _of_one(kind: Any) -> Any:
     """The kind of a single value of an option that may be None or a list."""
     if type(None) in get_args(kind):
@@ -275,7 +293,8 @@ def _of_one(kind: Any) -> Any:
 
 def test_what_help_names_is_there() -> None:
     assert presets() == bench_options._PRESETS
-    assert str(SEED) == option(signature("calibrate")["seed"]).show_default
+    assert signature("calibrate")["first_seed"].default == CALIBRATION_SEED
+    assert signature("tune")["first_seed"].default == TUNING_SEED
     said = re.findall(r"steindiff info (\w+)", "".join(
         option(p).help or "" for name in COMMANDS for p in signature(name).values()
     ))  # fmt: skip

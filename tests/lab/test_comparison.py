@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,19 @@ import pytest
 import torch
 from blobs import SHAPE, Blobs
 from command import Command
+from edm_networks import Discrete
 from pages import Page
 
 import steindiff as sd
 from steindiff.denoisers import GaussianMixture
-from steindiff.lab.comparison import Comparison, compare
+from steindiff.lab.bench.grid import Grid
+from steindiff.lab.cli.commands.compare import END, Compared
+from steindiff.lab.cli.method import choose
+from steindiff.lab.cli.networks import within_levels
+from steindiff.lab.cli.options import Sampling
+from steindiff.lab.comparison import Comparison, ComparisonSetting, compare, grid_of
 from steindiff.lab.metrics import frechet_distance, unlearned_features
+from steindiff.lab.subjects import of_edm, of_folder, of_name
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +49,83 @@ def test_figures_against_a_direct_computation(found: Comparison) -> None:
         assert metrics.relative_error.low < error < metrics.relative_error.high
         distance = frechet_distance(features(result.x), features(fine))
         assert metrics.fd.value == pytest.approx(distance, rel=1e-3)
+
+
+def of_words(grid: Grid) -> list[tuple[Any, ...]]:
+    """Solver, levels, coefficient and end of each relaxed row."""
+    (rule,) = grid.parsed.values()
+    return [
+        (cell.method, cell.levels, cell.plan.coefficient, cell.plan.end)
+        if cell.plan
+        else (cell.method, cell.levels, rule, grid.end)
+        for cell in grid.cells
+    ]
+
+
+SETTING = ComparisonSetting(nfe=[6], solvers=["euler", "unipc", "recipe"])
+NAMED = [Sampling(steps=6, solver=solver, schedule="karras") for solver in ("euler", "unipc")]
+WORDS = [*NAMED, Sampling(steps=6)]
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_a_row_is_what_sample_does_with_the_same_words(guidance: float) -> None:
+    """Levels that end at 0, the recipe's coefficient, and the end that goes with it."""
+    found = of_words(grid_of(of_name("fashion-mnist", guidance), SETTING))
+    asked = [choose(words, guidance) for words in WORDS]
+    assert found == [
+        (one.solver, tuple(one.levels().tolist()), one.coefficient, one.method.end) for one in asked
+    ]
+    assert [levels[-1] for _, levels, _, _ in found] == [0, 0, 0]
+    assert "none" not in [end for *_, end in found]
+
+
+def test_a_row_of_an_edm_file(tmp_path: Path) -> None:
+    """The same on the levels that the network knows."""
+    path = tmp_path / "net.pkl"
+    path.write_bytes(pickle.dumps({"ema": Discrete(label_dim=0)}))
+    subject: Any = of_edm(path, True)
+    asked = [choose(words, 1.0) for words in WORDS]
+    wanted = [tuple(within_levels(subject.denoiser, one).tolist()) for one in asked]
+    assert [levels for _, levels, _, _ in of_words(grid_of(subject, SETTING))] == wanted
+    assert wanted[0] != tuple(asked[0].levels().tolist())  # it knows a few only
+    assert [levels[-1] for levels in wanted] == [0, 0, 0]
+
+
+def test_a_row_of_a_saved_pipeline(tmp_path: Path) -> None:
+    """The levels end at 0, as the pipeline's own, and are within those that it was made for."""
+    diffusers = pytest.importorskip("diffusers")
+    from tiny_pipelines import unconditional_unet
+
+    pipeline = diffusers.DDIMPipeline(unconditional_unet(), diffusers.DDIMScheduler())
+    pipeline.save_pretrained(tmp_path / "pipe")
+    subject = of_folder(tmp_path / "pipe")
+    for _, levels, rule, end in of_words(grid_of(subject, SETTING)):
+        assert levels[0] == min(80, subject.sigma_max)
+        assert levels[-2] >= subject.sigma_min > 0
+        assert levels[-1] == 0
+        assert (rule, end) in [(sd.Energy(), "steady"), (sd.Energy(), sd.recipe(6).end)]
+
+
+def test_what_a_setting_says_of_the_end() -> None:
+    subject = of_name("mixture:dim=4")
+    setting = ComparisonSetting(solvers=["euler"], coefficient="constant:value=0.9", end="none")
+    assert of_words(grid_of(subject, setting)) == [
+        (
+            sd.Euler(),
+            tuple(sd.schedules.karras(5, final="zero").tolist()),
+            sd.stein.Constant(0.9),
+            "none",
+        )
+    ]
+    lowest = ComparisonSetting(solvers=["euler"], final="sigma_min")
+    assert grid_of(subject, lowest).cells[0].levels == tuple(sd.schedules.karras(5).tolist())
+
+
+def test_the_command_has_the_same_defaults() -> None:
+    """Its options are declared without importing what they are of."""
+    asked, setting = Compared(), ComparisonSetting()
+    assert (asked.end, END) == (setting.end, sd.recipes.END)
+    assert asked.final == setting.final
 
 
 def test_files_and_words(found: Comparison) -> None:

@@ -86,6 +86,7 @@ def test_inner_products_of_docstrings_are_not_lost(site: Path) -> None:
     [
         "index", "start", "choose", "extend", "use/diffusers", "use/comfyui", "tune",
         "theory/method", "theory/measured", "evidence/results", "evidence/research",
+        "evidence/tune",
         "api/sampling", "api/stein",
     ],
 )  # fmt: skip

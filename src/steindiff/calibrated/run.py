@@ -61,7 +61,7 @@ def calibrate(
     steps made, against a fine trajectory (Heun) from the same noise. Costs (noises + held_out) *
     (2 fine_steps + steps) evaluations.
 
-    Source: this project (docs/tune.md).
+    Source: this project (docs/evidence/tune.md).
 
     Args:
         denoiser: D(x, sigma, **conditioning), in VE coordinates.

@@ -90,7 +90,7 @@ class Calibrated(_Scaled):
     sigma = 0 the step is x' = D without scalars; with a, or a and b, it is an end of fitted weights
     (`steindiff.stein`). There is no c there: it would leave noise.
 
-    Source: this project (docs/tune.md). `steindiff.calibrate` makes it.
+    Source: this project (docs/evidence/tune.md). `steindiff.calibrate` makes it.
 
     Attributes:
         levels: the noise levels that the scalars are for, decreasing; the last may be 0.
@@ -137,7 +137,7 @@ class Calibrated(_Scaled):
 class Shared(_Scaled):
     """`Calibrated` with the scalars that fit unlike networks together: the shared prior.
 
-    One call a step, for any levels (`Prior`). Source: this project (docs/tune.md).
+    One call a step, for any levels (`Prior`). Source: this project (docs/evidence/tune.md).
     """
 
     def init(self, x: Tensor, sigmas: Sequence[float]) -> CalibratedState:

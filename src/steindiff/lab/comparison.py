@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from .._files import write_whole
+from ..composition import AUTO
+from ..recipes import END, recipe
 from .bench.grid import RECIPE, Grid, make_grid
 from .bench.judging import distance
 from .bench.report import write_report
@@ -27,6 +29,7 @@ from .bench.results import (
 from .bench.run import run_bench
 from .bench.titles import solver_title
 from .picture import Row, comparison
+from .specs import spec_of
 from .subjects import Network, Subject, subject_of
 
 COLUMNS = 10
@@ -38,11 +41,18 @@ SHIPPED, OTHERS = 512, 32
 class ComparisonSetting:
     """What is held against each other, in the texts of commands.
 
+    What is left out is what `steindiff sample` and pipelines do on levels that are named: they
+    end at 0, and what is relaxed has the end that goes with it.
+
     Attributes:
         nfe: model calls a sample.
         solvers: as `parse_solver` reads them, or "recipe" for that of `steindiff.sample`.
-        coefficient: that the solvers are relaxed with; the recipe has its own.
+        coefficient: that the solvers are relaxed with, "auto" for the recipe's at this guidance;
+            the recipe has its own.
+        end: how the relaxed solvers step into sigma = 0; the recipe has its own.
         schedules: names of noise schedules.
+        final: where their levels end, "zero" or "sigma_min". A solver of two calls a step ends at
+            0 where the NFE is odd: a step into 0 takes one call.
         sigma_min: lowest level above 0; no lower than the model's own is used.
         sigma_max: level of the start; no higher than the model's own is used.
         samples: from the same noises; None for `SHIPPED` or `OTHERS`.
@@ -52,8 +62,10 @@ class ComparisonSetting:
 
     nfe: Sequence[int] = (5,)
     solvers: Sequence[str] = ("dpmpp_2m", RECIPE)
-    coefficient: str = "energy"
+    coefficient: str = AUTO
+    end: str = END
     schedules: Sequence[str] = ("karras",)
+    final: str = "zero"
     sigma_min: float = 0.002
     sigma_max: float = 80.0
     samples: int | None = None
@@ -70,6 +82,9 @@ def grid_of(subject: Subject, setting: ComparisonSetting) -> Grid:
     shipped = isinstance(subject, Network)
     name = subject.model if shipped else subject.name
     count = setting.samples or (SHIPPED if shipped else OTHERS)
+    coefficient = setting.coefficient
+    if coefficient == AUTO:
+        coefficient = spec_of(recipe(setting.nfe[0], subject.guidance).coefficient)
     cells = {
         "model": name,
         "guidance": subject.guidance,
@@ -79,8 +94,10 @@ def grid_of(subject: Subject, setting: ComparisonSetting) -> Grid:
         "seeds": f"{setting.first_seed}-{setting.first_seed + count - 1}",
     }
     content = {
-        "coefficients": [setting.coefficient],
+        "coefficients": [coefficient],
         "controls": [],
+        "end": setting.end,
+        "final": setting.final,
         "sigma_min": max(setting.sigma_min, subject.sigma_min),
         "sigma_max": min(setting.sigma_max, subject.sigma_max),
         "resamples": setting.resamples,
@@ -244,7 +261,8 @@ def compare(
     steps: Sequence[int] = (6, 8),
     guidance: float = 1.0,
     solvers: Sequence[str] = ("dpmpp_2m", RECIPE),
-    coefficient: str = "energy",
+    coefficient: str = AUTO,
+    end: str = END,
     samples: int | None = None,
     out: str | Path | None = None,
     tell: Callable[[str], object] = lambda text: None,
@@ -258,7 +276,8 @@ def compare(
         steps: model calls a sample.
         guidance: classifier-free guidance scale, of a pipeline or a shipped model.
         solvers: as commands name them; "recipe" is what `steindiff.sample(steps=...)` does.
-        coefficient: that the others are relaxed with.
+        coefficient: that the others are relaxed with; "auto" is the recipe's at this guidance.
+        end: how the others step into sigma = 0 where they are relaxed.
         samples: from the same noises, at least 16; 512 of a shipped model and else 32 if left out.
         out: the folder for the report; a new temporary one if left out. Results of the same setting
             that it holds are kept.
@@ -270,11 +289,11 @@ def compare(
     """
     subject = subject_of(model, prompts, guidance)
     setting = ComparisonSetting(
-        nfe=steps, solvers=solvers, coefficient=coefficient, samples=samples
+        nfe=steps, solvers=solvers, coefficient=coefficient, end=end, samples=samples
     )
     grid = grid_of(subject, setting)
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="steindiff-compare-"))
     cells = run_bench(grid, folder, device=subject.device, tell=tell)
     draw(folder, grid, subject)
     write_report(folder)
-    return Comparison(folder, tuple(cells), coefficient)
+    return Comparison(folder, tuple(cells), grid.coefficients[0])

@@ -162,6 +162,21 @@ def test_ends_of_the_schedules() -> None:
     assert (float(levels[0]), float(levels[-1])) == (pytest.approx(20), pytest.approx(0.01))
 
 
+def test_where_levels_end() -> None:
+    """What a grid says, or else at 0 where there is an end; a pair of calls ends as its NFE can."""
+    for said, end in (
+        ({}, 0.002),
+        ({"end": "steady"}, 0),
+        ({"final": "zero"}, 0),
+        ({"end": "steady", "final": "sigma_min"}, 0.002),
+    ):
+        grid = make_grid({**said, "cells": [block(nfe=5), block(nfe=6, solver="heun")]})
+        assert [cell.levels[-1] for cell in grid.cells] == pytest.approx([end, 0.002])
+        assert ("final" in msgspec.to_builtins(grid.record())) == ("final" in said)
+    with pytest.raises(ValueError, match=r"final 'zreo' is unknown.*'zero'"):
+        make_grid({"final": "zreo", "cells": [block(nfe=5, solver="heun")]})
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

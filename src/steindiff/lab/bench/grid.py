@@ -11,11 +11,12 @@ from typing import Annotated, Any
 
 import msgspec
 import torch
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from ..._errors import unknown_name
 from ..._files import sha256
 from ...recipes import Recipe, recipe
+from ...schedules.checks import check_final
 from ...solvers import Solver
 from ...stein import Coefficient, check_end
 from ..specs import (
@@ -100,8 +101,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         controls: names of `CONTROLS`.
         sweep: values of gamma that the control "constant" is the best of; at most 1,000.
         sweep_samples: how many of the samples it is chosen on.
-        end: how relaxed samplings step into sigma = 0, one of `ENDS`; other than "none" the levels
-            go from sigma_min on to 0, as those of pipelines.
+        end: how relaxed samplings step into sigma = 0, one of `ENDS`.
+        final: where the levels of a schedule end, "sigma_min" or "zero"; "zero" if left out, as
+            those of pipelines, but "sigma_min" with the end "none".
         sigma_min: lowest level of the schedules above 0, in units of the data.
         sigma_max: highest level.
         fine_steps: Heun steps of the fine solution; at most 10,000.
@@ -114,6 +116,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sweep: Annotated[tuple[float, ...], Meta(max_length=1_000)] = (0.98, 0.99, 0.995, 0.998, 1.003)
     sweep_samples: Annotated[int, Meta(ge=LEAST, le=MOST_SAMPLES)] = 256
     end: str = "none"
+    final: str | UnsetType = UNSET
     sigma_min: float = 0.002
     sigma_max: float = 80.0
     fine_steps: Annotated[int, Meta(ge=2, le=10_000)] = 20
@@ -277,15 +280,19 @@ def _settings(settings: Settings) -> dict[str, Any]:
 
 
 def _parse_coefficients(settings: Settings) -> dict[str, Coefficient]:
-    """The coefficients by their texts; checks the end, the controls and the sweep too."""
+    """The coefficients by their texts; checks the ends, the controls and the sweep too."""
     check_end(settings.end)
+    check_final(settings.final or _usual_final(settings.end))
     if not settings.coefficients:
         raise ValueError("coefficients is empty; 'energy' is the default")
     parsed = {}
     for name in settings.coefficients:
         coefficient = parse_coefficient(name)
         if coefficient is None or name in ("base", *CONTROLS):
-            raise ValueError(f"coefficient {name!r} is a control")
+            raise ValueError(
+                f"coefficient {name!r} is a control or the base; one that relaxes is needed, such "
+                "as 'energy'"
+            )
         parsed[name] = coefficient
     for name in settings.controls:
         if name not in CONTROLS:
@@ -323,7 +330,7 @@ def _parse_cells(
         schedule = axes.schedule
         if schedule == "usual":
             schedule = _usual_schedule(axes.solver) or schedule
-        steps, final = axes.nfe, "sigma_min" if settings.end == "none" else "zero"
+        steps, final = axes.nfe, settings.final or _usual_final(settings.end)
         if method.calls_per_step == 2:
             steps, final = (axes.nfe + 1) // 2, "zero" if axes.nfe % 2 else "sigma_min"
         levels = make_schedule(schedule, steps, settings.sigma_min, settings.sigma_max, final)
@@ -354,6 +361,10 @@ def _parse_seeds(text: str) -> tuple[int, ...]:
     if len(seeds) < LEAST:
         raise ValueError(f"seeds is {text!r}; {LEAST} at least are needed")
     return tuple(seeds)
+
+
+def _usual_final(end: str) -> str:
+    return "sigma_min" if end == "none" else "zero"
 
 
 def _usual_schedule(solver: str) -> str | None:

@@ -11,7 +11,7 @@ import torch
 import typer
 
 from ..._provenance import command_line
-from ...calibrated import SEED, About, Calibrated, save_calibration
+from ...calibrated import About, Calibrated, save_calibration
 from ...calibrated import calibrate as fit_solver
 from ...calibrated.run import evaluations
 from ...models import load_model
@@ -61,7 +61,7 @@ def _fit(denoiser: Any, sigmas: torch.Tensor, fit: Fit, **options: Any) -> Calib
     with progress("calibrating", total) as told:
         solver = fit_solver(
             denoiser, sigmas, noises=fit.noises, held_out=fit.held_out,
-            seed=SEED if fit.seed is None else fit.seed, fine_steps=fit.fine_steps,
+            seed=fit.first_seed, fine_steps=fit.fine_steps,
             prior=fit.prior, ridge=fit.ridge, told=told, **options,
         )  # fmt: skip
     assert solver.calibration is not None
@@ -95,7 +95,7 @@ def _next(out: Path, solver: Calibrated, sigma_min: float, final: str) -> str:
         "coefficient": "none",  # the scalars were fitted to the path without relaxation
         "out": "images.png",
     }
-    standard = {"model": MODEL, "guidance": 1.0, "sigma-max": 80.0}
+    standard = {"model": MODEL, "guidance": 1.0, "sigma-max": 80.0, "final": "zero"}
     given = [(f"--{name}", str(value)) for name, value in options.items()
              if standard.get(name) != value]  # fmt: skip
     return shlex.join(["steindiff", "sample", *(word for pair in given for word in pair)])

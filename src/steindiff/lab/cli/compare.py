@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...composition import AUTO
 from ..bench.grid import LEAST, RECIPE
 from ..comparison import ComparisonSetting, draw, grid_of
 from ..devices import check_device
@@ -25,8 +26,10 @@ def compare(
     setting = ComparisonSetting(
         nfe=_nfe(compared, solvers),
         solvers=solvers,
-        coefficient=compared.coefficient,
+        coefficient=compared.coefficient or AUTO,
+        end=compared.end,
         schedules=compared.schedule or ["karras"],
+        final=compared.final,
         sigma_min=compared.sigma_min,
         sigma_max=compared.sigma_max,
         samples=measuring.samples,

@@ -49,14 +49,13 @@ SigmaMaxOption = Annotated[float, typer.Option(help="Noise level of the start.")
 END_HELP = "Step into sigma = 0: steady, stein, linear, mean or none."
 FINAL_HELP = "Where the levels end: sigma_min or zero."
 BatchOption = Annotated[int, typer.Option(min=1, help="Images at a time.")]
-DeviceOption = Annotated[
-    str, typer.Option(help="cpu, cuda, cuda:N, or auto: cuda where there is one.")
-]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 FormatOption = Annotated[
     str, typer.Option(help="Of what is printed: table, csv, markdown or latex.")
 ]
-FirstSeedOption = Annotated[int, typer.Option(min=0, help="Seeds count up from here.")]
+FirstSeedOption = Annotated[
+    int, typer.Option(min=0, help="Seed of the first noise; the others count up.")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,10 +160,12 @@ class Levels:
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """Where the model runs; the CPU where figures shall be those of the documents."""
+    """Where the model runs."""
 
     panel: ClassVar[str] = "Computing"
-    device: DeviceOption = "cpu"
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, cuda:N, or auto: cuda where there is one.")
+    ] = "auto"
 
 
 def check_output(path: Path, overwrite: bool) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from ..._provenance import command_line
 from ...solvers import SOLVERS
-from ...tuning import SEED, Choice, Tuned, evaluations
+from ...tuning import Choice, Tuned, evaluations
 from ...tuning import tune as fit_sampler
 from ...tuning.batch import AT_ONCE
 from ...tuning.checks import TOP
@@ -93,7 +93,7 @@ def _measured(
             subject.denoiser, steps, fit=fit, shape=subject.shape, guidance=subject.guidance,
             conditioning=subject.conditioning(range(sum(counts))), noises=trials.noises,
             held_out=trials.held_out, fresh=trials.fresh, fine_steps=trials.fine_steps,
-            seed=SEED if trials.seed is None else trials.seed, batch=trials.batch,
+            seed=trials.first_seed, batch=trials.batch,
             sigma_max=trials.sigma_max or start_of(subject),
             sigma_min=max(0.002, subject.sigma_min), device=subject.device, calls=trials.calls,
             minutes=trials.minutes, folder=trials.folder, model=subject.name,

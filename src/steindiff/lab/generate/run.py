@@ -80,12 +80,9 @@ def generate(
         with world.together(), _stops_all(world), _room(folder, setting):
             while not world.count("stop", 0) and (turn := world.count("turn") - 1) < len(todo):
                 _make(
-                    folder,
-                    setting,
-                    sampler,
-                    todo[turn],
+                    folder, setting, sampler, todo[turn],
                     lambda n: advance(world.count("images", n), total),
-                )
+                )  # fmt: skip
         seconds = time.monotonic() - began
         peak = max(world.gather(_peak_memory()))
         if world.rank == 0:  # no process is writing any more

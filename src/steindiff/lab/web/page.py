@@ -75,15 +75,7 @@ def build(scene: Scene, title: str, prompted: bool, guided: bool) -> Any:
                 tune = gr.Button("Tune", interactive=False, elem_id="tune")
                 tuned = gr.Markdown(elem_id="tuned", min_height=120)
             with gr.Column(scale=3, min_width=320):
-                # Their labels would lie over what they show where the page is narrow.
-                sheet = gr.Image(
-                    label="base, relaxed, tuned, fine", show_label=False, format="png",
-                    interactive=False, buttons=["download", "fullscreen"],
-                )  # fmt: skip
-                words = gr.Markdown()
-                table = gr.Markdown()
-                figure = gr.Plot(label="γ and energy of each step", show_label=False)
-        outputs = [sheet, table, figure, words, tuned, tune]
+                outputs = [*_outputs(gr), tuned, tune]
         page.load(restore, None, controls).then(show, controls, outputs, **ONE)
         button.click(show, controls, outputs, **ONE)
         cleared = tune.click(lambda: "&nbsp;", None, tuned)  # the progress bar takes its place
@@ -127,6 +119,19 @@ def _controls(gr: Any, prompted: bool, guided: bool) -> list[Any]:
     first = gr.Number(default.first_seed, precision=0, minimum=0, label="first seed")
     seeds = gr.Slider(1, MOST_SEEDS, default.seeds, step=1, label="seeds")
     return [prompt, steps, guidance, *named, first, seeds]
+
+
+def _outputs(gr: Any) -> list[Any]:
+    """What a sampling shows: its images, its figures, its curves, and how it was sampled.
+
+    Their labels would lie over what they show where the page is narrow.
+    """
+    sheet = gr.Image(
+        label="base, relaxed, tuned, fine", show_label=False, format="png",
+        interactive=False, buttons=["download", "fullscreen"],
+    )  # fmt: skip
+    words, table = gr.Markdown(), gr.Markdown()
+    return [sheet, table, gr.Plot(label="γ and energy of each step", show_label=False), words]
 
 
 def serve(page: Any, host: str, port: int, wait: bool = True) -> Any:

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from ..options import FINAL_HELP, Device, Labelled, Levels, OverwriteOption
+from ..options import FINAL_HELP, Device, FirstSeedOption, Labelled, Levels, OverwriteOption
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class CalibrationFile:
 class FittedLevels(Levels):
     """The levels that the solver is fitted to."""
 
-    final: Annotated[str, typer.Option(help=FINAL_HELP)] = "sigma_min"
+    final: Annotated[str, typer.Option(help=FINAL_HELP)] = "zero"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +34,7 @@ class Fit:
     panel: ClassVar[str] = "Fit"
     noises: Annotated[int, typer.Option(min=1, help="Noises to fit on.")] = 32
     held_out: Annotated[int, typer.Option(min=1, help="More noises, to try the fit on.")] = 16
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of the first noise.", show_default="1000000000")
-    ] = None
+    first_seed: FirstSeedOption = 1_000_000_000
     fine_steps: Annotated[int, typer.Option(min=2, help="Heun steps of the fine solution.")] = 30
     prior: Annotated[str, typer.Option(help="What the ridge draws to (steindiff info priors).")] = (
         "shared"

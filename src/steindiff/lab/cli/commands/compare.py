@@ -9,7 +9,8 @@ from typing import Annotated, ClassVar
 import typer
 
 from ..options import (
-    COEFFICIENT_HELP,
+    END_HELP,
+    FINAL_HELP,
     SCHEDULE_HELP,
     SOLVER_HELP,
     STEPS,
@@ -21,6 +22,7 @@ from ..options import (
     SigmaMinOption,
 )
 
+END = "steady"
 SOLVERS = ["euler", "dpmpp_2m", "ipndm:3", "heun", "recipe"]
 
 
@@ -59,7 +61,12 @@ class Compared:
             show_default=", ".join(SOLVERS),
         ),
     ] = None
-    coefficient: Annotated[str, typer.Option(help=COEFFICIENT_HELP)] = "energy"
+    coefficient: Annotated[
+        str | None,
+        typer.Option(
+            help="Relaxation (steindiff info coefficients).", show_default="what suits --guidance"
+        ),
+    ] = None
     schedule: Annotated[
         list[str] | None,
         typer.Option(
@@ -69,6 +76,8 @@ class Compared:
     ] = None
     sigma_min: SigmaMinOption = 0.002
     sigma_max: SigmaMaxOption = 80.0
+    final: Annotated[str, typer.Option(help=FINAL_HELP)] = "zero"
+    end: Annotated[str, typer.Option(help=END_HELP)] = END
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +101,8 @@ def compare(
     """Compare solvers with and without relaxation at equal NFE, from the same noise.
 
     On the shipped model, or on yours: a saved pipeline, an EDM pickle, a function. A bench of one
-    model without controls, and a picture of it. Started again it goes on.
+    model without controls, and a picture of it. Started again it goes on. Levels end at 0, as those
+    of pipelines; a solver of two calls a step gets there at an odd NFE alone.
     """
     from ..compare import compare
 

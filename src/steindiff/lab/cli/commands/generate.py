@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from ..options import DeviceOption, Labelled, Sampling
+from ..options import Device, FirstSeedOption, Labelled, Sampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class ImageSet:
     panel: ClassVar[str] = "Images"
     out: Annotated[Path, typer.Option(help="Folder for the images; new, or of an earlier run.")]
     count: Annotated[int, typer.Option(min=1, help="Images.")] = 50_000
-    first_seed: Annotated[int, typer.Option(min=0, help="Image k has seed FIRST_SEED + k.")] = 0
+    first_seed: FirstSeedOption = 0
     format: Annotated[
         str, typer.Option(help="png (folders), npz (shards) or wds (WebDataset tars).")
     ] = "png"
@@ -29,11 +29,9 @@ class ImageSet:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batches:
+class Batches(Device):
     """Where, how many at a time, and whether compiled."""
 
-    panel: ClassVar[str] = "Computing"
-    device: DeviceOption = "auto"
     batch: Annotated[
         int, typer.Option(min=1, help="Images at a time; at least 16 are computed.")
     ] = 100

@@ -10,7 +10,7 @@ import typer
 
 from ..options import (
     BatchOption,
-    DeviceOption,
+    Device,
     EdmOption,
     Labelled,
     OverwriteOption,
@@ -46,11 +46,9 @@ class AnyNetwork(Labelled):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batches:
+class Batches(Device):
     """Where, and how many at a time."""
 
-    panel: ClassVar[str] = "Computing"
-    device: DeviceOption = "auto"
     batch: BatchOption = 128
 
 

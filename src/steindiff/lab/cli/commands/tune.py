@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from ..options import AnyModel, Device, FormatOption, OverwriteOption
+from ..options import AnyModel, Device, FirstSeedOption, FormatOption, OverwriteOption
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +45,7 @@ class Trials:
         int, typer.Option(min=16, help="More noises, that candidates are ranked on.")
     ] = 48
     fresh: Annotated[int, typer.Option(min=16, help="More noises, that the figures are of.")] = 64
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of the first noise.", show_default="2000000000")
-    ] = None
+    first_seed: FirstSeedOption = 2_000_000_000
     fine_steps: Annotated[int, typer.Option(min=4, help="Heun steps of the fine solution.")] = 30
     sigma_max: Annotated[
         float | None,
