@@ -25,6 +25,9 @@ LEAD = 1.25
 GUIDED_COEFFICIENT = replace(COEFFICIENT, last=False)
 """With guidance nothing is given in advance: what a guided D will lose below is not told above."""
 
+GUIDED_ENDED = 0.2
+"""With guidance the end helps from levels above this one; below it D turns, and the end harms."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -61,7 +64,7 @@ def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe
     """
     check_count("steps", steps, 1, MOST_STEPS)
     check_finite("guidance", guidance)
-    low = lowest_level(steps, guidance)
+    low = lowest_level(steps)
     check_number("sigma_max", sigma_max)
     if not (math.isfinite(sigma_max) and (steps == 1 or sigma_max > 2 * low) and sigma_max > 0):
         raise ValueError(
@@ -70,15 +73,16 @@ def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe
     if guidance != 1:
         why = f"guidance {guidance:g}: even in the root of VP time to {low:g}, then 0"
         sigmas = vp_levels(steps, low, sigma_max)
-        return Recipe(sigmas, UniPC(order=2), GUIDED_COEFFICIENT, END, why)
+        end = END if low > GUIDED_ENDED else "none"
+        return Recipe(sigmas, UniPC(order=2), GUIDED_COEFFICIENT, end, why)
     sigmas = leading_levels(steps, low, sigma_max, LEAD)
     why = f"even in log sigma to {low:g} after a first step {LEAD:g} times as long, then 0"
     return Recipe(sigmas, IPNDM(order=3), COEFFICIENT, "stein", why)
 
 
-def lowest_level(steps: int, guidance: float = 1.0) -> float:
-    """The last level above 0: coarse, for the end makes it good; lower the more steps there are."""
-    return 0.3 * (5 / steps) ** (2 if guidance == 1 else 1)
+def lowest_level(steps: int) -> float:
+    """The last level above 0: coarse, for coefficient and end make it good; finer with steps."""
+    return 0.3 * (5 / steps) ** 2
 
 
 def leading_levels(steps: int, low: float, high: float, lead: float) -> tuple[float, ...]:
