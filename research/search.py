@@ -99,8 +99,8 @@ def last_shapes(steps: int, guided: bool) -> Iterator[tuple[str, str, tuple[floa
     v and l are of VP time and even in log sigma, to the recipe's last level.
     """
     low = lowest_level(steps)
+    yield f"l{LEAD:g}", "ipndm:3", leading_levels(steps, low, HIGHEST, LEAD)
     if not guided:
-        yield f"l{LEAD:g}", "ipndm:3", leading_levels(steps, low, HIGHEST, LEAD)
         return
     for length in LASTS:
         yield f"u{length:g}", "unipc:2", vp_levels(steps, _lowest(steps, length), HIGHEST)
@@ -148,16 +148,16 @@ def ratios(cell: Cell) -> dict[str, float]:
 
 
 def best(cells: Mapping[str, Cell], guidance: float, steps: int, shown: int = 8) -> None:
-    """Prints the best plain and the best relaxed fixed choices over the networks."""
+    """Prints the best fixed choices over the networks: plain, relaxed, and of both."""
     found = {
         place.split()[0]: ratios(cell)
         for place, cell in cells.items()
         if place.split()[1:] == [f"{guidance:g}", str(steps)]
     }
-    for kind, wanted in (("plain", True), ("relaxed", False)):
+    for kind, wanted in (("plain", (True,)), ("relaxed", (False,)), ("all", (True, False))):
         names = [
             name for name in next(iter(found.values()))
-            if (" on " in name) == wanted and all(name in one for one in found.values())
+            if (" on " in name) in wanted and all(name in one for one in found.values())
         ]  # fmt: skip
         tables = {net: {name: [one[name]] for name in names} for net, one in found.items()}
         means = {name: _mean([one[name] for one in found.values()]) for name in names}

@@ -25,8 +25,14 @@ LEAD = 1.25
 GUIDED_COEFFICIENT = replace(COEFFICIENT, last=False)
 """With guidance nothing is given in advance: what a guided D will lose below is not told above."""
 
+GUIDED_STEPS = 7
+"""With guidance, in more steps than these no coefficient was better than none."""
+
 GUIDED_ENDED = 0.2
-"""With guidance the end helps from levels above this one; below it D turns, and the end harms."""
+"""With guidance the end helps from levels above this one; below it does harm."""
+
+PLAIN_LOW = 0.002
+"""The level that a plain sampling's levels go down to, in units of the data."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class Recipe:
     Attributes:
         sigmas: the levels, decreasing; the last is 0.
         solver: the base.
-        coefficient: what relaxes it; None where tuning found none to be the best.
+        coefficient: what relaxes it; None where none was found to be the best.
         end: how the last step goes into sigma = 0 (`steindiff.stein.ENDS`).
         why: the choice in a sentence.
         guidance: that it was tuned for; None where it is not bound to one.
@@ -71,13 +77,21 @@ def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe
             f"sigma_max is {sigma_max}; a finite level well above the last one, {low:g}, is needed"
         )
     if guidance != 1:
-        why = f"guidance {guidance:g}: even in the root of VP time to {low:g}, then 0"
-        sigmas = vp_levels(steps, low, sigma_max)
-        end = END if low > GUIDED_ENDED else "none"
-        return Recipe(sigmas, UniPC(order=2), GUIDED_COEFFICIENT, end, why)
+        return _guided(steps, guidance, low, sigma_max)
     sigmas = leading_levels(steps, low, sigma_max, LEAD)
     why = f"even in log sigma to {low:g} after a first step {LEAD:g} times as long, then 0"
     return Recipe(sigmas, IPNDM(order=3), COEFFICIENT, "stein", why)
+
+
+def _guided(steps: int, guidance: float, low: float, sigma_max: float) -> Recipe:
+    """UniPC-2 on VP time: relaxed and ended in few steps, in more of them plain."""
+    why = f"guidance {guidance:g}: even in the root of VP time"
+    if steps > GUIDED_STEPS:
+        *above, _, zero = vp_levels(steps + 1, PLAIN_LOW, sigma_max)
+        return Recipe((*above, zero), UniPC(order=2), None, "none", f"{why}, plain")
+    end = END if low > GUIDED_ENDED else "none"
+    sigmas = vp_levels(steps, low, sigma_max)
+    return Recipe(sigmas, UniPC(order=2), GUIDED_COEFFICIENT, end, f"{why} to {low:g}, then 0")
 
 
 def lowest_level(steps: int) -> float:

@@ -10,7 +10,13 @@ import torch
 
 import steindiff as sd
 from steindiff.denoisers import GaussianMixture
-from steindiff.recipes import flow_levels, leading_levels, lowest_level, vp_levels
+from steindiff.recipes import (
+    GUIDED_COEFFICIENT,
+    flow_levels,
+    leading_levels,
+    lowest_level,
+    vp_levels,
+)
 from steindiff.stein import Ended, Relaxed
 
 POINTS = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -88,15 +94,23 @@ def test_a_guided_recipe_differs_and_says_why() -> None:
     assert "log sigma" in sd.recipe(5).why
 
 
-@pytest.mark.parametrize(("steps", "end"), [(5, "steady"), (6, "steady"), (8, "none")])
-def test_a_guided_recipe_ends_only_from_a_coarse_level(steps: int, end: str) -> None:
+@pytest.mark.parametrize("steps", [8, 12])
+def test_in_more_steps_the_guided_recipe_is_the_best_plain_choice(steps: int) -> None:
     plan = sd.recipe(steps, 4.0)
-    assert plan.end == end
-    assert (plan.sigmas[-2] > 0.2) == (end != "none")
+    plain = sd.schedules.vp_time(steps).tolist()
+    assert plan.sigmas[:-1] == pytest.approx(plain[:-1], rel=1e-12)
     sampled = sd.sample(MIXTURE, START, steps=steps, guidance=4.0)
-    by_hand = sd.sample(MIXTURE, START, plan.sigmas, plan.solver, plan.coefficient, end=end)
-    assert torch.equal(sampled.x, by_hand.x)
-    assert sd.recipe(steps).end == "stein"
+    assert sampled.method == sd.UniPC(order=2)
+    by_hand = sd.sample(MIXTURE, START, [*plain[:-1], 0.0], sd.UniPC(order=2), coefficient=None)
+    torch.testing.assert_close(sampled.x, by_hand.x)
+    assert "plain" in plan.why
+
+
+@pytest.mark.parametrize(("steps", "end"), [(5, "steady"), (6, "steady"), (7, "none")])
+def test_the_guided_recipe_ends_from_a_coarse_level_alone(steps: int, end: str) -> None:
+    plan = sd.recipe(steps, 4.0)
+    assert (plan.end, plan.coefficient) == (end, GUIDED_COEFFICIENT)
+    assert (plan.sigmas[-2] > 0.2) == (end != "none")
 
 
 def test_shapes_of_levels() -> None:
