@@ -13,7 +13,7 @@ from steindiff.lab.tables import plain_table, render
 
 RESULTS = Path(__file__).parents[1] / "research" / "results" / "recipe.json"
 TUNED = RESULTS.with_name("tune.json")
-FIXED, GUIDED = "ipndm:4 on karras", "unipc:2 on vp_time"  # the best fixed plain choices
+FIXED, GUIDED = "ipndm:4 on karras", "unipc:2 on vp_time"  # named in advance; the best one guided
 PRIOR = RESULTS.with_name("prior.json")
 LAST = RESULTS.with_name("last.json")
 TITLES = {
@@ -48,11 +48,11 @@ LASTS = {
     "l1.25|ipndm:3|g0|none": "iPNDM-3, relaxed",
 }
 MORE = {
-    "l1.25|ipndm:3|g.2|stein": "`steps=N`",
-    "l1.25|ipndm:3|g.2|none": "without the end",
-    "l1.25|ipndm:3|none|none": "levels and solver alone",
+    "l1.25|ipndm:3|g.2|stein": "iPNDM-3 on the recipe's levels, relaxed, *stein*",
+    "l1.25|ipndm:3|none|none": "neither",
+    "v|ipndm:3|g.2|stein": "VP time, relaxed, *stein*",
+    "v|ipndm:3|none|stein": "VP time, *stein*",
     "ipndm:3 on vp_time": "iPNDM-3 on VP time, plain",
-    "ipndm:3 on log_snr": "iPNDM-3 on log-SNR, plain",
 }
 
 Cells = Mapping[str, Mapping[str, Any]]
@@ -119,7 +119,7 @@ def last() -> str:
 
 def more() -> str:
     """Without guidance, more calls: the recipe over each of the best fixed plain choices."""
-    return _beside("unipc:2 on vp_time", MORE, lambda guidance: guidance == 1)
+    return _beside(GUIDED, MORE, lambda guidance: guidance == 1)
 
 
 def _beside(base: str, kinds: Mapping[str, str], wanted: Callable[[float], bool]) -> str:
@@ -138,8 +138,11 @@ def _beside(base: str, kinds: Mapping[str, str], wanted: Callable[[float], bool]
         pairs = [_pair(values[-1]) for values in here.values()]
         rows.append([f"{guidance}, {steps}", f"{TITLES[network]} ({end - first + 1})", *pairs])
     for label, here in found.items():
+        number = len(here[next(iter(kinds))])
+        if number == 1:
+            continue
         means = [_mean(sum(all_of, [])) if all(all_of) else 0 for all_of in here.values()]
-        count = f"geometric mean of {len(here[next(iter(kinds))])}"
+        count = f"geometric mean of {number}"
         rows.append([label, count, *(f"{one:.2f}" if one else "" for one in means)])
     headings = ["guidance, calls", "network (noises)", *kinds.values()]
     return render(plain_table(headings, rows), "markdown")

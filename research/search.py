@@ -101,6 +101,8 @@ def last_shapes(steps: int, guided: bool) -> Iterator[tuple[str, str, tuple[floa
     low = lowest_level(steps)
     yield f"l{LEAD:g}", "ipndm:3", leading_levels(steps, low, HIGHEST, LEAD)
     if not guided:
+        for base in ("ipndm:3", "unipc:2"):
+            yield "v", base, vp_levels(steps, low, HIGHEST)
         return
     for length in LASTS:
         yield f"u{length:g}", "unipc:2", vp_levels(steps, _lowest(steps, length), HIGHEST)

@@ -94,16 +94,22 @@ def test_a_guided_recipe_differs_and_says_why() -> None:
     assert "log sigma" in sd.recipe(5).why
 
 
-@pytest.mark.parametrize("steps", [8, 12])
-def test_in_more_steps_the_guided_recipe_is_the_best_plain_choice(steps: int) -> None:
-    plan = sd.recipe(steps, 4.0)
+@pytest.mark.parametrize(("steps", "guidance"), [(8, 4.0), (12, 2.0), (16, 1.0), (20, 1.0)])
+def test_in_more_steps_the_recipe_is_the_best_plain_choice(steps: int, guidance: float) -> None:
+    plan = sd.recipe(steps, guidance)
     plain = sd.schedules.vp_time(steps).tolist()
     assert plan.sigmas[:-1] == pytest.approx(plain[:-1], rel=1e-12)
-    sampled = sd.sample(MIXTURE, START, steps=steps, guidance=4.0)
+    sampled = sd.sample(MIXTURE, START, steps=steps, guidance=guidance)
     assert sampled.method == sd.UniPC(order=2)
     by_hand = sd.sample(MIXTURE, START, [*plain[:-1], 0.0], sd.UniPC(order=2), coefficient=None)
     torch.testing.assert_close(sampled.x, by_hand.x)
     assert "plain" in plan.why
+
+
+@pytest.mark.parametrize(("steps", "guidance"), [(8, 4.0), (16, 1.0)])
+def test_in_one_step_less_it_is_relaxed(steps: int, guidance: float) -> None:
+    assert sd.recipe(steps, guidance).coefficient is None
+    assert sd.recipe(steps - 1, guidance).coefficient is not None
 
 
 @pytest.mark.parametrize(("steps", "end"), [(5, "steady"), (6, "steady"), (7, "none")])
