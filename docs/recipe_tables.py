@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def _beside(base: str, kinds: Mapping[str, str], wanted: Callable[[float], bool]
         number = len(here[next(iter(kinds))])
         if number == 1:
             continue
-        means = [_mean(sum(all_of, [])) if all(all_of) else 0 for all_of in here.values()]
+        means = [_mean([*chain(*every)]) if all(every) else 0 for every in here.values()]
         count = f"geometric mean of {number}"
         rows.append([label, count, *(f"{one:.2f}" if one else "" for one in means)])
     headings = ["guidance, calls", "network (noises)", *kinds.values()]

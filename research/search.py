@@ -28,8 +28,13 @@ from bed import NETWORKS, Bed, ResultFile, least_mean, rotation
 from recipe import levels_of
 from steindiff.lab.specs import parse_solver
 from steindiff.recipes import (
-    COEFFICIENT, LEAD, flow_levels, leading_levels, lowest_level, vp_levels,
-)  # fmt: skip
+    COEFFICIENT,
+    LEAD,
+    flow_levels,
+    leading_levels,
+    lowest_level,
+    vp_levels,
+)
 
 RESULTS = Path(__file__).parent / "results"
 FIRST_SEED, HIGHEST = 10_000, 80.0

@@ -25,8 +25,8 @@ LEAD = 1.25
 GUIDED_COEFFICIENT = replace(COEFFICIENT, last=False)
 """With guidance nothing is given in advance: what a guided D will lose below is not told above."""
 
-PLAIN_FROM, GUIDED_PLAIN_FROM = 16, 8
-"""From so many steps on nothing that was tried was better than the best fixed plain choice."""
+GUIDED_PLAIN = 8
+"""With guidance, from so many steps on nothing tried was better than the best fixed plain choice."""
 
 GUIDED_ENDED = 0.2
 """With guidance the end helps from levels above this one; below it does harm."""
@@ -70,26 +70,29 @@ def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe
     """
     check_count("steps", steps, 1, MOST_STEPS)
     check_finite("guidance", guidance)
-    plain = steps >= (PLAIN_FROM if guidance == 1 else GUIDED_PLAIN_FROM)
+    plain = guidance != 1 and steps >= GUIDED_PLAIN
     low = PLAIN_LOW if plain else lowest_level(steps)
     check_number("sigma_max", sigma_max)
     if not (math.isfinite(sigma_max) and (steps == 1 or sigma_max > 2 * low) and sigma_max > 0):
         raise ValueError(
             f"sigma_max is {sigma_max}; a finite level well above the last one, {low:g}, is needed"
         )
-    guided = f"guidance {guidance:g}: " if guidance != 1 else ""
-    if plain:
-        why = f"{guided}even in the root of VP time to 0, plain"
-        *above, _, zero = vp_levels(steps + 1, low, sigma_max)  # 0 is reached in its place
-        return Recipe((*above, zero), UniPC(order=2), None, "none", why)
-    if guided:
-        why = f"{guided}even in the root of VP time to {low:g}, then 0"
-        end = END if low > GUIDED_ENDED else "none"
-        sigmas = vp_levels(steps, low, sigma_max)
-        return Recipe(sigmas, UniPC(order=2), GUIDED_COEFFICIENT, end, why)
+    if guidance != 1:
+        return _guided(steps, plain, low, sigma_max, f"guidance {guidance:g}: VP time")
     sigmas = leading_levels(steps, low, sigma_max, LEAD)
     why = f"even in log sigma to {low:g} after a first step {LEAD:g} times as long, then 0"
     return Recipe(sigmas, IPNDM(order=3), COEFFICIENT, "stein", why)
+
+
+def _guided(steps: int, plain: bool, low: float, sigma_max: float, why: str) -> Recipe:
+    """UniPC-2 on levels even in the root of VP time: plain, or relaxed and from high up ended."""
+    solver = UniPC(order=2)
+    if plain:
+        *above, _, zero = vp_levels(steps + 1, low, sigma_max)  # 0 in the place of the last level
+        return Recipe((*above, zero), solver, None, "none", f"{why}, plain")
+    end = END if low > GUIDED_ENDED else "none"
+    sigmas = vp_levels(steps, low, sigma_max)
+    return Recipe(sigmas, solver, GUIDED_COEFFICIENT, end, f"{why} to {low:g}, then 0")
 
 
 def lowest_level(steps: int) -> float:
