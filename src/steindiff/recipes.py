@@ -26,7 +26,7 @@ GUIDED_COEFFICIENT = replace(COEFFICIENT, last=False)
 """With guidance nothing is given in advance: what a guided D will lose below is not told above."""
 
 GUIDED_PLAIN = 8
-"""With guidance, from so many steps on nothing tried was better than the best fixed plain choice."""
+"""With guidance, from so many steps on nothing tried beat the best fixed plain choice."""
 
 GUIDED_ENDED = 0.2
 """With guidance the end helps from levels above this one; below it does harm."""
