@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from steindiff.lab.tables import plain_table, render
 
 RESULTS = Path(__file__).parents[1] / "research" / "results" / "recipe.json"
 TUNED = RESULTS.with_name("tune.json")
-FIXED, GUIDED = "ipndm:4 on karras", "unipc:2 on vp_time"  # the best fixed plain choices
+FIXED, GUIDED = "ipndm:4 on karras", "unipc:2 on vp_time"  # named in advance; the best one guided
 PRIOR = RESULTS.with_name("prior.json")
+LAST = RESULTS.with_name("last.json")
 TITLES = {
     "fashion-mnist": "clothes, U-Net (shipped)",
     "digits-mixer": "digits, MLP-mixer",
@@ -36,6 +38,22 @@ TUNINGS = {
     "chosen": "tuned, `fit=False`",
     "fitted": "tuned",
     "gits": "GITS, iPNDM-4",
+}
+
+LASTS = {
+    "v|unipc:2|g0|steady": "relaxed, *steady*",
+    "v|unipc:2|g0|none": "relaxed",
+    "v|unipc:2|none|steady": "*steady*",
+    "v|unipc:2|none|none": "neither",
+    "u1.35|unipc:2|g0|none": "lower, relaxed",
+    "l1.25|ipndm:3|g0|none": "iPNDM-3, relaxed",
+}
+MORE = {
+    "l1.25|ipndm:3|g.2|stein": "iPNDM-3 on the recipe's levels, relaxed, *stein*",
+    "l1.25|ipndm:3|none|none": "neither",
+    "v|ipndm:3|g.2|stein": "VP time, relaxed, *stein*",
+    "v|ipndm:3|none|stein": "VP time, *stein*",
+    "ipndm:3 on vp_time": "iPNDM-3 on VP time, plain",
 }
 
 Cells = Mapping[str, Mapping[str, Any]]
@@ -92,6 +110,42 @@ def tuned(guidance: float = 1.0) -> str:
         every = [found.get((steps, kind), []) for kind in kinds]
         rows.append([f"geometric mean, {steps}", *(_whole_mean(one, every[0]) for one in every)])
     headings = ["network, calls", *(TUNINGS[kind] for kind in kinds)]
+    return render(plain_table(headings, rows), "markdown")
+
+
+def last() -> str:
+    """Guided: coefficient and end each by itself, over the best fixed plain choice."""
+    return _beside(GUIDED, LASTS, lambda guidance: guidance != 1)
+
+
+def more() -> str:
+    """Without guidance, more calls: the recipe over each of the best fixed plain choices."""
+    return _beside(GUIDED, MORE, lambda guidance: guidance == 1)
+
+
+def _beside(base: str, kinds: Mapping[str, str], wanted: Callable[[float], bool]) -> str:
+    """Ratios to one plain choice in both feature sets; means over networks below."""
+    content, rows = json.loads(LAST.read_text()), []
+    found: dict[str, dict[str, list[list[float]]]] = {}
+    for place in sorted(content["cells"], key=lambda one: [*map(float, one.split()[1:])]):
+        network, guidance, steps = place.split()
+        cells, (first, end) = content["cells"][place], content["noises"][place]
+        if base not in cells or not wanted(float(guidance)) or not kinds.keys() & cells.keys():
+            continue
+        here = found.setdefault(f"{guidance}, {steps}", {kind: [] for kind in kinds})
+        for kind, values in here.items():
+            one = cells.get(kind)
+            values.append([one[key] / cells[base][key] for key in _sets(cells)] if one else [])
+        pairs = [_pair(values[-1]) for values in here.values()]
+        rows.append([f"{guidance}, {steps}", f"{TITLES[network]} ({end - first + 1})", *pairs])
+    for label, here in found.items():
+        number = len(here[next(iter(kinds))])
+        if number == 1:
+            continue
+        means = [_mean([*chain(*every)]) if all(every) else 0 for every in here.values()]
+        count = f"geometric mean of {number}"
+        rows.append([label, count, *(f"{one:.2f}" if one else "" for one in means)])
+    headings = ["guidance, calls", "network (noises)", *kinds.values()]
     return render(plain_table(headings, rows), "markdown")
 
 
@@ -221,6 +275,8 @@ TABLES = {
     "recipe-parts-guided": lambda: parts(4.0),
     "recipe-short": short,
     "prior": prior,
+    "recipe-last": last,
+    "recipe-more": more,
     "tuned": tuned,
     "tuned-guided": lambda: tuned(4.0),
 }

@@ -107,9 +107,11 @@ def _ranked(
 
 
 def variants(plan: Recipe) -> Iterator[tuple[str, Recipe]]:
-    """The recipe, and the recipe without one part at a time."""
+    """The recipe, and the recipe without one part at a time; itself where it is plain."""
     parts = {"sigmas": plan.sigmas, "solver": plan.solver, "why": plan.why}
     yield "recipe", plan
+    if plan.coefficient is None and plan.end == "none":
+        return
     yield "without end", Recipe(coefficient=plan.coefficient, end="none", **parts)
     yield "without coefficient", Recipe(coefficient=None, end=plan.end, **parts)
     yield "levels alone", Recipe(coefficient=None, end="none", **parts)

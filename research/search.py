@@ -1,9 +1,13 @@
 """What few steps ask for: shapes of levels, bases, gifts and ends beside plain choices.
 
-    python research/search.py [--guidance 4] [--network NAME] [--steps 5]
+    python research/search.py shapes [--guidance 4] [--network NAME] [--steps 5]
+    python research/search.py last [--guidance 4] [--network NAME] [--steps 8] [--count 128]
+                                   [--shape u1.35] [--plain "unipc:2 on vp_time"]
 
-A search, so its noises are those that choices are made on (seeds 10000-10095), never judged on.
-Results go to research/results/search.json after every shape; started again it goes on. Printed is
+`shapes` is broad and on few noises; `last` is on more of them, for how the last steps should be
+made: the length of the last one, coefficient and end each by itself, down to the plain choice.
+A search, so its noises are those that choices are made on, never those of recipe.py's figures.
+Results go to a file of research/results after every shape; started again it goes on. Printed is
 the geometric mean of the ratio to the best plain choice with hindsight, over networks and both
 feature sets, and the worst network; and what leaving each network out of the choice gives on it.
 """
@@ -13,7 +17,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +27,19 @@ import torch
 from bed import NETWORKS, Bed, ResultFile, least_mean, rotation
 from recipe import levels_of
 from steindiff.lab.specs import parse_solver
-from steindiff.recipes import COEFFICIENT, flow_levels, leading_levels, lowest_level, vp_levels
+from steindiff.recipes import (
+    COEFFICIENT,
+    LEAD,
+    flow_levels,
+    leading_levels,
+    lowest_level,
+    vp_levels,
+)
 
-RESULTS = Path(__file__).parent / "results" / "search.json"
-FIRST_SEED, COUNT, HIGHEST = 10_000, 96, 80.0
+RESULTS = Path(__file__).parent / "results"
+FIRST_SEED, HIGHEST = 10_000, 80.0
+COUNTS = {"shapes": 96, "last": 256}  # of noises
+FILES = {"shapes": "search.json", "last": "last.json"}
 PLAIN = ("euler", "dpmpp_2m", "unipc:2", "unipc:3", "ipndm:3", "ipndm:4")
 SCHEDULES = ("flow 1", "flow 2", "flow 3", "karras", "log_snr", "vp_time")
 BASES = ("unipc:2", "dpmpp_2m", "ipndm:3")
@@ -35,6 +48,20 @@ LEADS = {1.0: (1.25, 2.0), 4.0: (1.0, 1.5)}
 LOWS = (0.1, 0.2, 0.3)  # at 5 calls
 GIFTS = {"g0": replace(COEFFICIENT, last=False), "g.2": COEFFICIENT}
 ENDS = ("none", "steady", "linear", "stein")
+
+LASTS = (1.0, 1.35, 1.7, 2.1)  # last step of VP time, in units of the others
+LAST_PLAIN = {
+    True: (
+        "unipc:2 on vp_time", "unipc:3 on vp_time", "dpmpp_2m on vp_time", "ipndm:3 on vp_time",
+        "unipc:2 on flow 2", "unipc:2 on flow 1", "unipc:3 on flow 1",
+    ),
+    False: (
+        "unipc:2 on vp_time", "unipc:3 on vp_time", "ipndm:3 on vp_time", "ipndm:3 on log_snr",
+        "ipndm:4 on karras",
+    ),
+}  # fmt: skip
+LAST_RULES = {True: ("none", "g0"), False: ("none", "g.2")}
+LAST_ENDS = {True: ("none", "steady"), False: ("none", "stein")}  # guided or not
 
 Cell = dict[str, dict[str, float]]
 
@@ -70,6 +97,51 @@ def search(bed: Bed, cell: Cell, steps: int) -> Iterator[None]:
         yield
 
 
+def last_shapes(steps: int, guided: bool) -> Iterator[tuple[str, str, tuple[float, ...]]]:
+    """Levels and base by name.
+
+    u2 is even in the root of VP time down to 0, but for a last step twice as long as the others;
+    v and l are of VP time and even in log sigma, to the recipe's last level.
+    """
+    low = lowest_level(steps)
+    yield f"l{LEAD:g}", "ipndm:3", leading_levels(steps, low, HIGHEST, LEAD)
+    if not guided:
+        for base in ("ipndm:3", "unipc:2"):
+            yield "v", base, vp_levels(steps, low, HIGHEST)
+        return
+    for length in LASTS:
+        yield f"u{length:g}", "unipc:2", vp_levels(steps, _lowest(steps, length), HIGHEST)
+    yield "l1.5", "unipc:2", leading_levels(steps, low, HIGHEST, 1.5)
+    yield "v", "unipc:2", vp_levels(steps, low, HIGHEST)
+
+
+def _lowest(steps: int, length: float) -> float:
+    """The level above 0 of a u."""
+    first, slope = 0.1, 19.9  # beta(t) = first + slope t: ln(1 + sigma^2) is its integral
+    whole = math.log1p(HIGHEST**2)
+    time = 2 * whole / (math.sqrt(first**2 + 2 * slope * whole) + first)
+    time *= (length / (steps - 1 + length)) ** 2
+    return math.sqrt(math.expm1(first * time + slope * time**2 / 2))
+
+
+def search_last(
+    bed: Bed, cell: Cell, steps: int, shapes: Sequence[str], plain: Sequence[str]
+) -> Iterator[None]:
+    """Fills a cell of `last`; yields where it is worth writing."""
+    guided = bed.guidance != 1
+    for name in plain or LAST_PLAIN[guided]:
+        solver, _, schedule = name.partition(" on ")
+        measure(bed, cell, name, solver, levels_of(schedule, steps))
+    yield
+    for shape, base, levels in last_shapes(steps, guided):
+        if shapes and shape not in shapes:
+            continue
+        for gift, end in itertools.product(LAST_RULES[guided], LAST_ENDS[guided]):
+            rule = GIFTS.get(gift)
+            measure(bed, cell, f"{shape}|{base}|{gift}|{end}", base, levels, rule, end)
+        yield
+
+
 def ratios(cell: Cell) -> dict[str, float]:
     """Of each candidate to the best plain one of each feature set: mean over the sets."""
     sets = [key for key in next(iter(cell.values())) if key != "rmse"]
@@ -83,16 +155,16 @@ def ratios(cell: Cell) -> dict[str, float]:
 
 
 def best(cells: Mapping[str, Cell], guidance: float, steps: int, shown: int = 8) -> None:
-    """Prints the best plain and the best relaxed fixed choices over the networks."""
+    """Prints the best fixed choices over the networks: plain, relaxed, and of both."""
     found = {
         place.split()[0]: ratios(cell)
         for place, cell in cells.items()
         if place.split()[1:] == [f"{guidance:g}", str(steps)]
     }
-    for kind, wanted in (("plain", True), ("relaxed", False)):
+    for kind, wanted in (("plain", (True,)), ("relaxed", (False,)), ("all", (True, False))):
         names = [
             name for name in next(iter(found.values()))
-            if (" on " in name) == wanted and all(name in one for one in found.values())
+            if (" on " in name) in wanted and all(name in one for one in found.values())
         ]  # fmt: skip
         tables = {net: {name: [one[name]] for name in names} for net, one in found.items()}
         means = {name: _mean([one[name] for one in found.values()]) for name in names}
@@ -112,22 +184,33 @@ def _mean(values: list[float]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--guidance", type=float, action="append", choices=list(SHIFTS))
+    parser.add_argument("stage", choices=list(FILES))
+    parser.add_argument("--guidance", type=float, action="append")
     parser.add_argument("--network", action="append", choices=NETWORKS)
     parser.add_argument("--steps", type=int, action="append")
+    parser.add_argument("--first", type=int, default=FIRST_SEED)
+    parser.add_argument("--count", type=int, help="of noises")
+    parser.add_argument("--shape", action="append", help="of last alone: not all of them")
+    parser.add_argument("--plain", action="append", help="of last alone: not all of them")
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    seeds = range(FIRST_SEED, FIRST_SEED + COUNT)
-    results = ResultFile(
-        chosen.out, command="python research/search.py", seeds=[seeds[0], seeds[-1]]
-    )
+    count = chosen.count or COUNTS[chosen.stage]
+    seeds = range(chosen.first, chosen.first + count)
+    command = f"python research/search.py {chosen.stage}"
+    results = ResultFile(chosen.out / FILES[chosen.stage], command=command)
     strengths, counts = chosen.guidance or [4.0], chosen.steps or [5, 8]
     for guidance, network in itertools.product(strengths, chosen.network or NETWORKS):
         bed = Bed(network, guidance, seeds)
         for steps in counts:
-            cell = results.cells.setdefault(f"{network} {guidance:g} {steps}", {})
-            for _ in search(bed, cell, steps):
+            place = f"{network} {guidance:g} {steps}"
+            cell = results.cells.setdefault(place, {})
+            results.content.setdefault("noises", {})[place] = [seeds[0], seeds[-1]]
+            if chosen.stage == "last":
+                parts = search_last(bed, cell, steps, chosen.shape or (), chosen.plain or ())
+            else:
+                parts = search(bed, cell, steps)
+            for _ in parts:
                 results.write()
     for guidance, steps in itertools.product(strengths, counts):
         best(results.cells, guidance, steps)

@@ -25,6 +25,15 @@ LEAD = 1.25
 GUIDED_COEFFICIENT = replace(COEFFICIENT, last=False)
 """With guidance nothing is given in advance: what a guided D will lose below is not told above."""
 
+GUIDED_PLAIN = 8
+"""With guidance, from so many steps on nothing tried beat the best fixed plain choice."""
+
+GUIDED_ENDED = 0.2
+"""With guidance the end helps from levels above this one; below it does harm."""
+
+PLAIN_LOW = 0.002
+"""The level that a plain sampling's levels go down to, in units of the data."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -33,7 +42,7 @@ class Recipe:
     Attributes:
         sigmas: the levels, decreasing; the last is 0.
         solver: the base.
-        coefficient: what relaxes it; None where tuning found none to be the best.
+        coefficient: what relaxes it; None where none was found to be the best.
         end: how the last step goes into sigma = 0 (`steindiff.stein.ENDS`).
         why: the choice in a sentence.
         guidance: that it was tuned for; None where it is not bound to one.
@@ -61,24 +70,34 @@ def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe
     """
     check_count("steps", steps, 1, MOST_STEPS)
     check_finite("guidance", guidance)
-    low = lowest_level(steps, guidance)
+    plain = guidance != 1 and steps >= GUIDED_PLAIN
+    low = PLAIN_LOW if plain else lowest_level(steps)
     check_number("sigma_max", sigma_max)
     if not (math.isfinite(sigma_max) and (steps == 1 or sigma_max > 2 * low) and sigma_max > 0):
         raise ValueError(
             f"sigma_max is {sigma_max}; a finite level well above the last one, {low:g}, is needed"
         )
     if guidance != 1:
-        why = f"guidance {guidance:g}: even in the root of VP time to {low:g}, then 0"
-        sigmas = vp_levels(steps, low, sigma_max)
-        return Recipe(sigmas, UniPC(order=2), GUIDED_COEFFICIENT, END, why)
+        return _guided(steps, plain, low, sigma_max, f"guidance {guidance:g}: VP time")
     sigmas = leading_levels(steps, low, sigma_max, LEAD)
     why = f"even in log sigma to {low:g} after a first step {LEAD:g} times as long, then 0"
     return Recipe(sigmas, IPNDM(order=3), COEFFICIENT, "stein", why)
 
 
-def lowest_level(steps: int, guidance: float = 1.0) -> float:
-    """The last level above 0: coarse, for the end makes it good; lower the more steps there are."""
-    return 0.3 * (5 / steps) ** (2 if guidance == 1 else 1)
+def _guided(steps: int, plain: bool, low: float, sigma_max: float, why: str) -> Recipe:
+    """UniPC-2 on levels even in the root of VP time: plain, or relaxed and from high up ended."""
+    solver = UniPC(order=2)
+    if plain:
+        *above, _, zero = vp_levels(steps + 1, low, sigma_max)  # 0 in the place of the last level
+        return Recipe((*above, zero), solver, None, "none", f"{why}, plain")
+    end = END if low > GUIDED_ENDED else "none"
+    sigmas = vp_levels(steps, low, sigma_max)
+    return Recipe(sigmas, solver, GUIDED_COEFFICIENT, end, f"{why} to {low:g}, then 0")
+
+
+def lowest_level(steps: int) -> float:
+    """The last level above 0: coarse, for coefficient and end make it good; finer with steps."""
+    return 0.3 * (5 / steps) ** 2
 
 
 def leading_levels(steps: int, low: float, high: float, lead: float) -> tuple[float, ...]:

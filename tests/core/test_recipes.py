@@ -10,7 +10,13 @@ import torch
 
 import steindiff as sd
 from steindiff.denoisers import GaussianMixture
-from steindiff.recipes import flow_levels, leading_levels, lowest_level, vp_levels
+from steindiff.recipes import (
+    GUIDED_COEFFICIENT,
+    flow_levels,
+    leading_levels,
+    lowest_level,
+    vp_levels,
+)
 from steindiff.stein import Ended, Relaxed
 
 POINTS = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -88,6 +94,31 @@ def test_a_guided_recipe_differs_and_says_why() -> None:
     assert "log sigma" in sd.recipe(5).why
 
 
+@pytest.mark.parametrize(("steps", "guidance"), [(8, 4.0), (12, 2.0), (20, 7.0)])
+def test_in_more_steps_the_recipe_is_the_best_plain_choice(steps: int, guidance: float) -> None:
+    plan = sd.recipe(steps, guidance)
+    plain = sd.schedules.vp_time(steps).tolist()
+    assert plan.sigmas[:-1] == pytest.approx(plain[:-1], rel=1e-12)
+    sampled = sd.sample(MIXTURE, START, steps=steps, guidance=guidance)
+    assert sampled.method == sd.UniPC(order=2)
+    by_hand = sd.sample(MIXTURE, START, [*plain[:-1], 0.0], sd.UniPC(order=2), coefficient=None)
+    torch.testing.assert_close(sampled.x, by_hand.x)
+    assert "plain" in plan.why
+
+
+def test_in_one_step_less_and_without_guidance_it_is_relaxed() -> None:
+    assert sd.recipe(8, 4.0).coefficient is None
+    assert sd.recipe(7, 4.0).coefficient is not None
+    assert all(sd.recipe(steps).coefficient is not None for steps in (8, 16, 20))
+
+
+@pytest.mark.parametrize(("steps", "end"), [(5, "steady"), (6, "steady"), (7, "none")])
+def test_the_guided_recipe_ends_from_a_coarse_level_alone(steps: int, end: str) -> None:
+    plan = sd.recipe(steps, 4.0)
+    assert (plan.end, plan.coefficient) == (end, GUIDED_COEFFICIENT)
+    assert (plan.sigmas[-2] > 0.2) == (end != "none")
+
+
 def test_shapes_of_levels() -> None:
     lead = leading_levels(6, 0.1, 80.0, 2.0)
     ratios = [a / b for a, b in pairwise(lead[:-1])]
@@ -103,7 +134,6 @@ def test_shapes_of_levels() -> None:
             sd.schedules.vp_time(steps, 0.1, 80.0, final="zero").tolist(), rel=1e-12
         )
     assert lowest_level(10) == lowest_level(5) / 4
-    assert lowest_level(10, 4.0) == lowest_level(5, 4.0) / 2
 
 
 @pytest.mark.parametrize(

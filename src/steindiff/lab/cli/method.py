@@ -59,7 +59,8 @@ def _default_method(plan: Recipe, named: bool) -> Method:
     """The recipe, for where nothing is said; with a schedule in its place if one is `named`."""
     solver, coefficient = spec_of(plan.solver), spec_of(plan.coefficient)
     if named:
-        return Method(solver, coefficient, "karras", 0.002, "zero", END)
+        end = "none" if plan.coefficient is None else END
+        return Method(solver, coefficient, "karras", 0.002, "zero", end)
     return Method(solver, coefficient, BY_RECIPE, 0.002, "zero", plan.end)
 
 
