@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .network import module_in
+from .network import hooked, module_in
 
 AT_ONCE = 64
 """The most, where the number is not given."""
@@ -42,12 +42,8 @@ class Batch:
                 sizes.append(output.nbytes)
 
         leaves = [] if module is None else [p for p in module.modules() if not [*p.children()]]
-        handles = [part.register_forward_hook(note) for part in leaves]
-        try:
+        with hooked(leaves, note):
             found = evaluate()
-        finally:
-            for handle in handles:
-                handle.remove()
         if self.given is None and sizes and found.device.type == "cpu":
             self.count = max(1, min(AT_ONCE, ACTIVATIONS // sum(sizes)))
         return found
