@@ -6,8 +6,9 @@
 Each network in turn is left out of the fit, which is without guidance, and the prior of the others
 is used on it: on the levels of the recipe, with the recipe's end, without and with its coefficient,
 and on two usual schedules. The noises are those of recipe.json, so that its plain choices stand
-beside it; plain solvers on the two schedules are measured as well. Figures go to
-research/results/prior.json after every cell; started again it goes on.
+beside it: those of its figures, and for the two schedules those of its ranks as well, which are of
+every plain solver on them. Figures go to research/results/prior.json after every cell; started
+again it goes on.
 """
 
 from __future__ import annotations
@@ -18,30 +19,25 @@ from pathlib import Path
 
 import torch
 
+import search
 import steindiff as sd
 from bed import Bed, ResultFile
 from bed.rotation import rotation
 from fit_prior import FITTED, Store, fit, levels_of
-from recipe import COUNT, FIRST_SEED, RESULTS, bed_of
+from recipe import COUNT, FIRST_SEED, RANK_SEED, RANKED, RESULTS, bed_of
 from steindiff._files import digest
 from steindiff.calibrated import Calibrated, Prior
-from steindiff.lab.specs import parse_solver
 
 OUT = RESULTS.with_name("prior.json")
 STEPS = (5, 8)
-SCHEDULES, PLAIN = ("karras", "flow 3"), ("ipndm:3", "ipndm:4", "dpmpp_2m", "unipc:2")
-CELLS = ("recipe", "recipe, relaxed", *SCHEDULES,
-         *(f"{solver} on {schedule}" for schedule in SCHEDULES for solver in PLAIN))  # fmt: skip
-"""What is measured: the prior, and plain solvers on the same levels."""
+SCHEDULES = ("karras", "flow 3")
+CELLS = ("recipe", "recipe, relaxed", *SCHEDULES, *(f"{name} ranked" for name in SCHEDULES))
 
 
 def judge(bed: Bed, prior: Prior, cell: str, steps: int) -> dict[str, float]:
     """Distances of the samples of a cell to the fine solution."""
-    solver, _, schedule = cell.partition(" on ")
-    if schedule:
-        return bed.measure(parse_solver(solver), levels_of(schedule, steps))
-    if cell in SCHEDULES:
-        levels = levels_of(cell, steps)
+    if (schedule := cell.removesuffix(" ranked")) in SCHEDULES:
+        levels = levels_of(schedule, steps)
         return bed.measure(Calibrated(tuple(levels), prior.scalars(levels)), levels)
     plan = sd.recipe(steps, bed.guidance)
     own = Calibrated(plan.sigmas, prior.scalars(plan.sigmas))
@@ -81,12 +77,13 @@ def main() -> None:
     for network, guidance in itertools.product(
         options.network or FITTED, options.guidance or [1.0]
     ):
-        bed = bed_of(network, guidance)
+        ranked = RANKED if guidance == 1 else search.COUNT
+        beds = bed_of(network, guidance), bed_of(network, guidance, RANK_SEED, ranked)
         for cell, steps in itertools.product(options.cell or CELLS, STEPS):
             place = f"{network} {guidance:g} {steps}"
             cells = results.cells.setdefault(place, {})
             if cell not in cells:
-                cells[cell] = judge(bed, priors[network], cell, steps)
+                cells[cell] = judge(beds[cell.endswith("ranked")], priors[network], cell, steps)
                 results.write()
                 print(place, cell, cells[cell], flush=True)
 

@@ -49,8 +49,8 @@ class Store:
         wanted, path = digest(settings), folder / "settings.json"
         if path.is_file() and read_table(path).get("digest") != wanted:
             raise ValueError(
-                f"{folder} holds another tuning (network, noises or settings differ); choose an "
-                "empty folder"
+                f"{folder} holds another tuning (network, noises, settings or versions differ); "
+                "choose an empty folder"
             )
         write_text(path, json.dumps({"digest": wanted, **settings}, indent=1) + "\n")
         return read_figures(self._tried) if self._tried.is_file() else {}
