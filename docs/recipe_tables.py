@@ -15,7 +15,7 @@ from steindiff.lab.tables import plain_table, render
 RESULTS = Path(__file__).parents[1] / "research" / "results" / "recipe.json"
 TUNED = RESULTS.with_name("tune.json")
 FIXED, GUIDED = "ipndm:4 on karras", "unipc:2 on vp_time"  # named in advance; the best one guided
-PRIOR = RESULTS.with_name("prior.json")
+PRIOR, SEARCHED = RESULTS.with_name("prior.json"), RESULTS.with_name("search.json")
 LAST = RESULTS.with_name("last.json")
 TITLES = {
     "fashion-mnist": "clothes, U-Net (shipped)",
@@ -38,6 +38,18 @@ TUNINGS = {
     "chosen": "tuned, `fit=False`",
     "fitted": "tuned",
     "gits": "GITS, iPNDM-4",
+}
+GUIDED_TUNINGS = {**TUNINGS, "chosen": "tuned", "fitted": "tuned, `fit=True`"}
+"""With guidance nothing is fitted unless asked for."""
+
+PRIORS = {
+    "steps=N": "`steps=N`",
+    "recipe": "recipe",
+    "recipe, relaxed": "recipe, relaxed",
+    "karras": "Karras",
+    "karras ranked": "Karras, same levels",
+    "flow 3": "flow 3",
+    "flow 3 ranked": "flow 3, same levels",
 }
 
 LASTS = {
@@ -94,7 +106,8 @@ def tuned(guidance: float = 1.0) -> str:
         for network, steps, cells in sorted(_places(guidance), key=lambda one: one[1])
         for measured in [content.get(f"{network} {guidance:g} {steps}", {})]
     ]
-    kinds = [kind for kind in TUNINGS if any(kind in measured for *_, measured in places)]
+    titles = TUNINGS if guidance == 1 else GUIDED_TUNINGS
+    kinds = [kind for kind in titles if any(kind in measured for *_, measured in places)]
     for network, steps, cells, measured in places:
         row = [f"{TITLES[network]}, {steps}"]
         for kind in kinds:
@@ -109,7 +122,7 @@ def tuned(guidance: float = 1.0) -> str:
     for steps in sorted({steps for steps, _ in found}):
         every = [found.get((steps, kind), []) for kind in kinds]
         rows.append([f"geometric mean, {steps}", *(_whole_mean(one, every[0]) for one in every)])
-    headings = ["network, calls", *(TUNINGS[kind] for kind in kinds)]
+    headings = ["network, calls", *(titles[kind] for kind in kinds)]
     return render(plain_table(headings, rows), "markdown")
 
 
@@ -149,31 +162,45 @@ def _beside(base: str, kinds: Mapping[str, str], wanted: Callable[[float], bool]
     return render(plain_table(headings, rows), "markdown")
 
 
-def prior() -> str:
-    """The shared prior on networks left out of its fit; mean and worst of all ratios below."""
+def prior(guidance: float = 1.0) -> str:
+    """The shared prior on networks left out of its fit; mean and worst of all ratios below.
+
+    To the best plain choice with hindsight; in columns of the same levels, on other noises, to the
+    best plain solver on these.
+    """
     content = json.loads(PRIOR.read_text())
-    whole, measured = json.loads(RESULTS.read_text())["cells"], content["cells"]
-    kinds = list(dict.fromkeys(cell for cells in measured.values() for cell in cells))
-    rows, found = [], {kind: [] for kind in ("steps=N", *kinds)}
-    for place, cells in sorted(measured.items(), key=lambda one: int(one[0].split()[1])):
-        network, steps = place.split()
-        plain = whole[f"{network} 1 {steps}"]
-        row = [f"{TITLES[network]}, {steps}"]
-        for kind, values in found.items():
-            figures = plain["recipe"] if kind == "steps=N" else cells.get(kind)
-            if figures is None:
-                row.append("")
-                continue
-            ratios = _ratios(plain, figures)
-            values += ratios
-            row.append(_pair(ratios))
-        rows.append(row)
-    means = [f"{_mean(values):.2f} ({max(values):.2f})" for values in found.values()]
+    places = [
+        (network, steps, _prior_ratios(cells, content["cells"][place], place))
+        for network, steps, cells in sorted(_places(guidance), key=lambda one: one[1])
+        for place in [f"{network} {guidance:g} {steps}"]
+        if place in content["cells"]
+    ]
+    kinds = [kind for kind in PRIORS if any(kind in found for *_, found in places)]
+    rows = [
+        [f"{TITLES[network]}, {steps}", *(_pair(found.get(kind, [])) for kind in kinds)]
+        for network, steps, found in places
+    ]
+    every = [[value for *_, found in places for value in found.get(kind, [])] for kind in kinds]
+    means = [f"{_mean(values):.2f} ({max(values):.2f})" for values in every]
     rows.append(["geometric mean (worst)", *means])
-    table = render(plain_table(["network left out, calls", *found], rows), "markdown")
+    headings = ["network left out, calls", *(PRIORS[kind] for kind in kinds)]
+    table = render(plain_table(headings, rows), "markdown")
     first, last = content["seeds"]
     noises = f"n = {last - first + 1}, seeds {first}-{last}"
-    return f"{table}\n\n{noises}. Command: `{content['command']}`"
+    command = content["command"] + ("" if guidance == 1 else f" --guidance {guidance:g}")
+    return f"{table}\n\n{noises}. Command: `{command}`"
+
+
+def _prior_ratios(plain: Cells, cells: Cells, place: str) -> dict[str, list[float]]:
+    """By column."""
+    found = {"steps=N": ratios(plain, "recipe")}
+    whole, searched = (json.loads(path.read_text())["cells"] for path in (RESULTS, SEARCHED))
+    ranked = whole.get(f"{place} ranked") or searched[place]
+    for kind, figures in cells.items():
+        schedule = kind.removesuffix(" ranked")
+        same = {name: one for name, one in ranked.items() if name.endswith(f" on {schedule}")}
+        found[kind] = _ratios(plain if schedule == kind else same, figures)
+    return found
 
 
 def _whole_mean(values: Sequence[float], networks: Sequence[float]) -> str:
@@ -277,6 +304,7 @@ TABLES = {
     "prior": prior,
     "recipe-last": last,
     "recipe-more": more,
+    "prior-guided": lambda: prior(4.0),
     "tuned": tuned,
     "tuned-guided": lambda: tuned(4.0),
 }

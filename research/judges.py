@@ -17,24 +17,21 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 import search
 import steindiff as sd
-from bed import load_network
+from bed import ResultFile, load_network
 from recipe import levels_of
-from steindiff._files import write_text
-from steindiff._provenance import versions
 from steindiff.lab.specs import parse_solver
 from steindiff.recipes import Recipe
 from steindiff.trajectory import FineSolution
 from steindiff.tuning import SEED
 from steindiff.tuning.batch import Batch
+from steindiff.tuning.features import Inner, RandomFeatures, pooled, without_guidance
 from steindiff.tuning.frechet import frechet
-from steindiff.tuning.judge import Inner, RandomFeatures, _pooled, _without_guidance
 from steindiff.tuning.network import hooked, module_in
 from steindiff.tuning.ranks import SharedRows
 from steindiff.tuning.trials import Noises
@@ -64,7 +61,7 @@ def recipes() -> Iterator[tuple[str, Recipe]]:
 
 def seen(noises: Noises, random: RandomFeatures, inner: Inner, x: Tensor) -> dict[str, Tensor]:
     """Features of samples in each set."""
-    bare = _without_guidance(noises.rows, len(x))
+    bare = without_guidance(noises.rows, len(x))
     found = {"conv": random(x), "middle": inner(noises.rows, x)}
     module, size = module_in(bare.denoiser), float(noises.fine.double().square().mean().sqrt())
     assert module is not None
@@ -74,7 +71,7 @@ def seen(noises: Noises, random: RandomFeatures, inner: Inner, x: Tensor) -> dic
 
         def note(part: object, given: object, output: object, told: list[Tensor] = told) -> None:
             if isinstance(output, Tensor) and output.ndim > 2 and len(output) == len(x):
-                told.append(_pooled(output))
+                told.append(pooled(output))
 
         with torch.no_grad(), hooked(parts, note):
             bare(x, torch.full((len(x),), share * size))
@@ -123,16 +120,13 @@ def main() -> None:
     parser.add_argument("--network", action="append", choices=NETWORKS)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    content: dict[str, Any] = {"cells": {}}
-    if RESULTS.exists():
-        content = json.loads(RESULTS.read_text())
+    seeds = [FIRST, FIRST + COUNT - 1]
+    results = ResultFile(RESULTS, command="python research/judges.py", seeds=seeds)
     for network in chosen.network or NETWORKS:
-        if network not in content["cells"]:
-            content["cells"][network] = measured(network)
-            content |= {"command": "python research/judges.py", "seeds": [FIRST, FIRST + COUNT - 1],
-                        "versions": versions("steindiff", "torch")}  # fmt: skip
-            write_text(RESULTS, json.dumps(content) + "\n")
-        judged(content["cells"][network], network)
+        if network not in results.cells:
+            results.cells[network] = measured(network)
+            results.write()
+        judged(results.cells[network], network)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,11 +25,11 @@ import torch
 
 import recipe
 import steindiff as sd
-from bed import NETWORKS, Bed
+from bed import NETWORKS, Bed, ResultFile
 from steindiff import tuning
-from steindiff._files import digest, sha256, write_text
-from steindiff._provenance import versions
+from steindiff._files import digest, sha256
 from steindiff.solvers import IPNDM
+from steindiff.tuning.file import write_choice
 from steindiff.tuning.motion import gits_levels
 
 RESULTS = Path(__file__).parent / "results" / "tune.json"
@@ -54,17 +53,10 @@ def tuned(bed: Bed, guidance: float, steps: Sequence[int], fit: bool) -> sd.Tune
 def measured(bed: Bed, found: sd.Tuned, steps: int) -> dict[str, Any]:
     """The distances on the bed, and what the tuning itself says."""
     one, plan = found.choices[steps], found.recipe(steps)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tuned.json"
-        found.save(path)
-        kept = next(
-            choice for choice in json.loads(path.read_text())["choices"]
-            if len(choice["recipe"]["sigmas"]) == steps + 1
-        )  # fmt: skip
-    figures = bed.measure(plan.solver, plan.sigmas, plan.coefficient, plan.end)
-    about = {key: kept[key] for key in ("kind", "recipe", "figures", "against_plain")}
-    about["first"] = one.tried[0].words
-    return {**figures, "about": {**about, "passed": one.passed, "calls": found.calls}}
+    about = write_choice(one)
+    about = {key: about[key] for key in ("kind", "recipe", "figures", "against_plain", "passed")}
+    about |= {"first": one.tried[0].words, "calls": found.calls}
+    return {**bed.measure(plan.solver, plan.sigmas, plan.coefficient, plan.end), "about": about}
 
 
 def gits(bed: Bed, steps: int, order: int, noises: int = TEACHER[0]) -> dict[str, Any]:
@@ -93,15 +85,6 @@ def best_plain(network: str, guidance: float, steps: int) -> Mapping[str, float]
     return {name: min(one[name] for one in plain) for name in names}
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
-    content.update(
-        command="python research/tune.py",
-        seeds=[recipe.FIRST_SEED, recipe.FIRST_SEED + recipe.COUNT - 1],
-        versions=versions("steindiff", "torch"),
-    )
-    write_text(path, json.dumps(content, indent=1) + "\n")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--network", action="append", choices=NETWORKS)
@@ -111,13 +94,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    content = json.loads(chosen.out.read_text()) if chosen.out.exists() else {"cells": {}}
+    seeds = [recipe.FIRST_SEED, recipe.FIRST_SEED + recipe.COUNT - 1]
+    results = ResultFile(chosen.out, command="python research/tune.py", seeds=seeds)
     for guidance, network in itertools.product(
         chosen.guidance or [1.0, 4.0], chosen.network or NETWORKS
     ):
         bed = recipe.bed_of(network, guidance)
         for kind, steps in itertools.product(chosen.kind or KINDS, chosen.steps or [5, 8]):
-            cell = content["cells"].setdefault(f"{network} {guidance:g} {steps}", {})
+            cell = results.cells.setdefault(f"{network} {guidance:g} {steps}", {})
             if kind not in cell:
                 began = time.process_time()
                 if kind in PEERS:
@@ -126,7 +110,7 @@ def main() -> None:
                     found = tuned(bed, guidance, [steps], KINDS[kind])
                     cell[kind] = measured(bed, found, steps)
                 cell[kind]["about"]["seconds"] = round(time.process_time() - began)
-                write(chosen.out, content)
+                results.write()
             ratios = {
                 name: round(cell[kind][name] / least, 3)
                 for name, least in best_plain(network, guidance, steps).items()

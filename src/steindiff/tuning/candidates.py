@@ -117,11 +117,6 @@ def _shapes(
         yield shortest_levels(fine, steps, low * lowest_level(steps)), words
 
 
-def most_plain() -> int:
-    """How many `plain` gives."""
-    return (len(SCHEDULES) + len(SHIFTS)) * len(PLAIN)
-
-
 def most_shapes() -> int:
     """How many `shapes` gives at the most."""
     return len(LOWS) * len(LEADS) + len(SHIFTS) + len(VP_LOWS) + len(POWERS) + len(SHORTEST)
@@ -138,9 +133,12 @@ def variants(plans: Sequence[Recipe]) -> list[Candidate]:
     ]
 
 
-def fitted_variants(solver: Calibrated, plan: Recipe) -> list[Candidate]:
-    """A fitted solver with every coefficient, ended by its own scalars or by the recipe's end."""
-    ends = dict.fromkeys(("none", plan.end, "stein", "steady"))
+def fitted_variants(solver: Calibrated, plan: Recipe, first: str) -> list[Candidate]:
+    """A fitted solver with every coefficient, ended by its own scalars or by one of two ends.
+
+    The two agree on many a sampling: of equals the end that comes `first` stays.
+    """
+    ends = dict.fromkeys(("none", first, "stein", "steady"))
     return [
         Candidate("fitted", replace(plan, solver=solver, coefficient=coefficient, end=end))
         for coefficient in reversed(COEFFICIENTS)

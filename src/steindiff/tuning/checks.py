@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .._errors import MOST_STEPS, check_callable, check_count, check_finite, check_number, shown
+from .._errors import MOST_STEPS, check_callable, check_count, check_number, shown
 from ..calibrated.run import MOST
-from ..denoisers import ClassifierFreeGuidance, Denoiser
+from ..denoisers import Denoiser
+from .network import bare
 from .trials import PURE_NOISE
 
 TOP = 80.0
@@ -38,34 +39,16 @@ def check_steps(steps: int | Sequence[int]) -> list[int]:
     return sorted({check_count("steps", count, 3, MOST_STEPS) for count in wanted})
 
 
-def check_counts(noises: int, held_out: int, fresh: int, fine_steps: int, seed: int) -> None:
+def check_counts(
+    noises: int, held_out: int, fresh: int, fine_steps: int, seed: int, batch: int | None
+) -> None:
     """Raises ValueError for a count that is no int within its bounds; names it."""
     for name, value, low in (
         ("noises", noises, 4), ("held_out", held_out, LEAST), ("fresh", fresh, LEAST),
-        ("fine_steps", fine_steps, 4),
+        ("fine_steps", fine_steps, 4), ("batch", 1 if batch is None else batch, 1),
     ):  # fmt: skip
         check_count(name, value, low, MOST)
     check_count("seed", seed, -(2**62), 2**62)
-
-
-def check_batch_size(batch: int | None) -> int | None:
-    """`batch`; raises ValueError where it is neither None nor an int of 1 or more."""
-    return None if batch is None else check_count("batch", batch, 1, MOST)
-
-
-def check_levels(sigma_min: float, sigma_max: float) -> None:
-    """Raises TypeError, ValueError unless 0 < sigma_min < sigma_max < infinity."""
-    low, high = check_number("sigma_min", sigma_min), check_number("sigma_max", sigma_max)
-    if not 0 < low < high < math.inf:
-        raise ValueError(
-            f"sigma_min is {sigma_min} and sigma_max {sigma_max}; 0 < sigma_min < sigma_max < inf "
-            "is needed"
-        )
-
-
-def check_guidance(guidance: float) -> float:
-    """`guidance` as a finite number; raises TypeError, ValueError where it is none."""
-    return check_finite("guidance", guidance)
 
 
 def check_conditioning(conditioning: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -73,11 +56,6 @@ def check_conditioning(conditioning: Mapping[str, Any] | None) -> Mapping[str, A
     if conditioning is not None and not isinstance(conditioning, Mapping):
         raise TypeError(f"conditioning is {shown(conditioning)}; a mapping of names is needed")
     return conditioning or {}
-
-
-def bare(denoiser: Denoiser) -> Any:
-    """The denoiser without guidance."""
-    return denoiser.denoiser if isinstance(denoiser, ClassifierFreeGuidance) else denoiser
 
 
 def check_tunable(denoiser: Denoiser) -> None:
@@ -96,12 +74,27 @@ def check_tunable(denoiser: Denoiser) -> None:
         raise ValueError(f"denoiser is of {why}")
 
 
-def start_level(denoiser: Denoiser, sigma_max: float | None) -> float:
-    """The level that samplings start at, where `sigma_max` is what `tune` was given."""
-    if sigma_max is not None:
-        return check_number("sigma_max", sigma_max)
-    inner = bare(denoiser)
-    return PURE_NOISE if getattr(inner, "pure_noise", False) else TOP
+def start_levels(
+    denoiser: Denoiser, sigma_min: float, sigma_max: float | None
+) -> tuple[tuple[float, float], float]:
+    """The lowest level above 0 and the highest, and where samplings start: there, or pure noise.
+
+    Args:
+        denoiser: whose flow may start from pure noise.
+        sigma_min: as `tune` takes it.
+        sigma_max: as `tune` takes it.
+
+    Raises:
+        TypeError, ValueError: 0 < sigma_min < sigma_max < infinity is not the case.
+    """
+    pure = sigma_max is None and getattr(bare(denoiser), "pure_noise", False)
+    top = TOP if sigma_max is None else check_number("sigma_max", sigma_max)
+    if not 0 < check_number("sigma_min", sigma_min) < top < math.inf:
+        raise ValueError(
+            f"sigma_min is {sigma_min} and sigma_max {top}; 0 < sigma_min < sigma_max < inf "
+            "is needed"
+        )
+    return (sigma_min, top), PURE_NOISE if pure else top
 
 
 def check_callables(features: object, told: object) -> None:

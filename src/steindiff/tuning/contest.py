@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import chain, islice
 
 import torch
 from torch import Tensor
@@ -18,11 +20,13 @@ from ..stein import Energy
 from . import candidates
 from .candidates import Candidate
 from .checks import screening
+from .features import Features, Inner
 from .fitting import GIFTS, SHARES, TRIALS, fit, last_numbers, search_levels
-from .judge import DIVERGED, ERROR, Features, Figures, Inner, Judge, Ratio
+from .judge import DIVERGED, ERROR, Figures, Judge, Ratio
+from .kept import Store
 from .motion import Motion
 from .record import Choice, Tried
-from .trials import Budget, Noises, Store
+from .trials import Budget, Noises
 
 PLAIN_KEPT, SHAPES_KEPT, SHAPES_VARIED, VARIANTS_KEPT, SHAPES_FITTED = 8, 8, 3, 8, 3
 """How many go on from the noises that screen to all, and from stage to stage."""
@@ -50,13 +54,12 @@ class Contest:
         inner: Inner | None,
     ) -> None:  # fmt: skip
         self.fitted_on, screen, rest, self.fresh = parts
-        self.held_out = (screen, rest)
         self.budget, self.store, self.steps, self.motion = budget, store, steps, found
         (self.sigma_min, self.sigma_max), self.high = levels, high
         self.guidance, self.features = guidance, features
         self.inner = inner
         self.screening = Judge([screen], features, guidance)
-        self.judge = Judge(self.held_out, features, guidance, inner)
+        self.judge = Judge([screen, rest], features, guidance, inner)
         self.tried: dict[Candidate, Figures] = {}
 
     def choice(self, fit: bool) -> Choice:
@@ -64,16 +67,14 @@ class Contest:
         plan = recipe(self.steps, self.guidance, self.sigma_max)
         own = self._opened(Candidate("recipe", plan))
         path = self.fitted_on.path
-        assert path is not None
-        ends = self.sigma_min, self.sigma_max
-        self._race(candidates.plain(self.steps, *ends), PLAIN_KEPT)
+        self._race(candidates.plain(self.steps, self.sigma_min, self.sigma_max), PLAIN_KEPT)
         self._race([own], 1)
         self._race(candidates.gits(path, self.steps), len(candidates.GITS_ORDERS))
         shapes = candidates.shapes(plan, path, self.motion, self.sigma_min)
         self._race(shapes, SHAPES_KEPT)
         self._race(candidates.variants(self._best_levels(SHAPES_VARIED)), VARIANTS_KEPT)
         if fit:
-            self._fit(plan)
+            self._fit(plan.end)
         return self._verdict(own)
 
     def _race(self, field: Sequence[Candidate], keep: int) -> None:
@@ -85,9 +86,9 @@ class Contest:
         for one in map(self._opened, field):
             room = min(keep, len(screened) + 1) * (self.steps + 1) * len(self.judge.fine)
             known = self.tried or screened  # one candidate there must be
-            if known and not self.budget.allows(self.steps * len(self.held_out[0].x) + room):
+            if known and not self.budget.allows(self.steps * len(self.screening.fine) + room):
                 break
-            screened.append((self.screening.score(self._measured(one, 1)), one))
+            screened.append((self.screening.score(self._measured(one, self.screening)), one))
         screened.sort(key=lambda pair: pair[0])
         for _, one in screened[:keep]:
             self._enter(one)
@@ -110,17 +111,15 @@ class Contest:
         if one not in self.tried:
             if self.tried and not self.budget.allows((self.steps + 1) * len(self.judge.fine)):
                 return math.inf
-            self.tried[one] = self._measured(one, 2)
+            self.tried[one] = self._measured(one, self.judge)
         return self.judge.score(self.tried[one])
 
-    def _measured(self, one: Candidate, parts: int) -> Figures:
-        judge = self.judge if parts == 2 else self.screening
-
+    def _measured(self, one: Candidate, judge: Judge) -> Figures:
         def measure() -> Figures:
-            x = _sampled(self.held_out[:parts], one.recipe)
+            x = _sampled(judge.parts, one.recipe)
             return DIVERGED if x is None else judge.figures(x)
 
-        return Figures(*self.store.remember(digest([parts, repr(one)]), measure))
+        return Figures(*self.store.remember(digest([len(judge.parts), repr(one)]), measure))
 
     def _ranked(self, *kinds: str) -> list[Candidate]:
         found = [one for one in self.tried if not kinds or one.kind in kinds]
@@ -133,24 +132,21 @@ class Contest:
             found.setdefault(one.recipe.sigmas, one.recipe)
         return list(found.values())[:count]
 
-    def _fit(self, plan: Recipe) -> None:
+    def _fit(self, end: str) -> None:
         """Scalars on the best levels; the levels of the best; the last step of the best."""
         for shape in self._best_levels(SHAPES_FITTED):
             solver = self._solver(shape.sigmas)
             if solver is not None:
-                levels = replace(shape, end=plan.end)
-                self._race(candidates.fitted_variants(solver, levels), VARIANTS_KEPT)
-        best, *_ = [*self._ranked("recipe", "chosen", "fitted"), None]
-        if best is None:
-            return
-        search_levels(best.recipe.sigmas, self.sigma_min, lambda levels: self._at(best, levels))
-        fitted = [
-            one for one in self._ranked("fitted") if isinstance(one.recipe.solver, Calibrated)
-        ]
-        if fitted and len(fitted[0].recipe.solver.scalars[-1]):  # type: ignore[attr-defined]
-            for solver in last_numbers(fitted[0].recipe.solver):  # type: ignore[arg-type]
-                plan = replace(fitted[0].recipe, solver=solver, end="none")
-                self._enter(Candidate("fitted", plan))
+                self._race(candidates.fitted_variants(solver, shape, end), VARIANTS_KEPT)
+        best = self._ranked("recipe", "chosen", "fitted")
+        if best:
+            search_levels(best[0].recipe.sigmas, self.sigma_min, partial(self._at, best[0]))
+        for one in self._ranked("fitted"):
+            if isinstance(solver := one.recipe.solver, Calibrated):
+                for other in last_numbers(solver) if solver.scalars[-1] else ():
+                    plan = replace(one.recipe, solver=other, end="none")
+                    self._enter(Candidate("fitted", plan))
+                break
 
     def _at(self, one: Candidate, levels: tuple[float, ...]) -> float:
         """The score of a candidate on other levels, its scalars fitted to them."""
@@ -165,19 +161,16 @@ class Contest:
     def _solver(self, levels: tuple[float, ...]) -> Calibrated | None:
         """The solver fitted to these levels; None where the budget ends or it diverges."""
         key = digest(["fit", levels])
-        if key not in self.store.figures:
-            if not self.budget.allows(self.steps * len(self.fitted_on.x)):
-                return None
-            try:
-                solver = fit(self.fitted_on, levels)
-            except NonFiniteError:
-                return None
-            self.store.remember(key, lambda: [v for row in solver.scalars for v in row])
-            return solver
-        flat = iter(self.store.figures[key])
-        counts = scalar_counts(levels)[:-1]
-        rows = [[next(flat) for _ in range(count)] for count in counts]
-        return Calibrated(levels, tuple(map(tuple, [*rows, list(flat)])))
+        allowed = self.budget.allows(self.steps * len(self.fitted_on.x))
+        if key not in self.store.figures and not allowed:
+            return None
+        try:
+            found = self.store.remember(key, lambda: chain(*fit(self.fitted_on, levels).scalars))
+        except NonFiniteError:
+            return None
+        flat = iter(found)
+        rows = [tuple(islice(flat, count)) for count in scalar_counts(levels)[:-1]]
+        return Calibrated(levels, (*rows, tuple(flat)))
 
     def _finalists(self, own: Candidate) -> list[Candidate]:
         """The best of all, the best that nothing was fitted for, and the recipe, each once."""
@@ -264,16 +257,14 @@ def _ratios(judge: Judge, a: Tensor | None, b: Tensor | None) -> tuple[Ratio, ..
 
 def most_evaluations(steps: int, noises: int, held_out: int, fresh: int, fit: bool) -> int:
     """The most evaluations of a contest; ends share all calls of a sampling."""
-    rules, ends = len(candidates.COEFFICIENTS), 4
-    peers = len(candidates.GITS_ORDERS)
-    screened = candidates.most_plain() + 1 + peers + candidates.most_shapes()
+    rules, peers = len(candidates.COEFFICIENTS), len(candidates.GITS_ORDERS)
+    screened = len(candidates.plain(steps, 0.5, 1.0)) + 1 + peers + candidates.most_shapes()
     screened += SHAPES_VARIED * len(candidates.BASES) * rules
     entered = PLAIN_KEPT + 1 + peers + SHAPES_KEPT + VARIANTS_KEPT
     fits = 0
     if fit:
         screened += SHAPES_FITTED * rules
-        entered += SHAPES_FITTED * min(VARIANTS_KEPT, rules * ends) + TRIALS
-        entered += len(GIFTS) * len(SHARES)
+        entered += SHAPES_FITTED * VARIANTS_KEPT + TRIALS + len(GIFTS) * len(SHARES)
         fits = SHAPES_FITTED + TRIALS
     return (
         (steps + 1) * (held_out * entered + 4 * fresh)

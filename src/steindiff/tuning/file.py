@@ -43,7 +43,7 @@ def save_tuned(path: str | Path, found: Tuned) -> None:
         **{name: getattr(found, name) for name in SAVED},
         "weights": found.weights,
         "motion": {"sigmas": found.motion[0], "speeds": found.motion[1]},
-        "choices": [_choice(one) for _, one in sorted(found.choices.items())],
+        "choices": [write_choice(one) for _, one in sorted(found.choices.items())],
         "versions": dict(found.versions),
     }
     write_text(Path(path), json.dumps(content, indent=1, allow_nan=False) + "\n")
@@ -66,7 +66,8 @@ def load_tuned(path: str | Path) -> Tuned:
         return _tuned(content)
 
 
-def _choice(one: Choice) -> dict[str, Any]:
+def write_choice(one: Choice) -> dict[str, Any]:
+    """A choice as JSON can hold it."""
     return {
         "kind": one.kind,
         "recipe": write_recipe(one.recipe),

@@ -28,7 +28,6 @@ def fit(noises: Noises, levels: Sequence[float]) -> Calibrated:
     Raises:
         NonFiniteError: the denoiser's output is not finite.
     """
-    assert noises.path is not None
     path = FewStepPath(noises, noises.x, levels, noises.path)
     return Calibrated(tuple(levels), fit_paths([path], _prior(levels), RIDGE))
 

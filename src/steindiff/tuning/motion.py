@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import numpy as np
 import torch
 
 from ..schedules import karras
@@ -47,25 +48,15 @@ def arc_levels(found: Motion, steps: int, sigma_max: float, power: float) -> tup
         sigma_max: the first of them.
         power: 1 shares out the arc itself; less gives more levels to where D hardly moves.
     """
-    middles, speeds = found
-    logs = torch.tensor([math.log(level) for level in middles[::-1]], dtype=torch.float64)
-    values = torch.tensor(speeds[::-1], dtype=torch.float64).clamp_min(1e-12) ** power
-    grid = torch.linspace(float(logs[0]) - 6, math.log(sigma_max), 4001, dtype=torch.float64)
-    inside = _interpolate(grid, logs, values)
-    below = values[0] * torch.exp(power * (grid - logs[0]))
-    density = torch.where(grid < logs[0], below, inside)
-    mass = torch.cumsum((density[1:] + density[:-1]) / 2 * grid.diff(), 0)
-    mass = torch.cat([mass.new_zeros(1), mass]) / mass[-1]
-    shares = 1 - torch.arange(1, steps, dtype=torch.float64) / steps
-    where = _interpolate(shares, mass, grid)
-    return (sigma_max, *torch.exp(where).tolist(), 0.0)
-
-
-def _interpolate(at: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Piecewise linear, constant outside; `x` increasing."""
-    right = torch.searchsorted(x, at.contiguous()).clamp(1, len(x) - 1)
-    share = ((at - x[right - 1]) / (x[right] - x[right - 1])).clamp(0, 1)
-    return torch.lerp(y[right - 1], y[right], share)
+    middles, speeds = (np.array(side[::-1]) for side in found)
+    logs, values = np.log(middles), np.maximum(speeds, 1e-12) ** power
+    grid = np.linspace(logs[0] - 6, math.log(sigma_max), 4001)
+    below = values[0] * np.exp(power * (grid - logs[0]))
+    density = np.where(grid < logs[0], below, np.interp(grid, logs, values))
+    mass = np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(grid))
+    mass = np.concatenate([[0.0], mass]) / mass[-1]
+    where = np.interp(1 - np.arange(1, steps) / steps, mass, grid)
+    return (sigma_max, *np.exp(where).tolist(), 0.0)
 
 
 def strictly_decreasing(levels: Sequence[float]) -> bool:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from ..denoisers import ClassifierFreeGuidance
 
 KNOWN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SAME, ROUNDED = 1e-4, 1e-2
@@ -46,6 +49,11 @@ class Weights(NamedTuple):
         return self.count == other.count and all(math.isclose(*p, rel_tol=slack) for p in pairs)
 
 
+def bare(denoiser: Any) -> Any:
+    """The denoiser without guidance."""
+    return denoiser.denoiser if isinstance(denoiser, ClassifierFreeGuidance) else denoiser
+
+
 def module_in(thing: Any) -> nn.Module | None:
     """The module that a denoiser is, or that it wraps: of several the least deep."""
     level = [thing]
@@ -55,36 +63,6 @@ def module_in(thing: Any) -> nn.Module | None:
                 return one
         level = [inner for one in level for inner in getattr(one, "__dict__", {}).values()]
     return None
-
-
-@torch.no_grad()
-def weights_of(thing: Any) -> Weights | None:
-    """Of the network in a denoiser; None without one, or where its weights can't be read.
-
-    Such are quantized ones, and those that are not in memory. Waits for the device.
-    """
-    module = module_in(thing)
-    found = [] if module is None else [one for one in module.parameters() if one.numel()]
-    if not found or any(one.dtype not in KNOWN or one.is_meta for one in found):
-        return None
-    if module is not None and any(hasattr(part, PACKED) for part in module.modules()):
-        return None
-    try:
-        norms = torch.stack([_norms(one) for one in found])
-    except NotImplementedError:  # by a class of tensors that is multiplied with and not read
-        return None
-    count = sum(one.numel() for one in found)
-    return Weights(
-        count, float(norms[:, 1].square().sum() / count) ** 0.5, float(norms[:, 0].sum() / count)
-    )
-
-
-def _norms(weights: Tensor) -> Tensor:
-    """(2,) float64 on the CPU: the sum of absolute values, and the root of that of squares."""
-    wide = torch.promote_types(weights.dtype, torch.float32)
-    return torch.stack(
-        [torch.linalg.vector_norm(weights, order, dtype=wide).double().cpu() for order in (1, 2)]
-    )
 
 
 @contextmanager
@@ -105,3 +83,65 @@ def hooked(parts: Sequence[nn.Module], note: Callable[..., object]) -> Iterator[
     finally:
         for handle in handles:
             handle.remove()
+
+
+class _Read(NamedTuple):
+    """Figures of a module, and the parameters that they are of with their versions."""
+
+    parameters: Sequence[tuple[weakref.ref[Any], int]]
+    found: Weights | None
+
+
+_READ: weakref.WeakKeyDictionary[nn.Module, _Read] = weakref.WeakKeyDictionary()
+
+
+def weights_of(thing: Any) -> Weights | None:
+    """Of the network in a denoiser; None without one, or where its weights can't be read.
+
+    Such are quantized ones, and those that are not in memory. A network is read once, which waits
+    for the device, and again where a parameter has been replaced or written to since. What is
+    written past autograd, to `parameter.data`, is not noticed.
+    """
+    module = module_in(thing)
+    found = [] if module is None else [one for one in module.parameters() if one.numel()]
+    if not found or any(one.dtype not in KNOWN or one.is_meta for one in found):
+        return None
+    assert module is not None
+    if any(hasattr(part, PACKED) for part in module.modules()):
+        return None
+    if any(one.is_inference() for one in found):  # has no version
+        return _figures(found)
+    known = _READ.get(module)
+    if known is None or not _unchanged(known, found):
+        now = [(weakref.ref(one), one._version) for one in found]
+        known = _READ[module] = _Read(now, _figures(found))
+    return known.found
+
+
+def _unchanged(known: _Read, parameters: Sequence[Tensor]) -> bool:
+    return len(known.parameters) == len(parameters) and all(
+        ref() is one and version == one._version
+        for (ref, version), one in zip(known.parameters, parameters, strict=True)
+    )
+
+
+@torch.no_grad()
+def _figures(parameters: Sequence[Tensor]) -> Weights | None:
+    """Of all of them; each device is waited for once. None where one cannot be read."""
+    on: dict[torch.device, list[Tensor]] = {}
+    try:
+        for one in parameters:
+            on.setdefault(one.device, []).append(_norms(one))
+    except NotImplementedError:  # by a class of tensors that is multiplied with and not read
+        return None
+    norms = torch.cat([torch.stack(each).cpu().double() for each in on.values()])
+    count = sum(one.numel() for one in parameters)
+    return Weights(
+        count, float(norms[:, 1].square().sum() / count) ** 0.5, float(norms[:, 0].sum() / count)
+    )
+
+
+def _norms(weights: Tensor) -> Tensor:
+    """(2,): the sum of absolute values, and the root of that of squares."""
+    wide = torch.promote_types(weights.dtype, torch.float32)
+    return torch.stack([torch.linalg.vector_norm(weights, order, dtype=wide) for order in (1, 2)])

@@ -10,33 +10,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._errors import check_values
+from .._errors import check_finite, check_values
 from .._provenance import versions
 from ..calibrated.run import sample_shape
 from ..denoisers import ClassifierFreeGuidance, Denoiser
 from .batch import Batch
 from .checks import (
-    TOP,
-    bare,
-    check_batch_size,
     check_budget,
     check_callables,
     check_conditioning,
     check_counts,
-    check_guidance,
-    check_levels,
     check_steps,
     check_tunable,
     screening,
-    start_level,
+    start_levels,
 )
 from .contest import Contest, most_evaluations
-from .judge import Features, Inner, RandomFeatures
+from .features import Features, Inner, RandomFeatures
+from .kept import Store
 from .motion import motion
-from .network import weights_of
+from .network import bare, weights_of
 from .ranks import by_first
 from .record import Tuned
-from .trials import Budget, Noises, Start, Store
+from .trials import Budget, Noises, Start
 
 SEED = 2 * 10**9
 """Of the first noise: away from the seeds that people sample, bench and calibrate with."""
@@ -126,48 +122,38 @@ def tune(
         OSError: `folder` is full, or not writable.
     """
     wanted, counts = check_steps(steps), (noises, held_out, fresh)
-    check_counts(*counts, fine_steps, seed)
-    size = Batch(check_batch_size(batch))
-    high = start_level(denoiser, sigma_max)
-    top = min(high, TOP) if sigma_max is None else high
-    check_levels(sigma_min, top)
+    check_counts(*counts, fine_steps, seed, batch)
+    levels, high = start_levels(denoiser, sigma_min, sigma_max)
     check_callables(features, told)
     check_tunable(denoiser)
     if guidance is None:
         guidance = denoiser.scale if isinstance(denoiser, ClassifierFreeGuidance) else 1.0
-    guidance, conditioning = check_guidance(guidance), check_conditioning(conditioning)
+    guidance, conditioning = check_finite("guidance", guidance), check_conditioning(conditioning)
     sizes = sample_shape(denoiser, shape)
-    reserve = sum(4 * (count + 1) * fresh + held_out for count in wanted)
-    fine_calls = 2 * fine_steps - 1 + 2 * (high > top)
-    check_budget(calls, minutes, sum(counts) * fine_calls + reserve, held_out, wanted)
-    budget = Budget(calls, minutes, reserve, told)
+    budget = _budget(calls, minutes, wanted, counts, fine_steps + (high > levels[1]), told)
     start = Start(
-        denoiser, conditioning, sizes, seed, (sigma_min, top), high, fine_steps,
-        size, device, _half(half, noises, fine_steps, sizes), budget.spend,
+        denoiser, conditioning, sizes, seed, levels, high, fine_steps, Batch(batch), device,
+        _half(half, noises, fine_steps, sizes), budget.spend,
     )  # fmt: skip
-    about = _hash(denoiser, conditioning)
+    about, made_by = _hash(denoiser, conditioning), versions("steindiff", "torch")
     store = Store(
         None if folder is None else Path(folder),
-        {"guidance": guidance, "noises": counts, "seed": start.seed, "fine_steps": fine_steps,
-         "levels": [*start.levels, high], "shape": sizes, "model": model_hash or model,
-         "batch": batch, "conditioning": about, "probe": _probe(start), "half": start.half},
+        {"guidance": guidance, "noises": counts, "seed": seed, "fine_steps": fine_steps,
+         "levels": [*levels, high], "shape": sizes, "model": model_hash or model, "batch": batch,
+         "conditioning": about, "probe": _probe(start), "half": start.half, "versions": made_by},
     )  # fmt: skip
     parts = _noises(start, store, counts)
-    path = parts[0].path
-    assert path is not None
-    found = motion(path)
+    found = motion(parts[0].path)
     seen = features or RandomFeatures(torch.cat([parts[1].fine, parts[2].fine]))
     inner = None if features else Inner.of(parts[1], guidance)
     choices = {}
     for place, count in enumerate(wanted):
         budget.share(len(wanted) - place)
-        contest = Contest(
-            parts, seen, guidance, budget, store, count, start.levels, high, found, inner
-        )
+        contest = Contest(parts, seen, guidance, budget, store, count, levels, high, found, inner)
         choices[count] = contest.choice(guidance == 1 if fit is None else fit)
     return Tuned(
-        choices, guidance, high, *counts, start.seed, fine_steps, found, budget.spent, model,
-        model_hash, weights_of(denoiser), about, command, versions("steindiff", "torch"),
+        choices, guidance, high, *counts, seed, fine_steps, found, budget.spent, model,
+        model_hash, weights_of(denoiser), about, command, made_by,
     )  # fmt: skip
 
 
@@ -179,6 +165,22 @@ def evaluations(
     wanted = {steps} if isinstance(steps, int) else set(steps)
     made = sum(most_evaluations(count, noises, held_out, fresh, fit) for count in wanted)
     return 4 + (noises + held_out + fresh) * (2 * fine_steps + 1) + made
+
+
+def _budget(
+    calls: int | None, minutes: float | None, wanted: Sequence[int],
+    counts: tuple[int, int, int], fine_steps: int, told: Callable[[int], object],
+) -> Budget:  # fmt: skip
+    """What may be spent; what the verdicts need is kept back.
+
+    Raises:
+        TypeError, ValueError: no numbers, or too small for a tuning.
+    """
+    _, held_out, fresh = counts
+    reserve = sum(4 * (count + 1) * fresh + held_out for count in wanted)
+    needed = sum(counts) * (2 * fine_steps - 1) + reserve
+    check_budget(calls, minutes, needed, held_out, wanted)
+    return Budget(calls, minutes, reserve, told)
 
 
 def _half(half: bool | None, noises: int, fine_steps: int, sizes: Sequence[int]) -> bool:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import io
-import json
+import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .._errors import NonFiniteError
-from .._files import digest, write_text, write_whole
 from ..calibrated.run import take_rows
 from ..denoisers import Denoiser
 from ..recipes import Recipe
 from ..sampling import noise, sample
 from ..trajectory import FineSolution
 from .batch import Batch
-from .kept import read_figures, read_fine, read_table
 from .ranks import SharedRows, by_first, place
 
 MEMORY = 2**30
@@ -93,7 +90,7 @@ class Noises:
     def __init__(
         self, rows: SharedRows, x: Tensor, fine: Tensor, path: FineSolution | None = None
     ) -> None:
-        self.rows, self.x, self.fine, self.path = rows, x, fine, path
+        self.rows, self.x, self.fine, self._path = rows, x, fine, path
         self._seen: dict[float, list[tuple[Tensor, Tensor]]] = {}
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -110,12 +107,17 @@ class Noises:
         self._seen.setdefault(level, []).append((x, denoised))
         return denoised
 
+    @property
+    def path(self) -> FineSolution:
+        """The whole fine solution, which the noises of the fit have."""
+        assert self._path is not None
+        return self._path
+
     def sampled(self, plan: Recipe) -> Tensor | None:
         """(B, *shape), samples of a recipe; None where they diverge."""
+        parts = plan.sigmas, plan.solver, plan.coefficient
         try:
-            return sample(
-                self, self.x, plan.sigmas, plan.solver, plan.coefficient, end=plan.end
-            ).x  # fmt: skip
+            return sample(self, self.x, *parts, end=plan.end).x
         except NonFiniteError:
             return None
 
@@ -139,10 +141,13 @@ def fine_solution(
 
 
 class Halves(Sequence[Tensor]):
-    """Tensors that are kept in half precision, and come out as they went in."""
+    """Tensors of one dtype that are kept in half precision, and come out as they went in."""
 
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
-        self.kept, self.dtype = [one.half() for one in tensors], tensors[0].dtype
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        self.kept: list[Tensor] = []
+        for one in tensors:
+            self.dtype = one.dtype
+            self.kept.append(one.half())
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
@@ -153,10 +158,11 @@ class Halves(Sequence[Tensor]):
         return len(self.kept)
 
 
+@dataclass(frozen=True)
 class Start:
     """What all noises of a tuning have in common.
 
-    Args:
+    Attributes:
         denoiser: as `tune` has it.
         conditioning: as `tune` has it.
         shape: of one sample.
@@ -170,20 +176,22 @@ class Start:
         spend: is told of evaluations.
     """
 
-    def __init__(
-        self, denoiser: Denoiser, conditioning: Mapping[str, Any], shape: Sequence[int], seed: int,
-        levels: tuple[float, float], high: float, fine_steps: int, batch: Batch,
-        device: torch.device | str, half: bool, spend: Callable[[int], object],
-    ) -> None:  # fmt: skip
-        self.denoiser, self.conditioning, self.shape = denoiser, conditioning, tuple(shape)
-        self.seed, self.levels, self.high, self.fine_steps = seed, levels, high, fine_steps
-        self.batch, self.device, self.half, self.spend = batch, device, half, spend
+    denoiser: Denoiser
+    conditioning: Mapping[str, Any]
+    shape: tuple[int, ...]
+    seed: int
+    levels: tuple[float, float]
+    high: float
+    fine_steps: int
+    batch: Batch
+    device: torch.device | str
+    half: bool
+    spend: Callable[[int], object]
 
     def rows(self, rows: range) -> tuple[SharedRows, Tensor]:
         """The denoiser for these noises, and the noises at the highest level."""
-        bound = SharedRows(
-            self.denoiser, take_rows(self.conditioning, rows), self.batch, self.spend
-        )
+        conditioning = take_rows(self.conditioning, rows)
+        bound = SharedRows(self.denoiser, conditioning, self.batch, self.spend)
         seeds = [self.seed + row for row in rows]
         return bound, noise(self.shape, self.high, seeds, device=self.device)
 
@@ -212,72 +220,9 @@ def joined(parts: Sequence[FineSolution]) -> FineSolution:
     """The fine solution of several batches as one."""
     if len(parts) == 1:
         return parts[0]
-    whole = FineSolution.__new__(FineSolution)
-    whole.levels, whole.nfe = parts[0].levels, parts[0].nfe
+    whole = copy.copy(parts[0])
     for name in ("states", "slopes"):
         sides = [getattr(part, name) for part in parts]
-        joint: Any = [torch.cat(rows) for rows in zip(*(getattr(s, "kept", s) for s in sides),
-                                                      strict=True)]  # fmt: skip
-        if isinstance(sides[0], Halves):
-            halves = Halves(joint)
-            halves.dtype = sides[0].dtype
-            joint = halves
-        setattr(whole, name, joint)
+        rows = (torch.cat(each) for each in zip(*sides, strict=True))
+        setattr(whole, name, Halves(rows) if isinstance(sides[0], Halves) else list(rows))
     return whole
-
-
-class Store:
-    """What a tuning keeps in a folder, so that it goes on where it was interrupted.
-
-    Args:
-        folder: where; None keeps nothing.
-        settings: all that the contents depend on.
-
-    Raises:
-        ValueError: the folder holds another tuning.
-    """
-
-    def __init__(self, folder: Path | None, settings: Mapping[str, Any]) -> None:
-        self.folder = folder
-        self.figures: dict[str, list[float]] = {}
-        if folder is not None:
-            self._tried = folder / "tried.json"
-            self.figures = by_first(lambda: self._opened(folder, settings))
-
-    def _opened(self, folder: Path, settings: Mapping[str, Any]) -> dict[str, list[float]]:
-        """The figures that are there already."""
-        folder.mkdir(parents=True, exist_ok=True)
-        wanted, path = digest(settings), folder / "settings.json"
-        if path.is_file() and read_table(path).get("digest") != wanted:
-            raise ValueError(
-                f"{folder} holds another tuning (network, noises or settings differ); choose an "
-                "empty folder"
-            )
-        write_text(path, json.dumps({"digest": wanted, **settings}, indent=1) + "\n")
-        return read_figures(self._tried) if self._tried.is_file() else {}
-
-    def tensors(
-        self, name: str, device: torch.device | str, make: Callable[[], list[FineSolution]]
-    ) -> list[FineSolution]:
-        """Fine solutions from the folder, on this device, or made and written there."""
-        if self.folder is None:
-            return make()
-        path = self.folder / f"{name}.pt"
-        if by_first(path.is_file):
-            return read_fine(path, (FineSolution, Halves), device)
-        found, buffer = make(), io.BytesIO()
-
-        def keep() -> None:
-            torch.save(found, buffer)
-            write_whole(path, lambda file: file.write(buffer.getbuffer()))
-
-        by_first(keep)
-        return found
-
-    def remember(self, key: str, make: Callable[[], Sequence[float]]) -> list[float]:
-        """Numbers from the folder, or made and written there."""
-        if key not in self.figures:
-            self.figures[key] = list(make())
-            if self.folder is not None:
-                by_first(lambda: write_text(self._tried, json.dumps(self.figures)))
-        return self.figures[key]

@@ -14,8 +14,9 @@ from steindiff.denoisers import ClassifierFreeGuidance
 from steindiff.lab.metrics import frechet_distance
 from steindiff.models.network import NetworkConfig, UNetDenoiser
 from steindiff.tuning.batch import Batch
+from steindiff.tuning.features import Inner, RandomFeatures
 from steindiff.tuning.frechet import frechet
-from steindiff.tuning.judge import Figures, Inner, Judge, RandomFeatures, weights
+from steindiff.tuning.judge import Figures, Judge, weights
 from steindiff.tuning.ranks import SharedRows
 from steindiff.tuning.trials import Noises
 

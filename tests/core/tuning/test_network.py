@@ -14,7 +14,7 @@ import tunings
 from torch import Tensor, nn
 
 import steindiff as sd
-from steindiff.tuning import Choice, Weights
+from steindiff.tuning import Choice, Weights, network
 from steindiff.tuning.contest import Contest
 from steindiff.tuning.network import module_in, weights_of
 
@@ -101,6 +101,42 @@ def test_layers_that_torch_quantized_are_not_read_as_another_network() -> None:
     )
     assert [one.numel() for one in quantized.parameters()] == [16, 16]
     assert weights_of(quantized) is None
+
+
+def test_a_network_is_read_once_and_again_where_it_was_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that samplings do not wait for the device; a copy is another network."""
+    asked: list[int] = []
+    figures = network._figures
+
+    def counted(parameters: Any) -> Weights:
+        asked.append(len(parameters))
+        return figures(parameters)
+
+    monkeypatch.setattr(network, "_figures", counted)
+    net = Net()
+    before = weights_of(net)
+    assert weights_of(Wrapped("", net)) is before
+    assert asked == [4]
+    assert weights_of(copy.deepcopy(net)) == before
+    assert asked == [4, 4]
+    with torch.no_grad():
+        net.first.weight.mul_(2)
+    scaled = weights_of(net)
+    assert before is not None
+    assert scaled is not None
+    assert not scaled.same(before)
+    net.load_state_dict(Net().state_dict())
+    assert weights_of(net) == before
+    net.second = nn.Linear(16, 6, bias=False)
+    assert weights_of(net) != before
+    assert asked == [4, 4, 4, 4, 3]
+    assert weights_of(net) is weights_of(net)
+    with torch.inference_mode():
+        unversioned = Net()
+    assert weights_of(unversioned) == weights_of(unversioned) == before
+    assert asked[5:] == [4, 4]
 
 
 def test_of_several_modules_the_least_deep_is_the_network() -> None:

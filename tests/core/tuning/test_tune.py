@@ -19,7 +19,7 @@ from steindiff.calibrated import Calibrated
 from steindiff.calibrated.path import relative_rmse
 from steindiff.denoisers import Gaussian, GaussianMixture
 from steindiff.trajectory import FineSolution
-from steindiff.tuning import SEED, evaluations
+from steindiff.tuning import SEED, evaluations, run
 from steindiff.tuning.batch import Batch
 from steindiff.tuning.contest import objection
 from steindiff.tuning.fitting import TRIALS, fit, last_numbers, search_levels
@@ -213,6 +213,17 @@ def test_an_interrupted_tuning_goes_on_where_it_was(tmp_path: Path, whole: sd.Tu
     assert replace(found, calls=0) == replace(whole, calls=0)
     with pytest.raises(ValueError, match="holds another tuning"):
         sd.tune(GaussianMixture(2 * POINTS, 0.05), 3, folder=tmp_path, **FEW)
+
+
+def test_a_folder_of_another_version_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its figures may be those of another judge."""
+    few = {**FEW, "fit": False, "calls": 1700}
+    sd.tune(MIXTURE, 3, folder=tmp_path, **few)
+    monkeypatch.setattr(run, "versions", lambda *names: {"steindiff": "0.0.1"})
+    with pytest.raises(ValueError, match=r"holds another tuning .* versions differ"):
+        sd.tune(MIXTURE, 3, folder=tmp_path, **few)
 
 
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

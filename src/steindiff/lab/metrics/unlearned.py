@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..._errors import check_batch
-from ...tuning.judge import STRIDES, WIDTHS, random_layer
+from ...tuning.features import STRIDES, WIDTHS, random_layer
 from .features import CHUNK, Features
 
 SEED = 0
