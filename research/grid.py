@@ -54,7 +54,7 @@ class Rule:
 
 FULL_GIFT = replace(COEFFICIENT, gift=None)
 NONE_GIVEN = replace(COEFFICIENT, last=False)
-TWO_LEVELS = Energy(two_levels=True, gift=None)
+TWO_LEVELS = Energy(law="two", gift=None)
 
 RULES = {
     "plain": Rule(),
