@@ -161,9 +161,9 @@ def ablation_cells() -> str:
     found = cells_table(
         ablated(),
         [
-            "energy:two_levels=true,gift=none",
-            "energy:gift=none",
-            "energy:two_levels=true,gift=none,trust=inf",
+            "energy:law=two,steady=false,gift=none",
+            "energy:law=one,steady=false,gift=none",
+            "energy:law=two,steady=false,gift=none,trust=inf",
             "constant",
             "oracle",
         ],

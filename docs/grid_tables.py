@@ -1,4 +1,4 @@
-"""The tables of rules and controls on all networks, from research/results/grid.json."""
+"""The tables of rules and controls on all networks, and of how D moves, from research/results."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 
+import turning
 from recipe_tables import TITLES
 
 from bed import least_mean, rotation, summary
@@ -54,9 +55,18 @@ def schedules(guidance: float, steps: int) -> str:
     return render(plain_table(["network", *found], rows), "markdown")
 
 
+def moves() -> str:
+    """How D moves with and without guidance, at the step with the gift."""
+    cells = json.loads(turning.RESULTS.read_text())["cells"]
+    rows = [[TITLES[row[0]].split(",")[0], *row[1:]] for row in turning.rows(cells)]
+    headings = ["network", "guidance", "cosine of the last two moves", "rise of q/(dσ²)"]
+    return render(plain_table(headings, rows), "markdown")
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "grid-rules-1-5": partial(rules, 1, 5),
     "grid-rules-4-5": partial(rules, 4, 5),
     "grid-left-out-1-5": partial(left_out, 1, 5),
     "grid-schedules-1-5": partial(schedules, 1, 5),
+    "turning": moves,
 }

@@ -24,8 +24,8 @@ import steindiff as sd
 from bed import NETWORKS, Bed, ResultFile, least_mean, rotation, summary
 from steindiff.lab.bench.controls import CHANGES, Changed
 from steindiff.lab.specs import parse_solver
-from steindiff.recipes import COEFFICIENT, flow_levels
-from steindiff.stein import Coefficient, Constant, Energy
+from steindiff.recipes import COEFFICIENT, UNGUIDED_COEFFICIENT, flow_levels
+from steindiff.stein import Coefficient, Constant
 
 RESULTS = Path(__file__).parent / "results" / "grid.json"
 FIRST_SEED, COUNT = 30_000, 256
@@ -52,17 +52,20 @@ class Rule:
     control: str = ""
 
 
-FULL_GIFT = replace(COEFFICIENT, gift=None)
-NONE_GIVEN = replace(COEFFICIENT, last=False)
-TWO_LEVELS = Energy(two_levels=True, gift=None)
+ONE_LEVEL = UNGUIDED_COEFFICIENT
+FULL_GIFT = replace(ONE_LEVEL, gift=None)
+NONE_GIVEN = replace(ONE_LEVEL, last=False)
+TWO_LEVELS = replace(FULL_GIFT, law="two")
 
 RULES = {
     "plain": Rule(),
     "steady end": Rule(end="steady"),
     "stein end": Rule(end="stein"),
     "energy, steady end": Rule(COEFFICIENT, "steady"),
-    "energy, stein end": Rule(COEFFICIENT, "stein"),
     "energy": Rule(COEFFICIENT),
+    "one level, steady end": Rule(ONE_LEVEL, "steady"),
+    "one level, stein end": Rule(ONE_LEVEL, "stein"),
+    "one level": Rule(ONE_LEVEL),
     "full gift": Rule(FULL_GIFT),
     "full gift, steady end": Rule(FULL_GIFT, "steady"),
     "no gift, steady end": Rule(NONE_GIVEN, "steady"),
@@ -72,7 +75,7 @@ RULES = {
     "TSR": Rule(control="tsr"),
     "epsilon scaling": Rule(control="epsilon_scaling"),
     "more noise": Rule(control="more_noise"),
-    "more noise, energy, steady end": Rule(COEFFICIENT, "steady", "more_noise"),
+    "more noise, one level, steady end": Rule(ONE_LEVEL, "steady", "more_noise"),
 }
 
 DEFAULT = "energy, steady end"

@@ -14,7 +14,7 @@ from .solvers import IPNDM, Solver, UniPC
 from .stein import Coefficient, Energy
 
 COEFFICIENT = Energy()
-"""The coefficient where none is named."""
+"""The coefficient where none is named: on levels of one's own nothing tells of guidance."""
 
 END = "steady"
 """The step into sigma = 0 where none is named and the steps are relaxed: safe under guidance."""
@@ -22,7 +22,10 @@ END = "steady"
 LEAD = 1.25
 """The first step in units of the others, in log sigma: at the highest noise D hardly moves."""
 
-GUIDED_COEFFICIENT = replace(COEFFICIENT, last=False)
+UNGUIDED_COEFFICIENT = Energy(law="one", steady=False)
+"""Without guidance, which a recipe is told, the law of one level and the whole gift are safe."""
+
+GUIDED_COEFFICIENT = replace(UNGUIDED_COEFFICIENT, last=False)
 """With guidance nothing is given in advance: what a guided D will lose below is not told above."""
 
 GUIDED_PLAIN = 8
@@ -81,7 +84,7 @@ def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe
         return _guided(steps, plain, low, sigma_max, f"guidance {guidance:g}: VP time")
     sigmas = leading_levels(steps, low, sigma_max, LEAD)
     why = f"even in log sigma to {low:g} after a first step {LEAD:g} times as long, then 0"
-    return Recipe(sigmas, IPNDM(order=3), COEFFICIENT, "stein", why)
+    return Recipe(sigmas, IPNDM(order=3), UNGUIDED_COEFFICIENT, "stein", why)
 
 
 def _guided(steps: int, plain: bool, low: float, sigma_max: float, why: str) -> Recipe:

@@ -234,7 +234,7 @@ def test_a_flow_starts_at_pure_noise(from_noise: sd.Tuned, tmp_path: Path) -> No
     net = from_function(exact_flow_batch, "flow", coordinates="flow")
     fitted = Calibrated((PURE_NOISE, 6.0, 2.0, 0.6, 0.0),
                         ((-1e-9,), (0.2, 0.002), (0.6, -0.2, -0.01), (0.4, -0.1)))  # fmt: skip
-    relaxed = replace(COEFFICIENT, two_levels=True)
+    relaxed = replace(COEFFICIENT, law="two")
     plans = [
         own.recipe,
         sd.Recipe(fitted.levels, fitted, relaxed, "none", ""),

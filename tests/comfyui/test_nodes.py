@@ -337,7 +337,7 @@ def from_pure_noise() -> sd.Tuned:
     """A tuning of four steps that starts at t = 1: fitted scalars, a relaxation and an end."""
     levels = (TOP, 6.0, 2.0, 0.6, 0.0)
     fitted = Calibrated(levels, ((-1e-9,), (0.2, 0.002), (0.6, -0.2, -0.01), ()))
-    plan = sd.Recipe(levels, fitted, replace(COEFFICIENT, two_levels=True), "stein", "")
+    plan = sd.Recipe(levels, fitted, replace(COEFFICIENT, law="two"), "stein", "")
     found = tunings.tuned()
     return replace(found, sigma_max=TOP, choices={4: replace(found.choices[4], recipe=plan)})
 

@@ -9,10 +9,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .._errors import check_number
+from .._errors import check_number, unknown_name
 from .._reductions import accumulator_dtype, root_of, row_sum, smallest
 from . import law
 from .base import Coefficient, Decision, Proposal
+from .end import MOVES, steadiness
+
+LAWS = ("lesser", "one", "two")
+"""How many levels the energy law is read from; "lesser" is what both grant."""
 
 _HARDLY = 0.1
 """Noise that is at most this share of the state before the last step counts as none left."""
@@ -36,12 +40,15 @@ class EnergyState(NamedTuple):
         sigma: level of the step before; infinite before the first step.
         q: (B,), <x, x - D> there.
         kept: share of what was too much that the flow has left since.
+        before: (B, *shape) each, the latest denoised samples, where a step is near that asks how
+            steadily they moved.
     """
 
     gap: Tensor
     sigma: float
     q: Tensor
     kept: float = 0.0
+    before: tuple[Tensor, ...] = ()
 
     @property
     def surplus(self) -> Tensor:
@@ -74,8 +81,8 @@ class _Gap(NamedTuple):
 
     Attributes:
         lack: the target, by the law and less what is owed.
-        euler: what Euler's T1 would have.
-        laws: the difference between the laws of two levels and of one; None without the former.
+        euler: |T1|^2 - |T|^2; with "lesser", less what the second level took off the lack.
+        laws: what the law of two levels makes of the lack by that of one; None without the former.
     """
 
     lack: Tensor
@@ -93,14 +100,16 @@ class Energy(Coefficient):
         |x - gamma u|^2 = |T|^2 + w delta,   u = x - T(x).
 
     - gamma <= 1: relaxation never extrapolates (Krasnosel'skii-Mann).
-    - Law: (1 - r^2) <x, x - D>, that of one level, is right in the mean and needs nothing of the
-      step before. That of two levels takes the chance overlap of noise and signal out of it with
-      the step before (`law.two_levels`): better on fine trajectories, not always on coarse ones.
-      A first step that leaves next to no noise (a flow's from t = 1) is not relaxed by either.
+    - Law: (1 - r^2) <x, x - D>, that of one level, is right in the mean for a posterior mean D.
+      That of two levels (`law.two_levels`) reads from the step before how <x, x - D>/sigma^2
+      changes, and so holds for a guided D as well, but it carries the error of that step. "lesser"
+      takes the lesser of the two lacks: what is given back wrongly does more harm than what is not
+      given. The first step has one level only, and what it sees there is chance: it is relaxed by
+      "one" alone, and not where it leaves next to no noise (a flow's from t = 1).
     - Shrinkage: w = delta^2/(delta^2 + doubt), doubt = E^2 + L^2, as a signal is weighed against
       the variance of what it was read from. E = |T|^2 - |T1|^2 is what a higher order added to
-      Euler's T1, its own estimate of the same lack; L is the difference between the laws of two
-      levels and of one, where two are used.
+      Euler's T1, its own estimate of the same lack; L is what the second level changed in delta
+      (with "lesser" doubt = (E + L)^2, both being read from the same step).
     - Trust region: relaxing leaves (1 - gamma)(1 - r) sigma of the old noise behind, an excess that
       stays the same share of the noise at all levels below. A step may add `trust` of it at most:
       gamma >= 1 - trust r/(1 - r).
@@ -123,27 +132,32 @@ class Energy(Coefficient):
     Args:
         trust: bound of the noise that a step leaves behind, in units of sigma'; `inf` removes it.
         memory: whether a surplus is remembered.
-        two_levels: whether the law uses the level before, and so leaves the first step alone.
+        law: "lesser", "one" or "two": the levels that the law is read from.
         shrink: whether the correction is shrunk by its doubt.
         last: whether the last relaxed step gives in advance.
         gift: how much it gives, in units of `trust`, at r -> 0; None gives what the trust region
             allows. With a `trust` of 0 nothing is given; nor with an infinite one, where nothing
             says how much.
         corrector: whether the corrector rule is used.
+        steady: whether the gift is only given as far as D moves steadily; without it, in full:
+            more where it is known that the denoiser is not guided, harm where it is.
 
     Raises:
-        ValueError: trust or gift is negative or NaN.
+        ValueError: trust or gift is negative or NaN, or an unknown law.
     """
 
     trust: float = 0.1
     memory: bool = True
-    two_levels: bool = False
+    law: str = "lesser"
     shrink: bool = True
     last: bool = True
     corrector: bool = True
     gift: float | None = 2.0
+    steady: bool = True
 
     def __post_init__(self) -> None:
+        if self.law not in LAWS:
+            raise unknown_name("law", self.law, LAWS)
         for name in ("trust", "gift"):
             value = getattr(self, name)
             if value is None and name == "gift":
@@ -165,21 +179,22 @@ class Energy(Coefficient):
         if products.tv is not None:
             correction, after = _keep_of_corrector(products, gap.lack, ratio)
         first = state.sigma == math.inf
-        if first and (self.two_levels or ratio < _BLIND):  # too little is known to relax
-            following = state._replace(sigma=sigma, q=products.xn)
+        before = self._remembered(proposal, state)
+        if first and (self.law != "one" or ratio < _BLIND):  # too little is known to relax
+            following = state._replace(sigma=sigma, q=products.xn, before=before)
             return Decision(torch.ones_like(products.xn), following, correction)
         if given is not None and proposal.end == 0:
-            gamma = torch.full_like(gap.lack, given)
+            gamma = self._gift(given, proposal, state, gap.lack)
         else:
             gamma = self._gamma(proposal, gap, products)
         if given is not None and proposal.end > 0:
             assert products.tt is not None
             hardly = _hardly_noisy(proposal, products.tt + (gap.lack - after))
-            gamma = gamma.masked_fill_(hardly, given)
+            gamma = torch.where(hardly, self._gift(given, proposal, state, gap.lack), gamma)
         if given is not None and correction is not None:  # corrected is on its target already
             gamma = gamma.masked_fill_(correction < 1, 1.0)
         kept = (1 + ratio**2) / 2 if self.memory else 0.0
-        return Decision(gamma, EnergyState(after, sigma, products.xn, kept), correction)
+        return Decision(gamma, EnergyState(after, sigma, products.xn, kept, before), correction)
 
     def lowest(self, ratio: float) -> float:
         """The bound of the trust region for a step of ratio r = sigma_next/sigma."""
@@ -193,12 +208,30 @@ class Energy(Coefficient):
             return self.lowest(ratio)
         return max(0.0, 1 - self.gift * self.trust * ratio * (1 - ratio))
 
+    def _remembered(self, proposal: Proposal, state: EnergyState) -> tuple[Tensor, ...]:
+        """The denoised samples that the step with the gift asks for: those of the steps before."""
+        if not self.steady or self.given(proposal.ratio) is None:
+            return ()
+        near = 2 < proposal.steps_left <= 2 + MOVES
+        return (proposal.denoised, *state.before)[:MOVES] if near else ()
+
+    def _gift(self, given: float, proposal: Proposal, state: EnergyState, like: Tensor) -> Tensor:
+        """gamma of the step that gives in advance, in the shape and dtype of `like`."""
+        if len(state.before) < MOVES:
+            return torch.full_like(like, given)
+        return 1 - (1 - given) * steadiness(proposal.denoised, *state.before)
+
     def _gap(self, proposal: Proposal, state: EnergyState, products: _Products) -> _Gap:
         sigma, ratio, fall = proposal.sigma, proposal.ratio, products.fall
         lack = torch.add(fall, products.xn, alpha=ratio**2 - 1)  # the law of one level
+        known = state.sigma < math.inf
+        if self.law == "lesser" and known:  # that of two lacks (1 - r)^2 b sigma less
+            share = sigma / state.sigma
+            rise = torch.add(products.xn, state.q, alpha=-(share**2)).clamp_min(0)
+            lack = torch.add(lack, rise, alpha=-((1 - ratio) ** 2) / (1 - share))
         euler = torch.add(lack, products.dn, alpha=-((1 - ratio) ** 2))
         laws = None
-        if self.two_levels and state.sigma < math.inf:
+        if self.law == "two" and known:
             q, to = products.xn, proposal.sigma_next
             simple, lack = lack, fall - law.two_levels(q, sigma, state.q, state.sigma, to)
             laws = lack - simple

@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 
 from .. import schedules
 from ..calibrated import Calibrated
-from ..recipes import COEFFICIENT, Recipe, flow_levels, leading_levels, lowest_level, vp_levels
+from ..recipes import (
+    UNGUIDED_COEFFICIENT,
+    Recipe,
+    flow_levels,
+    leading_levels,
+    lowest_level,
+    vp_levels,
+)
 from ..solvers import IPNDM, DPMpp2M, Solver, UniPC
 from ..stein import ENDS, Coefficient
 from ..trajectory import FineSolution
@@ -27,7 +34,11 @@ fitted."""
 
 BASES: tuple[Solver, ...] = (IPNDM(order=3), DPMpp2M(), UniPC(order=2))
 PLAIN: tuple[Solver, ...] = (IPNDM(order=3), IPNDM(order=4), DPMpp2M(), UniPC(order=2), UniPC())
-COEFFICIENTS: tuple[Coefficient | None, ...] = (COEFFICIENT, replace(COEFFICIENT, last=False), None)
+COEFFICIENTS: tuple[Coefficient | None, ...] = (
+    UNGUIDED_COEFFICIENT,
+    replace(UNGUIDED_COEFFICIENT, last=False),
+    None,
+)
 SCHEDULES = {"Karras": "karras", "even in log sigma": "log_snr", "VP time": "vp_time"}
 LEADS = (1.0, 1.5, 2.0, 3.0)
 LOWS = (0.5, 0.75, 1.0, 1.4)  # in units of the recipe's own

@@ -102,7 +102,7 @@ class Contest:
         if self.high == self.sigma_max:
             return one
         rule = plan.coefficient
-        rule = replace(rule, two_levels=True) if isinstance(rule, Energy) else rule
+        rule = replace(rule, law="two") if isinstance(rule, Energy) else rule
         sigmas = (self.high, *plan.sigmas[1:])
         return replace(one, recipe=replace(plan, sigmas=sigmas, coefficient=rule))
 

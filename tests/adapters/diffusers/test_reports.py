@@ -89,7 +89,7 @@ def test_steps_that_join_are_given_what_is_owed() -> None:
     options = {**BETAS, "clip_sample": False, "set_alpha_to_one": False}
     plain = diffusers.DDIMScheduler(**options, timestep_spacing="trailing")
     fine = sampled(copy.deepcopy(plain), 500)
-    rule = Energy(two_levels=True, gift=None)
+    rule = Energy(law="two", gift=None)
     default, without, base = (
         rms(sampled(scheduler, 8), fine)
         for scheduler in (relax(plain, rule), relax(plain, replace(rule, last=False)), plain)
@@ -109,7 +109,7 @@ def test_a_repeated_time_step_is_a_step_of_nothing() -> None:
     repeated = [999, 850, 736, 736, 545, 455, 343, 233, 124, 24]
     once = list(dict.fromkeys(repeated))
     plain = diffusers.EulerDiscreteScheduler(**BETAS)
-    ours = [relax(plain, "energy", two_levels=True, record=True) for _ in range(2)]
+    ours = [relax(plain, "energy", law="two", record=True) for _ in range(2)]
     ends = []
     for scheduler, times in zip(ours, (repeated, once), strict=True):
         scheduler.set_timesteps(timesteps=times)

@@ -289,7 +289,7 @@ def test_image_depends_neither_on_the_other_prompts_nor_on_their_images(family: 
     """Up to what the network does; three prompts, two images of each."""
     pipe, arguments = build(family), FAMILIES[family].arguments(3)
     # By the law of two levels, for which these networks lack enough of it.
-    pipe.scheduler = relax(pipe.scheduler, "energy", two_levels=True, record=True)
+    pipe.scheduler = relax(pipe.scheduler, "energy", law="two", record=True)
     together = run(pipe, **arguments, num_images_per_prompt=2, num_inference_steps=8)
     gamma = pipe.scheduler.stein_record.gamma
     assert together.shape[0] == gamma.shape[1] == 6

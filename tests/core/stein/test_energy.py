@@ -17,14 +17,15 @@ from torch import Tensor
 import steindiff as sd
 from steindiff._reductions import inner
 from steindiff.denoisers import Gaussian, GaussianMixture
+from steindiff.recipes import UNGUIDED_COEFFICIENT
 from steindiff.solvers import SOLVERS
 from steindiff.solvers.euler import euler_candidate
 from steindiff.stein import Decision, Energy, Proposal, Relaxed
-from steindiff.stein.energy import EnergyState
+from steindiff.stein.energy import LAWS, EnergyState
 
 # One level, no shrinkage, no bound: relaxed from the first step on, to the law of one level.
-TWO_LEVELS = Energy(two_levels=True, gift=None)
-BARE = Energy(trust=math.inf, shrink=False, last=False)
+TWO_LEVELS = Energy(law="two", gift=None, steady=False)
+BARE = Energy(law="one", trust=math.inf, shrink=False, last=False)
 VARIANCES = [1e-3, 0.1, 1.0, 30.0, 1e4]
 DIMENSION = 512
 
@@ -128,13 +129,13 @@ def test_one_level_solves_gaussians_from_the_first_step_on(variance: float) -> N
 @pytest.mark.parametrize(
     ("rule", "variance"),
     [
-        (Energy(), 0.01),
-        (Energy(), 0.03),
-        (Energy(), 0.1),
-        (Energy(trust=0.21), 0.25),
+        (UNGUIDED_COEFFICIENT, 0.01),
+        (UNGUIDED_COEFFICIENT, 0.03),
+        (UNGUIDED_COEFFICIENT, 0.1),
+        (replace(UNGUIDED_COEFFICIENT, trust=0.21), 0.25),
     ],
 )
-def test_the_first_step_of_the_default_meets_the_exact_energy_inside_the_trust_region(
+def test_the_first_step_of_one_level_meets_the_exact_energy_inside_the_trust_region(
     rule: Energy, variance: float
 ) -> None:
     """From 2 to 0.5, without a level before. Of the variance 0.25 a trust of 0.1 lets 14% go."""
@@ -147,12 +148,19 @@ def test_the_first_step_of_the_default_meets_the_exact_energy_inside_the_trust_r
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_first_step_from_pure_noise_is_left_alone(solver: str) -> None:
-    """What overlap its noise has with the mean of the data is chance: nothing is owed for it."""
+    """What overlap its noise has with the mean of the data is chance: nothing is owed for it.
+
+    The law of one level relaxes where the step leaves a fiftieth of the noise, the default nowhere.
+    """
     denoiser = lognormal_mixture()
-    for high, relaxes in ((4096.0, False), (20.0, True)):
+    for rule, high, relaxes in (
+        (UNGUIDED_COEFFICIENT, 4096.0, False),
+        (UNGUIDED_COEFFICIENT, 20.0, True),
+        (Energy(), 20.0, False),
+    ):
         levels = [high, 5.0, 1.5, 0.5, 0.1]
         x = high * normal(64, 16)
-        record = sd.sample(denoiser, x, levels, solver, Energy(), record=True).record
+        record = sd.sample(denoiser, x, levels, solver, rule, record=True).record
         assert record is not None
         assert bool(record.gamma[0].lt(1).any()) == relaxes
 
@@ -439,7 +447,7 @@ def test_the_gift_shrinks_with_the_step(gift: float) -> None:
     denoiser, x = lognormal_mixture(), 20 * normal(32, 16)
     for steps in (4, 12):
         levels = sd.schedules.log_snr(steps, 0.1, 20.0, final="zero")
-        rule = Energy(gift=gift)
+        rule = Energy(gift=gift, steady=False)
         record = sd.sample(denoiser, x, levels, "ipndm", rule, end="none", record=True).record
         assert record is not None
         ratio = float(levels[-2] / levels[-3])
@@ -448,11 +456,49 @@ def test_the_gift_shrinks_with_the_step(gift: float) -> None:
 
 
 def test_of_no_trust_no_gift_is_made_however_large() -> None:
-    rule = Energy(trust=0.0, gift=math.inf)
+    rule = Energy(trust=0.0, gift=math.inf, steady=False)
     assert rule.given(0.3) == 1.0
     denoiser, x, levels = lognormal_mixture(), 20 * normal(4, 16), [20.0, 2.0, 0.3, 0.0]
     relaxed = sd.sample(denoiser, x, levels, "ipndm", rule, end="none").x
     assert torch.equal(relaxed, sd.sample(denoiser, x, levels, "ipndm", None).x)
+
+
+@pytest.mark.parametrize(("cosine", "share"), [(1.0, 1.0), (0.7, 1.0), (0.5, 0.5), (0.3, 0.0)])
+@pytest.mark.parametrize("end", [0.0, 1e-3])
+def test_the_gift_is_given_as_far_as_denoised_samples_move_steadily(
+    cosine: float, share: float, end: float
+) -> None:
+    """The last two moves of D at an angle: gamma = 1 - share (1 - gift), by the cosine alone."""
+    move, aside = torch.eye(16, dtype=torch.float64)[:2, None]
+    turned = cosine * move + math.sqrt(1 - cosine**2) * aside
+    denoised = [torch.zeros_like(move), move, move + 3 * turned]
+    levels, rule = [8.0, 4.0, 2.0, 1.0], Energy()
+    x, state = 20 * normal(1, 16), rule.init(normal(1, 16))
+    for k, d in enumerate(denoised):
+        t = x + (levels[k + 1] / levels[k] - 1) * (x - d)
+        what = Proposal(x, d, t, None, levels[k], levels[k + 1], torch.clone, 4 - k, end)
+        decision = rule(what, state)
+        x, state = relaxed(what, decision), decision.state
+    given = rule.given(0.5)
+    assert given is not None
+    expected = torch.full((1,), 1 - share * (1 - given), dtype=torch.float64)
+    torch.testing.assert_close(decision.gamma, expected)
+
+
+@pytest.mark.parametrize("overlap", [-0.1, 0.2])
+def test_the_lesser_law_grants_what_both_grant(overlap: float) -> None:
+    """The lack by two levels where b > 0, by one where b < 0; shrunk by what it took off."""
+    s = scene(overlap)
+    what = proposal(s.x, s.denoised, s.candidate(s.euler))
+    rule = Energy(trust=math.inf)
+    landed = relaxed(what, replace(rule, shrink=False)(what, s.state))
+    target = s.target + s.law_gap.clamp_max(0)  # that of one level where it is the lower
+    torch.testing.assert_close(inner(landed, landed), torch.minimum(s.target, s.target + s.law_gap))
+    assert torch.equal(target < s.target, torch.full_like(target, overlap < 0, dtype=torch.bool))
+    lack, taken = target - s.euler, s.law_gap.clamp_min(0)
+    landed = relaxed(what, rule(what, s.state))
+    weight = lack**2 / (lack**2 + taken**2)
+    torch.testing.assert_close(inner(landed, landed), s.euler + weight * lack)
 
 
 @pytest.mark.parametrize("rule", [Energy(), TWO_LEVELS], ids=["default", "two levels"])
@@ -474,9 +520,9 @@ def test_no_flag_is_dead(flag: str, rule: Energy) -> None:
     one_call = set(SOLVERS) - {"heun"}
     expected = {
         "memory": {"euler", "heun"},  # of those that overshoot, among others
-        "two_levels": set(SOLVERS),
-        "shrink": one_call if rule.two_levels else one_call - {"euler"},  # Euler doubts nothing
+        "shrink": one_call if rule.law != "one" else one_call - {"euler"},  # Euler doubts nothing
         "last": one_call,
+        "steady": one_call,
         "corrector": {"heun"},
     }
     assert changed >= expected[flag]
@@ -489,11 +535,12 @@ rules = st.builds(
     Energy,
     trust=st.sampled_from([0.0, 0.1, 0.1, 0.1, 2.0, math.inf]),
     memory=st.booleans(),
-    two_levels=st.booleans(),
+    law=st.sampled_from(LAWS),
     shrink=st.booleans(),
     last=st.booleans(),
     corrector=st.booleans(),
     gift=st.sampled_from([None, 0.0, 2.0]),
+    steady=st.booleans(),
 )
 ratios = st.floats(0.001, 0.999)
 levels_of_two_steps = st.builds(
@@ -632,7 +679,7 @@ def test_a_step_that_does_not_move_is_left_alone() -> None:
     """Also where the law asks for more energy, as it does of a D beyond x."""
     x = torch.ones(2, 5)
     for rule in (TWO_LEVELS, Energy()):
-        state = rule.init(x)._replace(sigma=6.0) if rule.two_levels else rule.init(x)
+        state = rule.init(x)._replace(sigma=6.0) if rule.law != "one" else rule.init(x)
         for denoised in (x, 2 * x):
             decision = rule(proposal(x, denoised, x), state)
             assert decision.gamma.eq(1).all()

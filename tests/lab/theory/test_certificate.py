@@ -23,7 +23,7 @@ from steindiff.solvers import IPNDM, Solver, UniPC, resolve_solver
 from steindiff.stein import Coefficient, Constant, Energy, Published
 
 ONE_CALL = ["euler", "dpmpp_2m", "dpmpp_3m", "ipndm", "deis", "unipc"]
-BARE = Energy(trust=math.inf, two_levels=False, shrink=False, last=False)
+BARE = Energy(trust=math.inf, law="one", shrink=False, last=False)
 LEVELS = [3.0, 1.7, 0.9, 0.5, 0.3, 0.12]
 SHAPE, SIZE = (2, 3), 6
 Map = Callable[[Tensor], Tensor]

@@ -22,7 +22,7 @@ SHAPE, BATCH = (3, 4), 4
 LEVELS = sd.schedules.karras(6, 0.05, 10.0).tolist()
 VARIANCE = 0.5
 DENOISER = Gaussian(variance=VARIANCE)
-BARE = Energy(trust=math.inf, two_levels=False, shrink=False, last=False)
+BARE = Energy(trust=math.inf, law="one", shrink=False, last=False)
 
 
 START = 10 * normal(BATCH, *SHAPE, seed=3)
