@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from functools import partial
 
-import turning
 from recipe_tables import TITLES
 
+import turning
 from bed import least_mean, rotation, summary
 from grid import DEFAULT, RESULTS, SCHEDULES, Cells, best_on, rows_of, shown, tables_of
 from steindiff.lab.tables import plain_table, render

@@ -150,4 +150,3 @@ def _log_distance(a: Tensor, b: Tensor, least: float) -> float:
     if not bool(torch.isfinite(a).all()):
         return math.inf
     return math.log(max(frechet(a, b), least))
-
