@@ -77,7 +77,7 @@ def main() -> None:
     for network, guidance in itertools.product(
         options.network or FITTED, options.guidance or [1.0]
     ):
-        ranked = RANKED if guidance == 1 else search.COUNT
+        ranked = RANKED if guidance == 1 else search.COUNTS["shapes"]
         beds = bed_of(network, guidance), bed_of(network, guidance, RANK_SEED, ranked)
         for cell, steps in itertools.product(options.cell or CELLS, STEPS):
             place = f"{network} {guidance:g} {steps}"

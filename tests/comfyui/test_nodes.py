@@ -273,7 +273,9 @@ def test_the_recipe_of_a_flow(comfy: Any, nodes: Any, fashion: Denoise) -> None:
     assert sigmas[0] == 1
     torch.testing.assert_close(sigmas[1:], ve / (1 + ve))
     start = noise(2, (1, 28, 28))
-    core = in_core_flow(in_flow(fashion), start, sigmas, solver=sd.recipe(6).solver).x
+    plan = sd.recipe(6)
+    chosen = {"solver": plan.solver, "coefficient": plan.coefficient, "end": plan.end}
+    core = in_core_flow(in_flow(fashion), start, sigmas, **chosen).x
     assert_close(run(sampler, guide, sigmas, start), core)
 
 

@@ -11,6 +11,7 @@ import torch
 import steindiff as sd
 from steindiff.denoisers import GaussianMixture
 from steindiff.recipes import (
+    COEFFICIENT,
     GUIDED_COEFFICIENT,
     flow_levels,
     leading_levels,
@@ -67,7 +68,7 @@ def test_every_part_can_be_replaced_by_name() -> None:
     levels = sd.schedules.karras(5)
     given = sd.sample(MIXTURE, START, levels)
     assert given.sigmas == tuple(levels.tolist())
-    assert given.method == Relaxed(plan.solver, plan.coefficient)  # type: ignore[arg-type]
+    assert given.method == Relaxed(plan.solver, COEFFICIENT)  # type: ignore[arg-type]
 
 
 def test_guidance_is_read_from_the_denoiser() -> None:

@@ -103,7 +103,8 @@ def test_a_row_of_a_saved_pipeline(tmp_path: Path) -> None:
         assert levels[0] == min(80, subject.sigma_max)
         assert levels[-2] >= subject.sigma_min > 0
         assert levels[-1] == 0
-        assert (rule, end) in [(sd.Energy(), "steady"), (sd.Energy(), sd.recipe(6).end)]
+        plan = sd.recipe(6)
+        assert (rule, end) in [(sd.Energy(), "steady"), (plan.coefficient, plan.end)]
 
 
 def test_what_a_setting_says_of_the_end() -> None:

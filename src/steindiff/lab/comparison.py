@@ -13,7 +13,7 @@ import numpy as np
 
 from .._files import write_whole
 from ..composition import AUTO
-from ..recipes import END, recipe
+from ..recipes import COEFFICIENT, END
 from .bench.grid import RECIPE, Grid, make_grid
 from .bench.judging import distance
 from .bench.report import write_report
@@ -47,8 +47,8 @@ class ComparisonSetting:
     Attributes:
         nfe: model calls a sample.
         solvers: as `parse_solver` reads them, or "recipe" for that of `steindiff.sample`.
-        coefficient: that the solvers are relaxed with, "auto" for the recipe's at this guidance;
-            the recipe has its own.
+        coefficient: that the solvers are relaxed with, "auto" for the default; the
+            recipe has its own.
         end: how the relaxed solvers step into sigma = 0; the recipe has its own.
         schedules: names of noise schedules.
         final: where their levels end, "zero" or "sigma_min". A solver of two calls a step ends at
@@ -82,9 +82,7 @@ def grid_of(subject: Subject, setting: ComparisonSetting) -> Grid:
     shipped = isinstance(subject, Network)
     name = subject.model if shipped else subject.name
     count = setting.samples or (SHIPPED if shipped else OTHERS)
-    coefficient = setting.coefficient
-    if coefficient == AUTO:
-        coefficient = spec_of(recipe(setting.nfe[0], subject.guidance).coefficient)
+    coefficient = spec_of(COEFFICIENT) if setting.coefficient == AUTO else setting.coefficient
     cells = {
         "model": name,
         "guidance": subject.guidance,
@@ -276,7 +274,7 @@ def compare(
         steps: model calls a sample.
         guidance: classifier-free guidance scale, of a pipeline or a shipped model.
         solvers: as commands name them; "recipe" is what `steindiff.sample(steps=...)` does.
-        coefficient: that the others are relaxed with; "auto" is the recipe's at this guidance.
+        coefficient: that the others are relaxed with; "auto" is the default.
         end: how the others step into sigma = 0 where they are relaxed.
         samples: from the same noises, at least 16; 512 of a shipped model and else 32 if left out.
         out: the folder for the report; a new temporary one if left out. Results of the same setting

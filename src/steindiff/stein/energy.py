@@ -40,8 +40,8 @@ class EnergyState(NamedTuple):
         sigma: level of the step before; infinite before the first step.
         q: (B,), <x, x - D> there.
         kept: share of what was too much that the flow has left since.
-        before: (B, *shape) each, the latest denoised samples, where a step is near that asks how
-            steadily they moved.
+        before: (B, *shape) each, the latest denoised samples, where a gift asks how steadily they
+            moved.
     """
 
     gap: Tensor
@@ -212,8 +212,7 @@ class Energy(Coefficient):
         """The denoised samples that the step with the gift asks for: those of the steps before."""
         if not self.steady or self.given(proposal.ratio) is None:
             return ()
-        near = 2 < proposal.steps_left <= 2 + MOVES
-        return (proposal.denoised, *state.before)[:MOVES] if near else ()
+        return (proposal.denoised, *state.before)[:MOVES]
 
     def _gift(self, given: float, proposal: Proposal, state: EnergyState, like: Tensor) -> Tensor:
         """gamma of the step that gives in advance, in the shape and dtype of `like`."""

@@ -77,9 +77,11 @@ def test_every_cell_has_every_rule(all_solvers: list[Any]) -> None:
             for name in ("gamma", "energy", "energy_over_fine"):
                 band = getattr(outcome.steps, name)
                 assert [len(values) for values in (band.mean, band.low, band.high)] == [steps] * 3
-                assert all(
-                    a <= m <= b for a, m, b in zip(band.low, band.mean, band.high, strict=True)
-                )
+                assert all(a <= b for a, b in zip(band.low, band.high, strict=True))
+                if name != "gamma":  # of which a few may be far from all others
+                    assert all(
+                        a <= m <= b for a, m, b in zip(band.low, band.mean, band.high, strict=True)
+                    )
             assert outcome.steps.gamma.mean[-1] == 1  # the last step is not relaxed
 
 

@@ -11,7 +11,7 @@ import typer
 from torch import Tensor
 
 from ...calibrated import Calibrated
-from ...recipes import END, Recipe, recipe
+from ...recipes import COEFFICIENT, END, Recipe, recipe
 from ...solvers import Solver
 from ...stein import Coefficient, Relaxed, check_end
 from ...tuning import Tuned, load_tuned
@@ -56,11 +56,10 @@ class Method:
 
 
 def _default_method(plan: Recipe, named: bool) -> Method:
-    """The recipe, for where nothing is said; with a schedule in its place if one is `named`."""
+    """The recipe, for where nothing is said; of it the solver alone if a schedule is `named`."""
     solver, coefficient = spec_of(plan.solver), spec_of(plan.coefficient)
     if named:
-        end = "none" if plan.coefficient is None else END
-        return Method(solver, coefficient, "karras", 0.002, "zero", end)
+        return Method(solver, spec_of(COEFFICIENT), "karras", 0.002, "zero", END)
     return Method(solver, coefficient, BY_RECIPE, 0.002, "zero", plan.end)
 
 

@@ -63,9 +63,7 @@ class Compared:
     ] = None
     coefficient: Annotated[
         str | None,
-        typer.Option(
-            help="Relaxation (steindiff info coefficients).", show_default="what suits --guidance"
-        ),
+        typer.Option(help="Relaxation (steindiff info coefficients).", show_default="energy"),
     ] = None
     schedule: Annotated[
         list[str] | None,
