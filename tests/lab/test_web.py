@@ -80,7 +80,7 @@ def test_what_is_shown_is_what_was_sampled() -> None:
         result = sd.sample(net, x, steps=3, coefficient=coefficient, conditioning=labels)
         assert row[1:] == ["3", f"{rmse(result.x, fine).pooled / size:.3f}"]
     assert shown.rows[2][:2] == ["fine", "39"]
-    assert shown.words == "ipndm, energy, end stein"
+    assert shown.words == "ipndm, energy:law=one,steady=false, end stein"
     assert shown.sheet.size == (74 + 2 * 116, 20 + 3 * 116)
 
 

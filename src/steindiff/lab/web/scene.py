@@ -126,13 +126,14 @@ def _sample(
     if settings.schedule != AUTO:
         low = max(SIGMA_MIN, subject.sigma_min)
         sigmas = make_schedule(settings.schedule, settings.steps, low, high, "zero")
-    end = settings.end
-    if end == AUTO and settings.schedule == AUTO:
-        end = plan.end
+    coefficient, end = settings.coefficient, settings.end
+    if settings.schedule == AUTO and plan.coefficient is not None:  # else nothing would be shown
+        coefficient = plan.coefficient if coefficient == AUTO else coefficient
+        end = plan.end if end == AUTO else end
     return sample(
         subject.denoiser, x, subject.rounded(sigmas),
         plan.solver if settings.solver == AUTO else settings.solver,
-        settings.coefficient if relax else None,
+        coefficient if relax else None,
         end=end if relax else "none", conditioning=given, record=True,
     )  # fmt: skip
 
