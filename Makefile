@@ -23,7 +23,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 install: $(VENV)/installed
 
 demo: install
-	$(BIN)/steindiff compare --out out/demo
+	$(BIN)/steindiff compare --schedule simple --out out/demo
 
 lint: install
 	$(BIN)/ruff check
