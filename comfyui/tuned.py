@@ -11,7 +11,6 @@ from torch import Tensor
 
 from steindiff.adapters.k_diffusion import sample_stein_tuned, tuned_recipe, tuned_sigmas
 from steindiff.recipes import Recipe
-from steindiff.tuning import TunedRecipe
 
 from .journal import Journal
 from .lazy import comfy
@@ -74,8 +73,7 @@ def sampler_and_sigmas(
     sampling = get("model_sampling")
     flow = isinstance(sampling, comfy("model_sampling").CONST)
     plan = tuned_recipe(file, steps, guidance, any_model)
-    if isinstance(plan, TunedRecipe):
-        plan.check_network(getattr(getattr(model, "model", None), "diffusion_model", None))
+    plan.check_network(getattr(getattr(model, "model", None), "diffusion_model", None))
     levels = tuned_sigmas(plan, "flow" if flow else "ve")
     low, high = float(sampling.sigma_min), float(sampling.sigma_max)
     if levels[0] > high * (1 + SLACK) or levels[-2] < low * (1 - SLACK):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ._errors import MOST_STEPS, check_count, check_finite, check_number
 from .solvers import IPNDM, Solver, UniPC
@@ -57,6 +58,23 @@ class Recipe:
     end: str
     why: str
     guidance: float | None = None
+
+    def check_guidance(self, guidance: float | None) -> None:
+        """Refuses another guidance scale than that of the tuning; None is not known.
+
+        Raises:
+            TypeError: no number.
+            ValueError: names both.
+        """
+        if guidance is not None:
+            check_finite("guidance", guidance)
+        if None not in (guidance, self.guidance) and guidance != self.guidance:
+            raise ValueError(
+                f"guidance is {guidance:g}; the recipe was tuned for {self.guidance:g}"
+            )
+
+    def check_network(self, thing: Any) -> None:
+        """Nothing: a recipe is for any network. That of a tuning refuses another than its own."""
 
 
 def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe:

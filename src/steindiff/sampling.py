@@ -18,7 +18,6 @@ from ._errors import (
     Watch,
     check_batch,
     check_callable,
-    check_finite,
     check_number,
     check_shape,
     shown,
@@ -265,13 +264,8 @@ def _check_use(denoiser: Denoiser, plan: Recipe, guidance: float | None) -> None
     """Refuses a recipe that was tuned for another guidance or network, where that can be seen."""
     if guidance is None and isinstance(denoiser, ClassifierFreeGuidance):
         guidance = denoiser.scale
-    if guidance is not None:
-        check_finite("guidance", guidance)
-    if None not in (guidance, plan.guidance) and guidance != plan.guidance:
-        raise ValueError(f"guidance is {guidance:g}; the recipe was tuned for {plan.guidance:g}")
-    check = getattr(plan, "check_network", None)
-    if check is not None:
-        check(denoiser)
+    plan.check_guidance(guidance)
+    plan.check_network(denoiser)
 
 
 def _check_start(x: Tensor, sigma_max: float) -> None:

@@ -29,18 +29,6 @@ class TunedRecipe(Recipe):
     weights: Weights | None = None
     any_model: bool = False
 
-    def check_guidance(self, guidance: float | None) -> None:
-        """Refuses another guidance scale than that of the tuning; None is not known.
-
-        Raises:
-            TypeError: no number.
-            ValueError: names both.
-        """
-        if guidance is not None and check_finite("guidance", guidance) != self.guidance:
-            raise ValueError(
-                f"guidance is {guidance:g}; the recipe was tuned for {self.guidance:g}"
-            )
-
     def check_network(self, thing: Any) -> None:
         """Refuses another network inside `thing`, as far as both can be read.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..._errors import shown
 from ...denoisers import ClassifierFreeGuidance
 from ...recipes import Recipe
-from ...tuning import Tuned, TunedRecipe, load_tuned
+from ...tuning import Tuned, load_tuned
 from ..coordinates import PURE_NOISE, flow_sigma, flow_time
 from .flow import check_levels
 from .samplers import Callback, Model, follow_levels
@@ -45,8 +45,7 @@ def tuned_recipe(
     if not isinstance(tuned, (Recipe, Tuned)):
         raise TypeError(f"tuned is {shown(tuned)}; a file, a Tuned or a Recipe is needed")
     plan = tuned if isinstance(tuned, Recipe) else tuned.recipe(steps, any_model)
-    if isinstance(plan, TunedRecipe):
-        plan.check_guidance(guidance)
+    plan.check_guidance(guidance)
     return plan
 
 
@@ -94,8 +93,7 @@ def sample_stein_tuned(
     given = None if sigmas is None else list(check_levels(sigmas, coordinates))
     steps = None if given is None else len(given) - 1
     plan = tuned_recipe(tuned, steps, _guidance(model, extra_args or {}), any_model)
-    if isinstance(plan, TunedRecipe):
-        plan.check_network(model)
+    plan.check_network(model)
     levels = tuned_sigmas(plan, coordinates).tolist()
     if given is not None and not _alike(given, levels, coordinates):
         raise ValueError(
