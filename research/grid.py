@@ -11,7 +11,6 @@ relaxed solver beside the best plain one.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from pathlib import Path
 import torch
 
 import steindiff as sd
-from bed import NETWORKS, Bed, ResultFile, least_mean, rotation, summary
+from bed import NETWORKS, Bed, ResultFile, least_mean, parser, rotation, summary
 from steindiff.lab.bench.controls import CHANGES, Changed
 from steindiff.lab.specs import parse_solver
 from steindiff.recipes import COEFFICIENT, UNGUIDED_COEFFICIENT, flow_levels
@@ -192,15 +191,12 @@ def _pair(values: Sequence[float]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--guidance", type=float, action="append")
-    parser.add_argument("--network", action="append", choices=NETWORKS)
-    parser.add_argument("--steps", type=int, action="append")
-    parser.add_argument("--schedule", action="append", choices=SCHEDULES)
-    parser.add_argument("--solver", action="append", choices=SOLVERS)
-    parser.add_argument("--show", action="store_true", help="print what is there, measure nothing")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    chosen = parser.parse_args()
+    asked = parser(__doc__, RESULTS)
+    asked.add_argument("--steps", type=int, action="append")
+    asked.add_argument("--schedule", action="append", choices=SCHEDULES)
+    asked.add_argument("--solver", action="append", choices=SOLVERS)
+    asked.add_argument("--show", action="store_true", help="print what is there, measure nothing")
+    chosen = asked.parse_args()
     torch.set_num_threads(1)
     seeds = range(FIRST_SEED, FIRST_SEED + COUNT)
     results = ResultFile(chosen.out, command="python research/grid.py", seeds=[seeds[0], seeds[-1]])

@@ -11,7 +11,6 @@ feature set are measured on all, and the best of these is the best plain one.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from typing import Any
 import torch
 
 import steindiff as sd
-from bed import NETWORKS, Bed, ResultFile
+from bed import NETWORKS, Bed, ResultFile, parser
 from steindiff.lab.specs import parse_solver
 from steindiff.recipes import Recipe
 
@@ -132,13 +131,10 @@ def _measure(results: Results, bed: Bed, place: str, name: str, plan: Recipe) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=("plain", "recipe"))
-    parser.add_argument("--network", action="append", choices=NETWORKS)
-    parser.add_argument("--guidance", type=float, action="append")
-    parser.add_argument("--steps", type=int, action="append")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    chosen = parser.parse_args()
+    asked = parser(__doc__, RESULTS)
+    asked.add_argument("stage", choices=("plain", "recipe"))
+    asked.add_argument("--steps", type=int, action="append")
+    chosen = asked.parse_args()
     results = Results(chosen.out)
     torch.set_num_threads(1)
     stage = {"plain": plain, "recipe": recipes}[chosen.stage]

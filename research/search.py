@@ -14,22 +14,21 @@ feature sets, and the worst network; and what leaving each network out of the ch
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bed import NETWORKS, Bed, ResultFile, least_mean, rotation
+from bed import NETWORKS, Bed, ResultFile, least_mean, parser, rotation
 from recipe import levels_of
 from steindiff.lab.specs import parse_solver
 from steindiff.recipes import (
-    COEFFICIENT,
+    GUIDED_COEFFICIENT,
     LEAD,
+    UNGUIDED_COEFFICIENT,
     flow_levels,
     leading_levels,
     lowest_level,
@@ -46,7 +45,7 @@ BASES = ("unipc:2", "dpmpp_2m", "ipndm:3")
 SHIFTS = {1.0: (2.0, 3.0), 4.0: (1.0, 1.5, 2.0, 3.0)}  # by guidance
 LEADS = {1.0: (1.25, 2.0), 4.0: (1.0, 1.5)}
 LOWS = (0.1, 0.2, 0.3)  # at 5 calls
-GIFTS = {"g0": replace(COEFFICIENT, last=False), "g.2": COEFFICIENT}
+GIFTS = {"g0": GUIDED_COEFFICIENT, "g.2": UNGUIDED_COEFFICIENT}
 ENDS = ("none", "steady", "linear", "stein")
 
 LASTS = (1.0, 1.35, 1.7, 2.1)  # last step of VP time, in units of the others
@@ -183,17 +182,14 @@ def _mean(values: list[float]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=list(FILES))
-    parser.add_argument("--guidance", type=float, action="append")
-    parser.add_argument("--network", action="append", choices=NETWORKS)
-    parser.add_argument("--steps", type=int, action="append")
-    parser.add_argument("--first", type=int, default=FIRST_SEED)
-    parser.add_argument("--count", type=int, help="of noises")
-    parser.add_argument("--shape", action="append", help="of last alone: not all of them")
-    parser.add_argument("--plain", action="append", help="of last alone: not all of them")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    chosen = parser.parse_args()
+    asked = parser(__doc__, RESULTS)
+    asked.add_argument("stage", choices=list(FILES))
+    asked.add_argument("--steps", type=int, action="append")
+    asked.add_argument("--first", type=int, default=FIRST_SEED)
+    asked.add_argument("--count", type=int, help="of noises")
+    asked.add_argument("--shape", action="append", help="of last alone: not all of them")
+    asked.add_argument("--plain", action="append", help="of last alone: not all of them")
+    chosen = asked.parse_args()
     torch.set_num_threads(1)
     count = chosen.count or COUNTS[chosen.stage]
     seeds = range(chosen.first, chosen.first + count)

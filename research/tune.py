@@ -13,7 +13,6 @@ the best plain choice with hindsight in recipe.json, one a feature set.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import time
@@ -25,7 +24,7 @@ import torch
 
 import recipe
 import steindiff as sd
-from bed import NETWORKS, Bed, ResultFile
+from bed import NETWORKS, Bed, ResultFile, parser
 from steindiff import tuning
 from steindiff._files import digest, sha256
 from steindiff.solvers import IPNDM
@@ -86,13 +85,10 @@ def best_plain(network: str, guidance: float, steps: int) -> Mapping[str, float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--network", action="append", choices=NETWORKS)
-    parser.add_argument("--guidance", type=float, action="append")
-    parser.add_argument("--steps", type=int, action="append")
-    parser.add_argument("--kind", action="append", choices=[*KINDS, *PEERS])
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    chosen = parser.parse_args()
+    asked = parser(__doc__, RESULTS)
+    asked.add_argument("--steps", type=int, action="append")
+    asked.add_argument("--kind", action="append", choices=[*KINDS, *PEERS])
+    chosen = asked.parse_args()
     torch.set_num_threads(1)
     seeds = [recipe.FIRST_SEED, recipe.FIRST_SEED + recipe.COUNT - 1]
     results = ResultFile(chosen.out, command="python research/tune.py", seeds=seeds)

@@ -9,7 +9,6 @@ before; mean and standard deviation over the noises. To research/results/turning
 
 from __future__ import annotations
 
-import argparse
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 import steindiff as sd
-from bed import NETWORKS, Bed, ResultFile
+from bed import NETWORKS, Bed, ResultFile, parser
 from steindiff._reductions import inner
 from steindiff.lab.specs import parse_solver
 from steindiff.recipes import flow_levels
@@ -74,12 +73,9 @@ def rows(cells: Mapping[str, Mapping[str, Mapping[str, list[float]]]]) -> list[l
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--guidance", type=float, action="append")
-    parser.add_argument("--network", action="append", choices=NETWORKS)
-    parser.add_argument("--show", action="store_true", help="print what is there, measure nothing")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    chosen = parser.parse_args()
+    asked = parser(__doc__, RESULTS)
+    asked.add_argument("--show", action="store_true", help="print what is there, measure nothing")
+    chosen = asked.parse_args()
     torch.set_num_threads(1)
     seeds = range(FIRST_SEED, FIRST_SEED + COUNT)
     results = ResultFile(

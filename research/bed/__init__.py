@@ -6,7 +6,7 @@ that it was made on. See research/README.md.
 
 from .harness import Bed
 from .networks import NETWORKS, Network, load_network
-from .results import ResultFile
+from .results import ResultFile, parser
 from .rotation import LeftOut, least_mean, rotation, summary
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "ResultFile",
     "least_mean",
     "load_network",
+    "parser",
     "rotation",
     "summary",
 ]

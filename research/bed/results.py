@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import json
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
 from steindiff._files import write_text
 from steindiff._provenance import versions
+
+from .networks import NETWORKS
+
+
+def parser(description: str | None, out: Path) -> ArgumentParser:
+    """Asks for what all scripts have that fill a file of cells: networks, guidance and file."""
+    found = ArgumentParser(description=description)
+    found.add_argument("--network", action="append", choices=NETWORKS)
+    found.add_argument("--guidance", type=float, action="append")
+    found.add_argument("--out", type=Path, default=out)
+    return found
 
 
 class ResultFile:
