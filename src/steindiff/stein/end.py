@@ -90,7 +90,7 @@ def step_into_zero(
     along, among = _products(x, denoised, *(each.denoised for each in seen))
     weight = _root(along[0, 0], along[1, 0], among[1, 0])
     if len(seen) > 1:
-        steady = _steadiness(among[1, 1], among[1, 0], among[2, 1])
+        steady = steadiness(among[1, 1], among[1, 0], among[2, 1])
         weight = torch.minimum(weight, linear * steady)
     else:
         weight = weight.clamp_max(linear)
@@ -112,18 +112,18 @@ def stein_weight(x: Tensor, denoised: Tensor, before: Tensor) -> Tensor:
     return _root(along[0, 0], along[1, 0], among[1, 0])
 
 
-def steadiness(denoised: Tensor, before: Tensor, earlier: Tensor) -> Tensor:
+def steadiness(along: Tensor, square: Tensor, before: Tensor) -> Tensor:
     """(B,): 1 where D's last two moves point the same way, 0 where D has turned.
 
-    The cosine of D - D_ and D_ - D__, from TURNED to STEADY; 0 where D did not move.
+    Their cosine, from TURNED to STEADY; 0 where D did not move.
 
     Args:
-        denoised: (B, *shape), D.
-        before: (B, *shape), D_, of the step before.
-        earlier: (B, *shape), D__, of the step before that.
+        along: (B,), the inner product of the two moves.
+        square: (B,), the square of the one.
+        before: (B,), the square of the other.
     """
-    _, among = _products(denoised, denoised, before, earlier)
-    return _steadiness(among[1, 1], among[1, 0], among[2, 1])
+    size = (square * before).clamp_min(torch.finfo(square.dtype).tiny).sqrt()
+    return ((along / size - TURNED) / (STEADY - TURNED)).clamp(0, 1)
 
 
 def _products(*states: Tensor) -> tuple[Tensor, Tensor]:
@@ -146,12 +146,6 @@ def _root(lack: Tensor, along: Tensor, square: Tensor) -> Tensor:
     backward = (root - along) / square.clamp_min(least)
     weight = torch.where(along > 0, forward, backward)
     return weight.masked_fill_(torch.minimum(lack, square) <= 0, 0.0)
-
-
-def _steadiness(along: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """From the product of the last two moves, 0 where one is none, and the squares of both."""
-    size = (a * b).clamp_min(torch.finfo(a.dtype).tiny).sqrt()
-    return ((along / size - TURNED) / (STEADY - TURNED)).clamp(0, 1)
 
 
 class EndedState(NamedTuple):

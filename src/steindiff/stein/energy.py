@@ -40,8 +40,9 @@ class EnergyState(NamedTuple):
         sigma: level of the step before; infinite before the first step.
         q: (B,), <x, x - D> there.
         kept: share of what was too much that the flow has left since.
-        before: (B, *shape) each, the latest denoised samples, where a gift asks how steadily they
+        before: (B, *shape) each, the latest denoised samples, where it matters how steadily they
             moved.
+        moved: (B,), the square of the move from one of them to the other.
     """
 
     gap: Tensor
@@ -49,6 +50,7 @@ class EnergyState(NamedTuple):
     q: Tensor
     kept: float = 0.0
     before: tuple[Tensor, ...] = ()
+    moved: Tensor | None = None
 
     @property
     def surplus(self) -> Tensor:
@@ -57,9 +59,10 @@ class EnergyState(NamedTuple):
 
 
 class _Products(NamedTuple):
-    """Inner products of one step, (B,) each: u = x - T, n = x - D, v = T - T1.
+    """Inner products of one step, (B,) each: u = x - T, n = x - D, v = T - T1, m = D - D_.
 
-    The last two where they are needed: with a predictor T1, and at a step that may give in advance.
+    Those beside x, D and T where they are needed: with a predictor T1, at a step that may give in
+    advance, and with denoised samples D_ and D__ of the steps before (m_ = D_ - D__).
     """
 
     xn: Tensor
@@ -69,6 +72,8 @@ class _Products(NamedTuple):
     t1v: Tensor | None = None
     tv: Tensor | None = None
     tt: Tensor | None = None
+    mm: Tensor | None = None
+    mm_: Tensor | None = None
 
     @property
     def fall(self) -> Tensor:
@@ -173,8 +178,9 @@ class Energy(Coefficient):
         sigma, ratio = proposal.sigma, proposal.ratio
         given = self.given(ratio) if proposal.steps_left == 2 else None
         stops_above = given is not None and proposal.end > 0
-        products = _products(proposal, self.corrector, stops_above)
-        gap = self._gap(proposal, state, products)
+        products = _products(proposal, state.before, self.corrector, stops_above)
+        steady = _steady(products, state)
+        gap = self._gap(proposal, state, products, steady)
         correction, after = None, gap.lack
         if products.tv is not None:
             correction, after = _keep_of_corrector(products, gap.lack, ratio)
@@ -184,17 +190,18 @@ class Energy(Coefficient):
             following = state._replace(sigma=sigma, q=products.xn, before=before)
             return Decision(torch.ones_like(products.xn), following, correction)
         if given is not None and proposal.end == 0:
-            gamma = self._gift(given, proposal, state, gap.lack)
+            gamma = _gift(given, steady, gap.lack)
         else:
             gamma = self._gamma(proposal, gap, products)
         if given is not None and proposal.end > 0:
             assert products.tt is not None
             hardly = _hardly_noisy(proposal, products.tt + (gap.lack - after))
-            gamma = torch.where(hardly, self._gift(given, proposal, state, gap.lack), gamma)
+            gamma = torch.where(hardly, _gift(given, steady, gap.lack), gamma)
         if given is not None and correction is not None:  # corrected is on its target already
             gamma = gamma.masked_fill_(correction < 1, 1.0)
         kept = (1 + ratio**2) / 2 if self.memory else 0.0
-        return Decision(gamma, EnergyState(after, sigma, products.xn, kept, before), correction)
+        following = EnergyState(after, sigma, products.xn, kept, before, products.mm)
+        return Decision(gamma, following, correction)
 
     def lowest(self, ratio: float) -> float:
         """The bound of the trust region for a step of ratio r = sigma_next/sigma."""
@@ -209,24 +216,22 @@ class Energy(Coefficient):
         return max(0.0, 1 - self.gift * self.trust * ratio * (1 - ratio))
 
     def _remembered(self, proposal: Proposal, state: EnergyState) -> tuple[Tensor, ...]:
-        """The denoised samples that the step with the gift asks for: those of the steps before."""
-        if not self.steady or self.given(proposal.ratio) is None:
+        """The denoised samples that the steps after this one ask for, the latest first."""
+        if not self.steady or (self.law != "lesser" and self.given(proposal.ratio) is None):
             return ()
         return (proposal.denoised, *state.before)[:MOVES]
 
-    def _gift(self, given: float, proposal: Proposal, state: EnergyState, like: Tensor) -> Tensor:
-        """gamma of the step that gives in advance, in the shape and dtype of `like`."""
-        if len(state.before) < MOVES:
-            return torch.full_like(like, given)
-        return 1 - (1 - given) * steadiness(proposal.denoised, *state.before)
-
-    def _gap(self, proposal: Proposal, state: EnergyState, products: _Products) -> _Gap:
+    def _gap(
+        self, proposal: Proposal, state: EnergyState, products: _Products, steady: Tensor | None
+    ) -> _Gap:
         sigma, ratio, fall = proposal.sigma, proposal.ratio, products.fall
         lack = torch.add(fall, products.xn, alpha=ratio**2 - 1)  # the law of one level
         known = state.sigma < math.inf
         if self.law == "lesser" and known:  # that of two lacks (1 - r)^2 b sigma less
             share = sigma / state.sigma
             rise = torch.add(products.xn, state.q, alpha=-(share**2)).clamp_min(0)
+            if steady is not None:
+                rise = rise * (1 - steady)
             lack = torch.add(lack, rise, alpha=-((1 - ratio) ** 2) / (1 - share))
         euler = torch.add(lack, products.dn, alpha=-((1 - ratio) ** 2))
         laws = None
@@ -255,25 +260,46 @@ class Energy(Coefficient):
         return gamma.clamp(self.lowest(proposal.ratio), 1.0)
 
 
-def _products(proposal: Proposal, corrects: bool, length: bool) -> _Products:
+def _products(
+    proposal: Proposal, before: tuple[Tensor, ...], corrects: bool, length: bool
+) -> _Products:
     """All in one product of the stacked vectors; `length` is whether |T|^2 is wanted too."""
     x, denoised, candidate, predictor = proposal[:4]
     corrects = corrects and predictor is not None
-    parts = [denoised, x, candidate, *([predictor] if corrects else [])]
+    parts = [denoised, x, candidate, *([predictor] if corrects else []), *before]
     stacked = torch.stack(parts).to(accumulator_dtype(x.device)).flatten(2)
     left = [stacked[1:2] - stacked[0:3:2]]  # n and u
     if corrects:
-        left.append(stacked[2:3] - stacked[3:])
+        left.append(stacked[2:3] - stacked[3:4])
     if length:
         left.append(stacked[2:3])
+    if before:
+        left.append(stacked[:1] - stacked[len(parts) - len(before)][None])
     rows = left[0] if len(left) == 1 else torch.cat(left)
     found = row_sum(rows[:, None] * stacked)
     (dn, xn, *_), (_, xu, tu, *_) = found[0].unbind(), found[1].unbind()
+    mm = mm_ = None
+    if before:
+        m = found[-1]
+        mm = m[0] - m[-len(before)]
+        mm_ = m[-2] - m[-1] if len(before) == MOVES else None
     return _Products(
         xn, dn, xu, tu,
         found[2, 3] if corrects else None, found[2, 2] if corrects else None,
-        found[-1, 2] if length else None,
+        found[2 + corrects, 2] if length else None, mm, mm_,
     )  # fmt: skip
+
+
+def _steady(products: _Products, state: EnergyState) -> Tensor | None:
+    """(B,): how steadily D moved in its last two moves; None where it has not made two."""
+    if products.mm is None or products.mm_ is None or state.moved is None:
+        return None
+    return steadiness(products.mm_, products.mm, state.moved)
+
+
+def _gift(given: float, steady: Tensor | None, like: Tensor) -> Tensor:
+    """gamma of the step that gives in advance, in the shape and dtype of `like`."""
+    return torch.full_like(like, given) if steady is None else 1 - (1 - given) * steady
 
 
 def _hardly_noisy(proposal: Proposal, energy: Tensor) -> Tensor:
