@@ -108,9 +108,10 @@ class Energy(Coefficient):
     - Law: (1 - r^2) <x, x - D>, that of one level, is right in the mean for a posterior mean D.
       That of two levels (`law.two_levels`) reads from the step before how <x, x - D>/sigma^2
       changes, and so holds for a guided D as well, but it carries the error of that step. "lesser"
-      takes the lesser of the two lacks: what is given back wrongly does more harm than what is not
-      given. The first step has one level only, and what it sees there is chance: it is relaxed by
-      "one" alone, and not where it leaves next to no noise (a flow's from t = 1).
+      takes the lesser of the two lacks, since what is given back wrongly does more harm than what
+      is not given; but that of one level as far as D moved steadily in its last two moves, as one
+      without guidance does. The first step has one level only, and what it sees there is chance:
+      it is relaxed by "one" alone, and not where it leaves next to no noise (a flow's from t = 1).
     - Shrinkage: w = delta^2/(delta^2 + doubt), doubt = E^2 + L^2, as a signal is weighed against
       the variance of what it was read from. E = |T|^2 - |T1|^2 is what a higher order added to
       Euler's T1, its own estimate of the same lack; L is what the second level changed in delta
@@ -144,8 +145,9 @@ class Energy(Coefficient):
             allows. With a `trust` of 0 nothing is given; nor with an infinite one, where nothing
             says how much.
         corrector: whether the corrector rule is used.
-        steady: whether the gift is only given as far as D moves steadily; without it, in full:
-            more where it is known that the denoiser is not guided, harm where it is.
+        steady: whether it counts how steadily D moves: the gift is given as far as it does, and
+            "lesser" is "one" as far. Without it the gift is given in full: more where it is known
+            that the denoiser is not guided, harm where it is.
 
     Raises:
         ValueError: trust or gift is negative or NaN, or an unknown law.
@@ -231,7 +233,7 @@ class Energy(Coefficient):
             share = sigma / state.sigma
             rise = torch.add(products.xn, state.q, alpha=-(share**2)).clamp_min(0)
             if steady is not None:
-                rise = rise * (1 - steady)
+                rise = torch.addcmul(rise, rise, steady, value=-1)
             lack = torch.add(lack, rise, alpha=-((1 - ratio) ** 2) / (1 - share))
         euler = torch.add(lack, products.dn, alpha=-((1 - ratio) ** 2))
         laws = None

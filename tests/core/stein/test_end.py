@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import steindiff as sd
+from steindiff._reductions import inner
 from steindiff.denoisers import Gaussian, GaussianMixture
 from steindiff.recipes import COEFFICIENT, END
 from steindiff.solvers import SOLVERS, Euler, resolve_solver
@@ -117,12 +118,11 @@ def test_steadiness_is_a_cosine() -> None:
     right, up = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     moves = torch.cat([right, up, -right, 0 * right, (right + up) / 2**0.5])
     before = right.expand(5, 2)
-    found = steadiness(before + 3 * moves, before, torch.zeros(5, 2))
+    found = steadiness(inner(3 * moves, before), inner(3 * moves, 3 * moves), inner(before, before))
     torch.testing.assert_close(found[:4], torch.tensor([1.0, 0.0, 0.0, 0.0]).double())
     assert found[4] == 1  # a cosine of .707
-    angle = torch.tensor([[0.5, 0.75**0.5]])
-    half = steadiness(right + angle, right, torch.zeros(1, 2))
-    torch.testing.assert_close(half, torch.tensor([0.5]).double())
+    half, one = torch.tensor([0.5]).double(), torch.ones(1).double()
+    torch.testing.assert_close(steadiness(half, one, one), half)
 
 
 def test_steady_end_leaves_alone_what_has_turned() -> None:

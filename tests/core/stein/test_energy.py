@@ -501,6 +501,22 @@ def test_the_lesser_law_grants_what_both_grant(overlap: float) -> None:
     torch.testing.assert_close(inner(landed, landed), s.euler + weight * lack)
 
 
+@pytest.mark.parametrize(("cosine", "share"), [(1.0, 1.0), (0.5, 0.5), (0.3, 0.0), (-1.0, 0.0)])
+def test_the_law_of_one_level_is_granted_as_far_as_denoised_samples_move_steadily(
+    cosine: float, share: float
+) -> None:
+    s = scene(0.2)  # two levels lack less
+    moves = torch.zeros(2, *s.denoised.shape, dtype=s.denoised.dtype)
+    moves[0, :, 0] = 1
+    moves[1, :, 0], moves[1, :, 1] = 3 * cosine, 3 * math.sqrt(1 - cosine**2)
+    before = (s.denoised - moves[0], s.denoised - moves[0] - moves[1])
+    state = s.state._replace(before=before, moved=inner(moves[1], moves[1]))
+    what = proposal(s.x, s.denoised, s.candidate(s.euler))
+    landed = relaxed(what, Energy(trust=math.inf, shrink=False)(what, state))
+    target = torch.lerp(s.target, s.target + s.law_gap, share)
+    torch.testing.assert_close(inner(landed, landed), target)
+
+
 @pytest.mark.parametrize("rule", [Energy(), TWO_LEVELS], ids=["default", "two levels"])
 @pytest.mark.parametrize("flag", FLAGS)
 def test_no_flag_is_dead(flag: str, rule: Energy) -> None:

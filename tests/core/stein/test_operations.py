@@ -71,8 +71,8 @@ def test_operations_are_counted_as_by_hand() -> None:
 
 @pytest.mark.parametrize("shape", [(3, 1, 28, 28), (2, 4, 64, 64), (1, 16, 64, 64)])
 @pytest.mark.parametrize("solver", [*ONE_CALL, "res_2s"])
-@pytest.mark.parametrize(("rule", "most"), [(UNGUIDED_COEFFICIENT, 29), (COEFFICIENT, 32)])
-def test_a_relaxed_step_is_thirty_operations_more(
+@pytest.mark.parametrize(("rule", "most"), [(UNGUIDED_COEFFICIENT, 29), (COEFFICIENT, 44)])
+def test_operations_that_relaxing_adds_to_a_step(
     solver: str, shape: tuple[int, ...], rule: Coefficient, most: int
 ) -> None:
     plain = counted(solver, None, "none", shape)[:-1]
@@ -80,11 +80,10 @@ def test_a_relaxed_step_is_thirty_operations_more(
     added = [sum(a) - sum(b) for a, b in zip(relaxed, plain, strict=True)]
     assert max(added) == most + (solver == "unipc")
     large = [a[0] - b[0] for a, b in zip(relaxed, plain, strict=True)]
-    assert max(large[:-1]) <= 8
-    assert large[-1] <= (14 if rule == COEFFICIENT else 8)  # it looks at two earlier samples
+    assert max(large) <= 9
 
 
-@pytest.mark.parametrize(("rule", "most"), [(UNGUIDED_COEFFICIENT, 64), (COEFFICIENT, 72)])
+@pytest.mark.parametrize(("rule", "most"), [(UNGUIDED_COEFFICIENT, 64), (COEFFICIENT, 77)])
 def test_a_relaxed_heun_step_is_twice_as_many_for_its_two_calls(
     rule: Coefficient, most: int
 ) -> None:
