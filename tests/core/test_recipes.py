@@ -14,7 +14,6 @@ from steindiff.recipes import (
     COEFFICIENT,
     GUIDED_COEFFICIENT,
     LEAD,
-    MANY,
     flow_levels,
     halfway_levels,
     leading_levels,
