@@ -61,11 +61,12 @@ LASTS = {
     "l1.25|ipndm:3|g0|none": "iPNDM-3, relaxed",
 }
 MORE = {
-    "l1.25|ipndm:3|g.2|stein": "iPNDM-3 on the recipe's levels, relaxed, *stein*",
-    "l1.25|ipndm:3|none|none": "neither",
+    "m|ipndm:3|g.2|stein": "halfway, relaxed, *stein* (the recipe from 9 calls on)",
+    "l1.25|ipndm:3|g.2|stein": "even in log σ, the same (the recipe up to 8)",
+    "l1.25|ipndm:3|none|none": "even in log σ, neither",
     "v|ipndm:3|g.2|stein": "VP time, relaxed, *stein*",
     "v|ipndm:3|none|stein": "VP time, *stein*",
-    "ipndm:3 on vp_time": "iPNDM-3 on VP time, plain",
+    "m|ipndm:3|lesser|stein": "halfway, law of two levels, *stein*",
 }
 
 Cells = Mapping[str, Mapping[str, Any]]
@@ -92,6 +93,28 @@ def ratios(cells: Cells, name: str) -> list[float]:
 def _ratios(cells: Cells, figures: Mapping[str, float]) -> list[float]:
     plain = [one for key, one in cells.items() if " on " in key]
     return [figures[key] / min(one[key] for one in plain) for key in _sets(cells)]
+
+
+def named() -> str:
+    """`steps=N` in more calls over plain choices by name; nothing was ranked there."""
+    rows = []
+    for place, cells in json.loads(RESULTS.read_text())["cells"].items():
+        network, _, steps, *kind = place.split()
+        if kind != ["named"] or not {"recipe", GUIDED} <= cells.keys():
+            continue
+        found, sets = cells["recipe"], _sets(cells)
+        over = [
+            _pair([found[key] / cells[name][key] for key in sets]) if name in cells else ""
+            for name in (GUIDED, FIXED)
+        ]
+        error = found["rmse"] / cells[GUIDED]["rmse"]
+        label = f"{TITLES[network]}, {steps}"
+        rows.append((int(steps), [label, f"{found[sets[0]]:.3g}", *over, f"{error:.2f}"]))
+    headings = [
+        "network, calls", "`steps=N`", "over UniPC-2 on VP time", "over iPNDM-4 on Karras",
+        "relative error, over UniPC-2",
+    ]  # fmt: skip
+    return render(plain_table(headings, [row for _, row in sorted(rows)]), "markdown")
 
 
 def tuned(guidance: float = 1.0) -> str:
@@ -304,6 +327,7 @@ TABLES = {
     "prior": prior,
     "recipe-last": last,
     "recipe-more": more,
+    "recipe-named": named,
     "prior-guided": lambda: prior(4.0),
     "tuned": tuned,
     "tuned-guided": lambda: tuned(4.0),

@@ -17,6 +17,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from steindiff.recipes import (
     LEAD,
     UNGUIDED_COEFFICIENT,
     flow_levels,
+    halfway_levels,
     leading_levels,
     lowest_level,
     vp_levels,
@@ -46,6 +48,7 @@ SHIFTS = {1.0: (2.0, 3.0), 4.0: (1.0, 1.5, 2.0, 3.0)}  # by guidance
 LEADS = {1.0: (1.25, 2.0), 4.0: (1.0, 1.5)}
 LOWS = (0.1, 0.2, 0.3)  # at 5 calls
 GIFTS = {"g0": GUIDED_COEFFICIENT, "g.2": UNGUIDED_COEFFICIENT}
+LESSER = replace(UNGUIDED_COEFFICIENT, law="lesser")
 ENDS = ("none", "steady", "linear", "stein")
 
 LASTS = (1.0, 1.35, 1.7, 2.1)  # last step of VP time, in units of the others
@@ -59,7 +62,10 @@ LAST_PLAIN = {
         "ipndm:4 on karras",
     ),
 }  # fmt: skip
-LAST_RULES = {True: ("none", "g0"), False: ("none", "g.2")}
+LAST_RULES = {
+    True: {"none": None, "g0": GUIDED_COEFFICIENT},
+    False: {"none": None, "g.2": UNGUIDED_COEFFICIENT, "lesser": LESSER},
+}
 LAST_ENDS = {True: ("none", "steady"), False: ("none", "stein")}  # guided or not
 
 Cell = dict[str, dict[str, float]]
@@ -100,13 +106,17 @@ def last_shapes(steps: int, guided: bool) -> Iterator[tuple[str, str, tuple[floa
     """Levels and base by name.
 
     u2 is even in the root of VP time down to 0, but for a last step twice as long as the others;
-    v and l are of VP time and even in log sigma, to the recipe's last level.
+    v and l are of VP time and even in log sigma, to the recipe's last level in few steps, and m is
+    halfway between them, to the one in many.
     """
     low = lowest_level(steps)
     yield f"l{LEAD:g}", "ipndm:3", leading_levels(steps, low, HIGHEST, LEAD)
     if not guided:
         for base in ("ipndm:3", "unipc:2"):
             yield "v", base, vp_levels(steps, low, HIGHEST)
+        many = lowest_level(steps, 1.5)
+        ends = leading_levels(steps, many, HIGHEST, LEAD), vp_levels(steps, many, HIGHEST)
+        yield "m", "ipndm:3", halfway_levels(*ends)
         return
     for length in LASTS:
         yield f"u{length:g}", "unipc:2", vp_levels(steps, _lowest(steps, length), HIGHEST)
@@ -135,8 +145,7 @@ def search_last(
     for shape, base, levels in last_shapes(steps, guided):
         if shapes and shape not in shapes:
             continue
-        for gift, end in itertools.product(LAST_RULES[guided], LAST_ENDS[guided]):
-            rule = GIFTS.get(gift)
+        for (gift, rule), end in itertools.product(LAST_RULES[guided].items(), LAST_ENDS[guided]):
             measure(bed, cell, f"{shape}|{base}|{gift}|{end}", base, levels, rule, end)
         yield
 

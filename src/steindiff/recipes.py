@@ -7,6 +7,7 @@ same one. How it was chosen, and on what it was judged: docs/evidence/recipe.md.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +23,9 @@ END = "steady"
 
 LEAD = 1.25
 """The first step in units of the others, in log sigma: at the highest noise D hardly moves."""
+
+MANY = 9
+"""Without guidance, from so many steps on the levels are drawn halfway to those of VP time."""
 
 UNGUIDED_COEFFICIENT = Energy(law="one", steady=False)
 """Without guidance, which a recipe is told, the law of one level and the whole gift are safe."""
@@ -92,7 +96,8 @@ def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe
     check_count("steps", steps, 1, MOST_STEPS)
     check_finite("guidance", guidance)
     plain = guidance != 1 and steps >= GUIDED_PLAIN
-    low = PLAIN_LOW if plain else lowest_level(steps)
+    many = guidance == 1 and steps >= MANY
+    low = PLAIN_LOW if plain else lowest_level(steps, 1.5 if many else 2.0)
     check_number("sigma_max", sigma_max)
     if not (math.isfinite(sigma_max) and (steps == 1 or sigma_max > 2 * low) and sigma_max > 0):
         raise ValueError(
@@ -101,7 +106,11 @@ def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe
     if guidance != 1:
         return _guided(steps, plain, low, sigma_max, f"guidance {guidance:g}: VP time")
     sigmas = leading_levels(steps, low, sigma_max, LEAD)
-    why = f"even in log sigma to {low:g} after a first step {LEAD:g} times as long, then 0"
+    why = f"even in log sigma to {low:g} after a first step {LEAD:g} times as long"
+    if many:
+        sigmas = halfway_levels(sigmas, vp_levels(steps, low, sigma_max))
+        why = f"halfway between VP time and {why}"
+    why = f"{why}, then 0"
     return Recipe(sigmas, IPNDM(order=3), UNGUIDED_COEFFICIENT, "stein", why)
 
 
@@ -116,9 +125,15 @@ def _guided(steps: int, plain: bool, low: float, sigma_max: float, why: str) -> 
     return Recipe(sigmas, solver, GUIDED_COEFFICIENT, end, f"{why} to {low:g}, then 0")
 
 
-def lowest_level(steps: int) -> float:
+def lowest_level(steps: int, power: float = 2.0) -> float:
     """The last level above 0: coarse, for coefficient and end make it good; finer with steps."""
-    return 0.3 * (5 / steps) ** 2
+    return 0.3 * (5 / steps) ** power
+
+
+def halfway_levels(one: Sequence[float], other: Sequence[float]) -> tuple[float, ...]:
+    """The geometric means of two lists of levels, of the same first level."""
+    means = (math.sqrt(a * b) for a, b in zip(one[1:], other[1:], strict=True))
+    return (one[0], *means)
 
 
 def leading_levels(steps: int, low: float, high: float, lead: float) -> tuple[float, ...]:

@@ -13,7 +13,9 @@ from steindiff.denoisers import GaussianMixture
 from steindiff.recipes import (
     COEFFICIENT,
     GUIDED_COEFFICIENT,
+    LEAD,
     flow_levels,
+    halfway_levels,
     leading_levels,
     lowest_level,
     vp_levels,
@@ -120,6 +122,24 @@ def test_the_guided_recipe_ends_from_a_coarse_level_alone(steps: int, end: str) 
     assert (plan.sigmas[-2] > 0.2) == (end != "none")
 
 
+@pytest.mark.parametrize("steps", [4, 5, 6, 8])
+def test_in_few_steps_levels_are_even_in_log_sigma(steps: int) -> None:
+    expected = leading_levels(steps, 0.3 * (5 / steps) ** 2, 80.0, LEAD)
+    assert sd.recipe(steps).sigmas == expected
+
+
+@pytest.mark.parametrize("steps", [9, 10, 15, 20])
+def test_in_many_steps_they_are_halfway_to_vp_time(steps: int) -> None:
+    low = 0.3 * (5 / steps) ** 1.5
+    even, vp = leading_levels(steps, low, 80.0, LEAD), vp_levels(steps, low, 80.0)
+    plan = sd.recipe(steps)
+    assert plan.sigmas[-2] == pytest.approx(low)
+    for found, one, other in zip(plan.sigmas[1:-2], even[1:-2], vp[1:-2], strict=True):
+        assert found**2 == pytest.approx(one * other)
+        assert min(one, other) < found < max(one, other)
+    assert "halfway between VP time and even in log sigma" in plan.why
+
+
 def test_shapes_of_levels() -> None:
     lead = leading_levels(6, 0.1, 80.0, 2.0)
     ratios = [a / b for a, b in pairwise(lead[:-1])]
@@ -135,6 +155,8 @@ def test_shapes_of_levels() -> None:
             sd.schedules.vp_time(steps, 0.1, 80.0, final="zero").tolist(), rel=1e-12
         )
     assert lowest_level(10) == lowest_level(5) / 4
+    assert lowest_level(20, 1.5) == pytest.approx(lowest_level(5) / 8)
+    assert halfway_levels((80.0, 8.0, 0.5, 0.0), (80.0, 2.0, 0.5, 0.0)) == (80.0, 4.0, 0.5, 0.0)
 
 
 @pytest.mark.parametrize(
