@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from ._errors import (
+    A_FLOAT,
+    COMPUTED,
     Watch,
     check_batch,
     check_callable,
@@ -111,10 +113,10 @@ def noise(
     Raises:
         ValueError: no seeds, one that is no integer of 64 bits, or a sigma that is not positive and
             finite.
-        TypeError: `dtype` is not a floating-point one.
+        TypeError: `dtype` is not a floating-point one of 16 bits or more.
     """
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise TypeError(f"dtype is {shown(dtype)}; a real floating-point dtype is needed")
+    if not isinstance(dtype, torch.dtype) or dtype not in COMPUTED:
+        raise TypeError(f"dtype is {shown(dtype)}; {A_FLOAT}")
     if not 0 < check_number("sigma", sigma) < float("inf"):
         raise ValueError(f"sigma is {sigma!r}; a positive number is needed")
     sizes = check_shape("shape", shape)
