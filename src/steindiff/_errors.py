@@ -6,9 +6,9 @@ import difflib
 import math
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -89,6 +89,13 @@ def check_callable(name: str, value: object) -> None:
     """Raises TypeError where `value` cannot be called."""
     if not callable(value):
         raise TypeError(f"{name} is a {type(value).__name__}; a callable is needed")
+
+
+def check_mapping(name: str, value: object) -> dict[str, Any]:
+    """`value` as a dict, empty for None; raises TypeError where it is no mapping."""
+    if not isinstance(value, Mapping | None):
+        raise TypeError(f"{name} is a {type(value).__name__}; a mapping is needed")
+    return dict(value or {})
 
 
 def check_shape(name: str, value: object) -> tuple[int, ...]:

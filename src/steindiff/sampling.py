@@ -20,6 +20,7 @@ from ._errors import (
     Watch,
     check_batch,
     check_callable,
+    check_mapping,
     check_number,
     check_shape,
     shown,
@@ -200,12 +201,11 @@ def sample(
     check_callable("denoiser", denoiser)
     if callback is not None:
         check_callable("callback", callback)
-    if not isinstance(conditioning, Mapping | None):
-        raise TypeError(f"conditioning is a {type(conditioning).__name__}; a mapping is needed")
+    given = check_mapping("conditioning", conditioning)
     check_batch(x, "x")
     levels, plan = _levels(denoiser, x, sigmas, steps, guidance, sigma_max)
     method = _method(solver, coefficient, end, record, plan, levels)
-    bound = Bound(denoiser, x, dict(conditioning or {}))
+    bound = Bound(denoiser, x, given)
     watch = Watch(strict)
     watch.look("x", x, 0, levels[0])
     count = len(levels) - 1

@@ -404,7 +404,7 @@ NOT_COMPUTED = [torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn, t
 
 @pytest.mark.parametrize("dtype", NOT_COMPUTED, ids=str)
 def test_noise_of_a_bad_dtype(dtype: torch.dtype) -> None:
-    with pytest.raises(TypeError, match=f"dtype is {dtype}; a real floating-point dtype of 16 bits"):
+    with pytest.raises(TypeError, match=f"dtype is {dtype}; a real floating-point dtype of 16"):
         sd.noise((2, 2), 1.0, [0], dtype=dtype)
 
 
