@@ -33,6 +33,10 @@ from .solvers import Solver, resolve_solver
 from .stein import Coefficient, Ended, Record, Relaxed, StepRecord, stack_records
 
 
+_ROUNDING = 1e-3
+"""Relative, of levels that are the same."""
+
+
 class Progress(NamedTuple):
     """What a callback is told after each step.
 
@@ -165,7 +169,8 @@ def sample(
     `recipe`; whatever is given beside replaces that part of it.
 
     Args:
-        denoiser: D(x, sigma, **conditioning), in VE coordinates.
+        denoiser: D(x, sigma, **conditioning), in VE coordinates. One that says its `sigma_max`, and
+            not that it knows `pure_noise`, is not asked above it.
         x: (B, *shape), floating point: the start at `sigmas[0]`; see `noise`.
         sigmas: decreasing levels; there are len(sigmas) - 1 steps. Only the last may be 0.
         solver: a name of `SOLVERS`, a `Solver`, or "auto" for the recipe's.
@@ -191,8 +196,8 @@ def sample(
         A `SampleResult`.
 
     Raises:
-        ValueError: bad sigmas, names, shapes or conditioning, both or neither of `sigmas` and
-            `steps`; each names the argument and value.
+        ValueError: bad sigmas, names, shapes or conditioning, a start above what the denoiser
+            knows, both or neither of `sigmas` and `steps`; each names the argument and value.
         TypeError: an argument, or the denoiser's output, of the wrong type or dtype.
         NonFiniteError: a NaN or an infinity, with the step where it appeared; unless `strict`, in
             all samples. On an accelerator it is raised at the end, so that no step waits for the
@@ -204,6 +209,7 @@ def sample(
     given = check_mapping("conditioning", conditioning)
     check_batch(x, "x")
     levels, plan = _levels(denoiser, x, sigmas, steps, guidance, sigma_max)
+    _check_reach(denoiser, levels[0])
     method = _method(solver, coefficient, end, record, plan, levels)
     bound = Bound(denoiser, x, given)
     watch = Watch(strict)
@@ -260,6 +266,21 @@ def _levels(
         _check_use(denoiser, steps, guidance)
     _check_start(x, steps.sigmas[0])
     return steps.sigmas, steps
+
+
+def _check_reach(denoiser: Denoiser, start: float) -> None:
+    """Refuses a start that the network was not made for, where it says so: it would answer as for
+    its own highest level.
+    """
+    known = getattr(denoiser, "sigma_max", None)
+    if not isinstance(known, float) or getattr(denoiser, "pure_noise", False):
+        return
+    if start > known * (1 + _ROUNDING):
+        raise ValueError(
+            f"the sampling starts at sigma = {start:g}, and the denoiser knows levels up to "
+            f"{known:.6g}: pass sigma_max={known:.6g}, or such sigmas, and "
+            f"noise(shape, sigma={known:.6g})"
+        )
 
 
 def _check_use(denoiser: Denoiser, plan: Recipe, guidance: float | None) -> None:

@@ -74,8 +74,10 @@ def test_bad_sigmas(x: Tensor, sigmas: list[float], message: str, form: Any) -> 
         (10.0, "sigmas is 10.0; a sequence of numbers is needed"),
         (None, "one of sigmas and steps is needed; neither is given"),
         (["a", "b"], r"sigmas is \['a', 'b'\]; a sequence of numbers is needed"),
+        (["10", "1"], r"sigmas is \['10', '1'\]; a sequence of numbers is needed"),
+        ([True, False], r"sigmas is \[True, False\]; a sequence of numbers is needed"),
     ],
-    ids=["2-D", "0-D", "number", "None", "text"],
+    ids=["2-D", "0-D", "number", "None", "text", "texts of numbers", "flags"],
 )
 def test_sigmas_that_are_no_levels(x: Tensor, sigmas: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -41,7 +41,7 @@ def numbers_of(sigmas: Tensor | Sequence[float]) -> tuple[float, ...]:
         raise ValueError(f"sigmas has shape {tuple(sigmas.shape)}; one dimension is needed")
     try:
         values = sigmas.tolist() if isinstance(sigmas, Tensor) else sigmas
-        return tuple(float(value) for value in values)
+        return tuple(check_number("sigmas", value) for value in values)
     except (TypeError, ValueError) as error:
         raise ValueError(f"sigmas is {shown(sigmas)}; a sequence of numbers is needed") from error
 
