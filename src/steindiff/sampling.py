@@ -32,7 +32,6 @@ from .schedules import check_sigmas
 from .solvers import Solver, resolve_solver
 from .stein import Coefficient, Ended, Record, Relaxed, StepRecord, stack_records
 
-
 _ROUNDING = 1e-3
 """Relative, of levels that are the same."""
 

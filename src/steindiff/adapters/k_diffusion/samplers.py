@@ -1,4 +1,4 @@
-"""The solvers as k-diffusion's samplers: ten functions of one protocol."""
+"""The solvers as k-diffusion's samplers: eleven functions of one protocol."""
 
 from __future__ import annotations
 
