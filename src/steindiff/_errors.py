@@ -6,9 +6,9 @@ import difflib
 import math
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -91,6 +91,13 @@ def check_callable(name: str, value: object) -> None:
         raise TypeError(f"{name} is a {type(value).__name__}; a callable is needed")
 
 
+def check_mapping(name: str, value: object) -> dict[str, Any]:
+    """`value` as a dict, empty for None; raises TypeError where it is no mapping."""
+    if not isinstance(value, Mapping | None):
+        raise TypeError(f"{name} is a {type(value).__name__}; a mapping is needed")
+    return dict(value or {})
+
+
 def check_shape(name: str, value: object) -> tuple[int, ...]:
     """`value` as the shape of one sample.
 
@@ -123,17 +130,27 @@ def check_count(name: str, value: object, least: int = 1, most: int | None = Non
     return value
 
 
+COMPUTED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""The dtypes that PyTorch computes in; narrower ones, such as float8, only keep numbers."""
+
+A_FLOAT = "a real floating-point dtype of 16 bits or more is needed"
+
+
 def check_batch(x: object, name: str = "x") -> Tensor:
     """`x` if it is a batch of samples: floating point, at least two dimensions, not empty.
 
     Raises:
-        TypeError: not a tensor, or not of a real floating-point dtype.
+        TypeError: not a tensor, not of a dtype of `COMPUTED`, or sparse, nested or otherwise not
+            laid out in strides.
         ValueError: no batch dimension, or nothing in it.
     """
     if not isinstance(x, Tensor):
         raise TypeError(f"{name} is a {type(x).__name__}; a torch.Tensor is needed")
-    if not x.dtype.is_floating_point:
-        raise TypeError(f"{name} has dtype {x.dtype}; a real floating-point dtype is needed")
+    if x.dtype not in COMPUTED:
+        raise TypeError(f"{name} has dtype {x.dtype}; {A_FLOAT}")
+    if x.layout != torch.strided or x.is_nested:
+        kind = "nested" if x.is_nested else f"of layout {x.layout}"
+        raise TypeError(f"{name} is {kind}; a dense tensor (torch.strided) is needed")
     if x.ndim < 2:
         raise ValueError(f"{name} has shape {tuple(x.shape)}; (batch, *sample shape) is needed")
     if x.numel() == 0:

@@ -15,9 +15,12 @@ import torch
 from torch import Tensor
 
 from ._errors import (
+    A_FLOAT,
+    COMPUTED,
     Watch,
     check_batch,
     check_callable,
+    check_mapping,
     check_number,
     check_shape,
     shown,
@@ -28,6 +31,9 @@ from .recipes import Recipe, recipe
 from .schedules import check_sigmas
 from .solvers import Solver, resolve_solver
 from .stein import Coefficient, Ended, Record, Relaxed, StepRecord, stack_records
+
+_ROUNDING = 1e-3
+"""Relative, of levels that are the same."""
 
 
 class Progress(NamedTuple):
@@ -111,10 +117,10 @@ def noise(
     Raises:
         ValueError: no seeds, one that is no integer of 64 bits, or a sigma that is not positive and
             finite.
-        TypeError: `dtype` is not a floating-point one.
+        TypeError: `dtype` is not a floating-point one of 16 bits or more.
     """
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise TypeError(f"dtype is {shown(dtype)}; a real floating-point dtype is needed")
+    if not isinstance(dtype, torch.dtype) or dtype not in COMPUTED:
+        raise TypeError(f"dtype is {shown(dtype)}; {A_FLOAT}")
     if not 0 < check_number("sigma", sigma) < float("inf"):
         raise ValueError(f"sigma is {sigma!r}; a positive number is needed")
     sizes = check_shape("shape", shape)
@@ -162,7 +168,8 @@ def sample(
     `recipe`; whatever is given beside replaces that part of it.
 
     Args:
-        denoiser: D(x, sigma, **conditioning), in VE coordinates.
+        denoiser: D(x, sigma, **conditioning), in VE coordinates. One that says its `sigma_max`, and
+            not that it knows `pure_noise`, is not asked above it.
         x: (B, *shape), floating point: the start at `sigmas[0]`; see `noise`.
         sigmas: decreasing levels; there are len(sigmas) - 1 steps. Only the last may be 0.
         solver: a name of `SOLVERS`, a `Solver`, or "auto" for the recipe's.
@@ -188,8 +195,8 @@ def sample(
         A `SampleResult`.
 
     Raises:
-        ValueError: bad sigmas, names, shapes or conditioning, both or neither of `sigmas` and
-            `steps`; each names the argument and value.
+        ValueError: bad sigmas, names, shapes or conditioning, a start above what the denoiser
+            knows, both or neither of `sigmas` and `steps`; each names the argument and value.
         TypeError: an argument, or the denoiser's output, of the wrong type or dtype.
         NonFiniteError: a NaN or an infinity, with the step where it appeared; unless `strict`, in
             all samples. On an accelerator it is raised at the end, so that no step waits for the
@@ -198,12 +205,12 @@ def sample(
     check_callable("denoiser", denoiser)
     if callback is not None:
         check_callable("callback", callback)
-    if not isinstance(conditioning, Mapping | None):
-        raise TypeError(f"conditioning is a {type(conditioning).__name__}; a mapping is needed")
+    given = check_mapping("conditioning", conditioning)
     check_batch(x, "x")
     levels, plan = _levels(denoiser, x, sigmas, steps, guidance, sigma_max)
+    _check_reach(denoiser, levels[0])
     method = _method(solver, coefficient, end, record, plan, levels)
-    bound = Bound(denoiser, x, dict(conditioning or {}))
+    bound = Bound(denoiser, x, given)
     watch = Watch(strict)
     watch.look("x", x, 0, levels[0])
     count = len(levels) - 1
@@ -258,6 +265,21 @@ def _levels(
         _check_use(denoiser, steps, guidance)
     _check_start(x, steps.sigmas[0])
     return steps.sigmas, steps
+
+
+def _check_reach(denoiser: Denoiser, start: float) -> None:
+    """Refuses a start that the network was not made for, where it says so: it would answer as for
+    its own highest level.
+    """
+    known = getattr(denoiser, "sigma_max", None)
+    if not isinstance(known, float) or getattr(denoiser, "pure_noise", False):
+        return
+    if start > known * (1 + _ROUNDING):
+        raise ValueError(
+            f"the sampling starts at sigma = {start:g}, and the denoiser knows levels up to "
+            f"{known:.6g}: pass sigma_max={known:.6g}, or such sigmas, and "
+            f"noise(shape, sigma={known:.6g})"
+        )
 
 
 def _check_use(denoiser: Denoiser, plan: Recipe, guidance: float | None) -> None:

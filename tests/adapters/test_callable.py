@@ -120,7 +120,7 @@ def test_bad_arguments() -> None:
 def probed(shipped: Any, truth: tuple[str, str], declared: tuple[str, Coordinates]) -> Any:
     f = native(shipped, *truth)
     denoiser = from_function(f, declared[0], coordinates=declared[1])
-    top = denoiser.coordinates.sigma_max
+    top = min(80.0, denoiser.sigma_max)
     levels = torch.logspace(math.log10(top), math.log10(0.2), 8).tolist()  # fewer, to be quick
     return probe(denoiser, SHAPE, LABELS, seeds=range(2), sigmas=levels)
 
@@ -212,3 +212,20 @@ def test_bad_levels_and_no_alternatives() -> None:
     report = probe(denoiser, (4,), alternatives=False)
     assert report.alternatives == ()
     assert report.status == "wrong"
+
+
+@pytest.mark.parametrize("guided", [False, True])
+def test_a_network_is_not_asked_above_what_it_was_trained_on(guided: bool) -> None:
+    """Its time would be that of its highest level, whatever the state holds."""
+    known = from_function(lambda x, t, **given: x, "epsilon", coordinates=vp([0.9, 0.5, 0.1]))
+    given: dict[str, Any] = {"conditioning": {"y": torch.zeros(2)}} if guided else {}
+    denoiser: Any = sd.ClassifierFreeGuidance(known, 2.0, {"y": 1.0}) if guided else known
+    said = "starts at sigma = 80, and the denoiser knows levels up to 3: pass sigma_max=3"
+    for where in ({"steps": 4}, {"sigmas": [80.0, 1.0, 0.0]}):
+        with pytest.raises(ValueError, match=said):
+            sd.sample(denoiser, sd.noise((2, 3), 80.0, range(2)), **where, **given)
+    x = sd.noise((2, 3), 3.0, range(2))
+    assert sd.sample(denoiser, x, steps=4, sigma_max=3.0, **given).nfe == 4
+    assert sd.sample(denoiser, x, [3.002, 1.0, 0.5], **given).nfe == 2  # a rounded level
+    flow_known = from_function(lambda x, t: x, "flow", coordinates="flow")
+    assert sd.sample(flow_known, x, [1e6, 1.0, 0.0]).nfe == 2

@@ -313,6 +313,10 @@ def test_there_are_as_many_samplers_as_solvers() -> None:
         ({"coordinates": "flow"}, r"sigmas\[0\] is 60.0; with coordinates='flow'"),
         ({"sigmas": levels((1.0, 2.0))}, "levels must strictly decrease"),
         ({"sigmas": levels(())}, r"sigmas has 0 level\(s\)"),
+        ({"sigmas": None}, "sigmas is None; a sequence of numbers is needed"),
+        ({"sigmas": 5.0}, "sigmas is 5.0; a sequence of numbers is needed"),
+        ({"sigmas": ["a", 1.0]}, r"sigmas is \['a', 1.0\]; a sequence of numbers is needed"),
+        ({"sigmas": torch.ones(1, 3)}, r"sigmas has shape \(1, 3\); one dimension is needed"),
         ({"model": lambda x, sigma: x[:, :1]}, "output at step 0 has shape"),
     ],
 )
@@ -320,6 +324,34 @@ def test_bad_input_is_named(options: dict[str, Any], message: str) -> None:
     arguments = {"model": denoise, "x": start(60.0), "sigmas": levels(), "disable": True} | options
     with pytest.raises(ValueError, match=message):
         adapter.sample_stein_ipndm(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "m"}, "model is a str; a callable is needed"),
+        ({"callback": 3}, "callback is a int; a callable is needed"),
+        ({"extra_args": "a"}, "extra_args is a str; a mapping is needed"),
+        ({"coefficient_options": "trust"}, "coefficient_options is a str; a mapping is needed"),
+    ],
+)
+def test_what_is_of_the_wrong_type_is_named(options: dict[str, Any], message: str) -> None:
+    arguments = {"model": denoise, "x": start(60.0), "sigmas": levels(), "disable": True} | options
+    with pytest.raises(TypeError, match=message):
+        adapter.sample_stein_ipndm(**arguments)
+    if "coefficient_options" not in options and "callback" not in options:
+        with pytest.raises(TypeError, match=message):
+            adapter.relax(by_hand_euler)(**arguments)
+
+
+def by_hand_euler(
+    model: Any, x: Tensor, sigmas: Tensor, extra_args: Any = None, callback: Any = None,
+    disable: Any = None,
+) -> Tensor:  # fmt: skip
+    for sigma, after in pairwise(sigmas):
+        denoised = model(x, sigma * x.new_ones(len(x)), **(extra_args or {}))
+        x = denoised + (x - denoised) * (after / sigma)
+    return x
 
 
 def test_options_reach_solver_and_coefficient() -> None:

@@ -74,8 +74,10 @@ def test_bad_sigmas(x: Tensor, sigmas: list[float], message: str, form: Any) -> 
         (10.0, "sigmas is 10.0; a sequence of numbers is needed"),
         (None, "one of sigmas and steps is needed; neither is given"),
         (["a", "b"], r"sigmas is \['a', 'b'\]; a sequence of numbers is needed"),
+        (["10", "1"], r"sigmas is \['10', '1'\]; a sequence of numbers is needed"),
+        ([True, False], r"sigmas is \[True, False\]; a sequence of numbers is needed"),
     ],
-    ids=["2-D", "0-D", "number", "None", "text"],
+    ids=["2-D", "0-D", "number", "None", "text", "texts of numbers", "flags"],
 )
 def test_sigmas_that_are_no_levels(x: Tensor, sigmas: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -399,9 +401,12 @@ def test_noise_with_a_bad_seed(seed: Any) -> None:
         sd.noise((2, 2), 1.0, [0, seed])
 
 
-@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64], ids=str)
+NOT_COMPUTED = [torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn, torch.float8_e5m2]
+
+
+@pytest.mark.parametrize("dtype", NOT_COMPUTED, ids=str)
 def test_noise_of_a_bad_dtype(dtype: torch.dtype) -> None:
-    with pytest.raises(TypeError, match=f"dtype is {dtype}; a real floating-point dtype is needed"):
+    with pytest.raises(TypeError, match=f"dtype is {dtype}; a real floating-point dtype of 16"):
         sd.noise((2, 2), 1.0, [0], dtype=dtype)
 
 
@@ -410,6 +415,31 @@ def test_noise_takes_any_kind_of_integer() -> None:
     kinds: list[Any] = [range(4, 6), np.array([4, 5]), torch.tensor([4, 5]), iter([4, 5])]
     for seeds in kinds:
         assert torch.equal(sd.noise((2, 2), 3.0, seeds), expected)
+
+
+@pytest.mark.parametrize("dtype", NOT_COMPUTED, ids=str)
+def test_a_state_of_a_bad_dtype(x: Tensor, dtype: torch.dtype) -> None:
+    with pytest.raises(
+        TypeError, match=f"x has dtype {dtype}; a real floating-point dtype of 16 bits or more is"
+    ):
+        sd.sample(denoiser, x.to(dtype), SIGMAS)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse", "ignore:The PyTorch API of nested")
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        (lambda x: x.to_sparse(), "of layout torch.sparse_coo"),
+        (lambda x: x.flatten(1).to_sparse_csr(), "of layout torch.sparse_csr"),
+        (lambda x: x.to_mkldnn(), "of layout torch._mkldnn"),
+        (lambda x: torch.nested.nested_tensor([*x]), "nested"),
+        (lambda x: torch.nested.nested_tensor([*x], layout=torch.jagged), "nested"),
+    ],
+    ids=["coo", "csr", "mkldnn", "nested", "jagged"],
+)
+def test_a_state_that_is_not_dense(x: Tensor, form: Any, said: str) -> None:
+    with pytest.raises(TypeError, match=f"x is {said}; a dense tensor"):
+        sd.sample(denoiser, form(x), SIGMAS)
 
 
 # -- schedules ------------------------------------------------------------------------------------

@@ -250,6 +250,12 @@ def test_nowhere_to_write(steindiff: Command, weights: Path, tmp_path: Path) -> 
         steindiff("sample", "--model", weights, "--out", both, "--npz", both),
         f"--out and --npz are both {both}",
     )
+    for name in ("a.jpg", "a.JPEG", "a.npz"):
+        out = tmp_path / name
+        refused(
+            steindiff("sample", "--model", weights, "--out", out),
+            f"--out is {out}; a PNG file is written: FILE.png is needed",
+        )
     assert list(tmp_path.iterdir()) == []
 
 

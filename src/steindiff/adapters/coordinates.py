@@ -132,7 +132,7 @@ class Coordinates:
         sigma: function of VE sigma s, the scale of the noise; sigma(s) / alpha(s) = s.
         time: function of VE sigma.
         name: for messages.
-        sigma_max: the highest level that the network knows, as far as that is known.
+        sigma_max: the highest level that the network knows; infinite where that is not known.
         pure_noise: whether it knows infinite sigma besides: a flow's t = 1.
     """
 
@@ -140,7 +140,7 @@ class Coordinates:
     sigma: OfSigma
     time: OfSigma
     name: str = "own"
-    sigma_max: float = 80.0
+    sigma_max: float = math.inf
     pure_noise: bool = False
 
     def level(self, sigma: Tensor) -> NoiseLevel:

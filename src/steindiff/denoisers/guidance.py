@@ -89,6 +89,17 @@ class ClassifierFreeGuidance:
         mask = inside.to(x.device).reshape(-1, *[1] * (x.ndim - 1))
         return torch.where(mask, guided, conditional)
 
+    def __getattr__(self, name: str) -> Any:
+        """A plain attribute of the wrapped denoiser."""
+        if name == "denoiser" or name.startswith("_"):  # of an object that is being copied
+            raise AttributeError(name)
+        value = getattr(self.denoiser, name)
+        if callable(value):
+            raise AttributeError(
+                f"{name} is a method of the denoiser without guidance: guided.denoiser.{name}"
+            )
+        return value
+
     def check(self, x: Tensor, **conditioning: Any) -> None:
         """The wrapped denoiser's check, if it has one, of both kinds of conditioning."""
         check = getattr(self.denoiser, "check", None) or (lambda x, **given: None)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from .._errors import unknown_name
+from .._errors import shown, unknown_name
 from .._files import sha256, write_whole
 from .classifier import Classifier
 from .network import NetworkConfig, UNetDenoiser
@@ -36,6 +36,7 @@ def load_model(name_or_path: str | Path, *, device: torch.device | str = "cpu") 
         ValueError: an unknown name; a file that is truncated, whose hash is not that of the
             shipped model, or whose weights do not fit the architecture.
         FileNotFoundError: a path that does not exist.
+        TypeError: neither a name nor a path.
     """
 
     def build(config: dict[str, Any]) -> UNetDenoiser:
@@ -91,12 +92,18 @@ def _load(name_or_path: str | Path, kind: str, build: Callable[[dict[str, Any]],
         ) from error
     model.load_state_dict(tensors)
     # Channels last: convolutions run faster on a CPU (by 1.1 to 1.9 as measured), and an image's
-    # bits no longer depend on its batch where threads divide that (generation/sampler.py).
+    # bits no longer depend on its batch where threads divide that (lab/generate/sampler.py).
     return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _locate(name_or_path: str | Path, kind: str) -> tuple[Path, str | None]:
     """Path, and the hash it must have if it is shipped."""
+    if not isinstance(name_or_path, (str, Path)):
+        known = ", ".join(MODELS)
+        raise TypeError(
+            f"name_or_path is {shown(name_or_path)}; the name of a shipped model ({known}) or the "
+            "path of a file of save_model is needed"
+        )
     name = str(name_or_path)
     if name in MODELS:
         entry = MODELS[name][kind]

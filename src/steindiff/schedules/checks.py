@@ -22,19 +22,28 @@ def check_sigmas(sigmas: Tensor | Sequence[float]) -> tuple[float, ...]:
         ValueError: not one-dimensional, fewer than two levels, a NaN, an infinity, a negative
             level, a 0 before the end, or levels that do not decrease.
     """
-    check_values("sigmas", sigmas)
-    if isinstance(sigmas, Tensor) and sigmas.ndim != 1:
-        raise ValueError(f"sigmas has shape {tuple(sigmas.shape)}; one dimension is needed")
-    try:
-        values = sigmas.tolist() if isinstance(sigmas, Tensor) else sigmas
-        levels = tuple(float(value) for value in values)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"sigmas is {shown(sigmas)}; a sequence of numbers is needed") from error
+    levels = numbers_of(sigmas)
     if len(levels) < 2:
         raise ValueError(f"sigmas has {len(levels)} level(s); a step needs two")
     for index, level in enumerate(levels):
         _check_level(levels, index, level)
     return levels
+
+
+def numbers_of(sigmas: Tensor | Sequence[float]) -> tuple[float, ...]:
+    """Levels as Python floats. Reads a tensor from its device, once.
+
+    Raises:
+        ValueError: not one-dimensional, or no numbers.
+    """
+    check_values("sigmas", sigmas)
+    if isinstance(sigmas, Tensor) and sigmas.ndim != 1:
+        raise ValueError(f"sigmas has shape {tuple(sigmas.shape)}; one dimension is needed")
+    try:
+        values = sigmas.tolist() if isinstance(sigmas, Tensor) else sigmas
+        return tuple(check_number("sigmas", value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"sigmas is {shown(sigmas)}; a sequence of numbers is needed") from error
 
 
 def _check_level(levels: tuple[float, ...], index: int, level: float) -> None:

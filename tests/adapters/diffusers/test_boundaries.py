@@ -264,20 +264,31 @@ def test_a_schedule_that_goes_on_after_the_last_timestep_ends_there() -> None:
     assert scheduler.stein_record.gamma[:, 0].tolist() == [0.5, 0.5, 0.5, 0.5, 1.0]
 
 
+@dataclass(frozen=True)
+class Noting(Coefficient):
+    """Changes nothing, and keeps what it was told."""
+
+    told: list[Proposal]
+
+    def __call__(self, proposal: Proposal, state: Any) -> Decision:
+        self.told.append(proposal)
+        return Decision(torch.ones(len(proposal.x)))
+
+
 @pytest.mark.parametrize("interpolation", ["linear", "log_linear"])
 def test_a_coefficient_is_told_the_level_that_the_sampling_ends_at(interpolation: str) -> None:
-    ends: list[float] = []
-
-    @dataclass(frozen=True)
-    class Noting(Coefficient):
-        def __call__(self, proposal: Proposal, state: Any) -> Decision:
-            ends.append(proposal.end)
-            return Decision(torch.ones(len(proposal.x)))
-
+    rule = Noting([])
     scheduler = diffusers.EulerDiscreteScheduler(interpolation_type=interpolation)
-    scheduler = relax(scheduler, Noting(), record=True)
+    scheduler = relax(scheduler, rule, record=True)
     run(scheduler, 4)
-    assert ends == [scheduler.stein_record.sigmas[-1]] * 3
+    assert [each.end for each in rule.told] == [scheduler.stein_record.sigmas[-1]] * 3
+
+
+@pytest.mark.parametrize("grouped", GROUPED, ids=str)
+def test_a_coefficient_is_told_how_many_steps_that_remove_noise_are_left(grouped: Grouped) -> None:
+    rule, steps = Noting([]), len(grouped.groups) - grouped.idle
+    relaxed(grouped, rule)
+    assert [each.steps_left for each in rule.told] == [*range(steps, 1, -1)]
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ With the network's output handed to it, a scheduler says which clean sample it t
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 import socket
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,12 @@ from tiny_prompted import BETAS, ddim, stable_diffusion, stable_diffusion_3, sta
 
 from shipped_pipeline import FashionMNISTPipeline
 from steindiff.adapters.diffusers import SteinScheduler, relax
-from steindiff.adapters.diffusers.folder import FolderModel, denoiser_of, load_folder
+from steindiff.adapters.diffusers.folder import (
+    FolderModel,
+    denoiser_of,
+    load_folder,
+    open_pipeline,
+)
 
 diffusers: Any = importlib.import_module("diffusers")
 
@@ -68,7 +75,7 @@ def dit(**options: Any) -> Any:
             **options,
         )
         vae = tiny.stable_diffusion().vae
-    return diffusers.DiTPipeline(transformer, vae, ddim())
+    return diffusers.DiTPipeline(transformer.eval(), vae, ddim())
 
 
 # What diffusers says
@@ -306,6 +313,7 @@ def test_labels_reach_the_network(kind: str | None) -> None:
 
 def test_dit() -> None:
     pipe = dit()
+    network = copy.deepcopy(pipe.transformer)
     pipe.transformer.train()  # in which it would drop labels at random
     model, labels = denoiser_of(pipe), torch.tensor([4, 1, 0, 2, 5, 5, 1])
     sigmas = levels_of(pipe.scheduler, SOME)
@@ -314,7 +322,7 @@ def test_dit() -> None:
         pipe.scheduler,
         x,
         SOME,
-        lambda x, t: pipe.transformer(x, timestep=t, class_labels=labels).sample[:, :4],
+        lambda x, t: network(x, timestep=t, class_labels=labels).sample[:, :4],
     )
     assert_same(model.denoiser(x, sigmas, class_labels=labels), expected, sigmas)
     assert (model.sample_shape, model.classes, model.latent) == ((4, 8, 8), 5, True)
@@ -569,12 +577,34 @@ def test_prompt_is_a_constant(build: Callable[[], Any]) -> None:
     assert not model.denoiser(states(model, sigmas), sigmas).requires_grad
 
 
-def test_network_is_only_evaluated() -> None:
+@pytest.mark.parametrize("failing", [False, True])
+def test_network_in_training_is_left_in_it(failing: bool) -> None:
+    """It is asked in evaluation mode, and no graph to its weights is kept."""
+
+    def fail(*ignored: Any) -> None:
+        raise RuntimeError
+
     pipe = ddpm(dropout=0.5)
-    pipe.unet.train()
-    denoiser_of(pipe)
-    assert not pipe.unet.training
-    assert not any(weight.requires_grad for weight in pipe.unet.parameters())
+    x, sigmas = torch.randn(2, 3, 8, 8), torch.tensor([0.3, 5.0])
+    expected = denoiser_of(pipe).denoiser(x, sigmas)
+    pipe.unet.train().conv_in.requires_grad_(False).eval()
+    modes = [part.training for part in pipe.unet.modules()]
+    trained = [weight.requires_grad for weight in pipe.unet.parameters()]
+    assert len({*modes}) == len({*trained}) == 2
+    model = denoiser_of(pipe)
+    if failing:
+        pipe.unet.register_forward_hook(fail)
+    with pytest.raises(RuntimeError) if failing else nullcontext():
+        found = model.denoiser(x, sigmas)
+        assert torch.equal(found, expected)
+        assert not found.requires_grad
+    assert [part.training for part in pipe.unet.modules()] == modes
+    assert [weight.requires_grad for weight in pipe.unet.parameters()] == trained
+
+
+def test_weights_of_a_folder_need_no_gradients(tmp_path: Path) -> None:
+    ddpm().save_pretrained(tmp_path)
+    assert not any(weight.requires_grad for weight in open_pipeline(tmp_path).unet.parameters())
 
 
 def test_half_precision_is_left_to_the_network() -> None:

@@ -161,14 +161,19 @@ def test_a_pipeline_is_tuned_as_its_denoiser_is(
 def test_a_network_in_training_is_left_in_it(
     failing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def within(denoiser: Any, steps: int, **options: Any) -> None:
+    def called(*ignored: Any) -> None:
         assert not any(part.training for part in pipe.unet.modules())
         assert not any(weight.requires_grad for weight in pipe.unet.parameters())
         if failing:
             raise RuntimeError
 
+    def within(denoiser: Any, steps: int, *, conditioning: Any, **options: Any) -> None:
+        labels = conditioning["class_labels"]
+        denoiser(torch.zeros(len(labels), *denoiser.sample_shape), 1.0, class_labels=labels)
+
     monkeypatch.setattr(door, "tune_denoiser", within)
     pipe = stable_diffusion()
+    pipe.unet.register_forward_hook(called)
     pipe.unet.train().conv_in.requires_grad_(False).eval()
     modes = [part.training for part in pipe.unet.modules()]
     trained = [weight.requires_grad for weight in pipe.unet.parameters()]

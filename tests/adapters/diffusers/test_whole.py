@@ -60,9 +60,12 @@ def test_it_is_compared(name: str, tmp_path: Path) -> None:
     """Guided against the empty prompt; base, relaxed and fine."""
     pipe = PIPELINES[name]()
     assert takes_prompt(pipe)
+    pipe.transformer.train()
     found = compare(
         pipe, PROMPTS, steps=[3], guidance=2.0, solvers=["recipe"], samples=16, out=tmp_path
     )
+    assert all(part.training for part in pipe.transformer.modules())  # left as it was
+    assert all(weight.requires_grad for weight in pipe.transformer.parameters())
     assert found.report.is_file()
     base, relaxed = (row[2] for row in found.rows)
     assert base != relaxed

@@ -1,4 +1,6 @@
+import copy
 import math
+import pickle
 
 import pytest
 import torch
@@ -163,3 +165,21 @@ def test_bad_options(options, error, message):
     good = {"denoiser": Labelled(), "scale": 2.0, "unconditional": {"class_labels": 2}}
     with pytest.raises(error, match=message):
         ClassifierFreeGuidance(**{**good, **options})
+
+
+class Sized(torch.nn.Module):
+    sample_shape = (1, 4, 4)
+    sigma_max = 20.0
+
+    def forward(self, x, sigma, class_labels):
+        return x
+
+
+def test_plain_attributes_are_those_of_the_denoiser_and_methods_are_not():
+    guided = ClassifierFreeGuidance(Sized(), 2.0, {"class_labels": 10})
+    for one in (guided, copy.deepcopy(guided), pickle.loads(pickle.dumps(guided))):
+        assert (one.sample_shape, one.sigma_max, one.scale) == ((1, 4, 4), 20.0, 2.0)
+    for name in ("to", "parameters", "other", "_modules"):
+        assert not hasattr(guided, name)
+    with pytest.raises(AttributeError, match=r"guided\.denoiser\.to"):
+        guided.to("cpu")

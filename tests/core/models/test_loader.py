@@ -311,3 +311,11 @@ def test_unknown_name(load: Callable[[Any], object], monkeypatch: pytest.MonkeyP
     assert "zebra" in message.partition("Known:")[2]
     with pytest.raises(ValueError, match=r"model 'qqq' is unknown\. Known: "):
         load("qqq")
+
+
+@pytest.mark.parametrize("load", [load_model, load_classifier])
+@pytest.mark.parametrize("given", [3, None, b"fashion-mnist"], ids=repr)
+def test_what_is_neither_a_name_nor_a_path(load: Callable[[Any], object], given: Any) -> None:
+    said = f"name_or_path is {given!r}; the name of a shipped model \\(fashion-mnist\\) or the path"
+    with pytest.raises(TypeError, match=said):
+        load(given)

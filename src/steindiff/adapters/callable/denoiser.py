@@ -36,6 +36,11 @@ class FunctionDenoiser:
         """As in `Coordinates`."""
         return self.coordinates.pure_noise
 
+    @property
+    def sigma_max(self) -> float:
+        """As in `Coordinates`."""
+        return self.coordinates.sigma_max
+
     def __call__(self, x: Tensor, sigma: Tensor | float, /, **conditioning: Any) -> Tensor:
         """Denoised estimate of `x` (B, *shape) at VE `sigma`, a number or (B,).
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ..._errors import check_finite
 from ...denoisers import ClassifierFreeGuidance
 from ...tuning import Tuned
 from ...tuning import tune as tune_denoiser
-from .stein_scheduler.tuned import network_of
 
 HIGHEST, LOWEST = 80.0, 0.002
 """Levels of a tuning, where the model knows them."""
@@ -46,20 +43,9 @@ def tune(
         ValueError: one that is not read, samples with noise or is distilled; guidance of a network
             that knows no "no class", or without a prompt; otherwise as `steindiff.tune`.
     """
-    check_finite("guidance", guidance)
-    with _as_it_was(network_of(pipeline)):
-        return _tuned(pipeline, steps, prompts, guidance, options)
-
-
-def _tuned(
-    pipeline: Any,
-    steps: int | Sequence[int],
-    prompts: Sequence[str],
-    guidance: float,
-    options: dict[str, Any],
-) -> Tuned:
     from .folder import denoiser_of, load_folder
 
+    check_finite("guidance", guidance)
     if isinstance(pipeline, (str, Path)):
         device = options.get("device", "cpu")
         model = load_folder(pipeline, prompts=prompts, device=device)
@@ -87,18 +73,3 @@ def _tuned(
         "shape": model.sample_shape, "model": f"{name} ({model.kind})",
     }  # fmt: skip
     return tune_denoiser(denoiser, steps, conditioning=labels, **{**given, **options})
-
-
-@contextmanager
-def _as_it_was(network: Any) -> Iterator[None]:
-    """Gives a network back its mode and its gradients: it may be in training."""
-    whole = isinstance(network, nn.Module)
-    modes = [(part, part.training) for part in network.modules()] if whole else []
-    trained = [weight for weight in network.parameters() if weight.requires_grad] if whole else []
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
-        for weight in trained:
-            weight.requires_grad_()

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..._errors import check_values, unknown_name
+from ..._errors import unknown_name
 from ...composition import compose
 from ...levels import NoiseLevel
-from ...schedules import check_sigmas
+from ...schedules.checks import check_sigmas, numbers_of
 from ...solvers import Euler, Solver, Step
 from ...solvers.base import BoundDenoiser, HistoryKind
 from ...stein import Coefficient, Decision, Proposal, Relaxed
@@ -48,11 +48,11 @@ def without_repeats(sigmas: Tensor | Sequence[float]) -> tuple[Any, Any]:
     """The levels without those that repeat the one before, which are steps of nothing.
 
     Twice: as they were given, and as numbers. Reads a tensor from its device, once.
+
+    Raises:
+        ValueError: no sequence of numbers.
     """
-    check_values("sigmas", sigmas)
-    if isinstance(sigmas, Tensor) and sigmas.ndim != 1:
-        return sigmas, sigmas  # refused with the levels
-    values = sigmas.tolist() if isinstance(sigmas, Tensor) else list(sigmas)
+    values = numbers_of(sigmas)
     kept = [i for i, sigma in enumerate(values) if i == 0 or sigma != values[i - 1]]
     if len(kept) == len(values):
         return sigmas, values

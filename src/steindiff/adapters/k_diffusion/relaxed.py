@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..._errors import check_batch, check_values
+from ..._errors import check_batch, check_callable, check_mapping, check_values
 from ...composition import AUTO, choose
 from ...levels import NoiseLevel
 from ...solvers import Step
@@ -85,7 +85,9 @@ def relax(
         disable: bool | None = None,
         **kwargs: Any,
     ) -> Tensor:
+        check_callable("model", model)
         check_values("x", check_batch(x))
+        check_mapping("extra_args", extra_args)
         sigmas, values = without_repeats(sigmas)
         if len(sigmas) == 1:
             return x

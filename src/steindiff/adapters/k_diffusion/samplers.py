@@ -1,4 +1,4 @@
-"""The solvers as k-diffusion's samplers: ten functions of one protocol."""
+"""The solvers as k-diffusion's samplers: eleven functions of one protocol."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
+from ..._errors import check_callable, check_mapping
 from ...composition import AUTO, choose
 from ...sampling import Progress, sample
 from ...solvers import SOLVERS, Solver, resolve_solver
@@ -102,7 +103,8 @@ def _sampler(name: str) -> Sampler:
         if coordinates == "flow" and issubclass(SOLVERS[name], EvenSteps):
             options = {"variable": "flow", **options}  # that in which a flow's steps are even
         solver = resolve_solver(name, **options)
-        rule, end = choose(coefficient, end, **(coefficient_options or {}))
+        given = check_mapping("coefficient_options", coefficient_options)
+        rule, end = choose(coefficient, end, **given)
         sigmas, values = without_repeats(sigmas)
         if len(sigmas) == 1:
             return x
@@ -127,12 +129,16 @@ def follow_levels(
 
     The others are as the samplers take them.
     """
+    check_callable("model", model)
+    if callback is not None:
+        check_callable("callback", callback)
+    given = check_mapping("extra_args", extra_args)
     if coordinates == "flow":
         solver, rule = FlowRelaxed.of(solver, rule or Constant(1.0), end), None
         end = "none"  # it is in the solver
     with _bar(len(levels) - 1, disable) as advance:
         follow = _Follow(x, sigmas, callback, advance)
-        denoiser = _denoiser(model, extra_args or {})
+        denoiser = _denoiser(model, given)
         return sample(
             denoiser, x, levels, solver, rule, end=end, callback=follow,
             record=callback is not None, strict=False,

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..._errors import shown
+from ..._errors import check_mapping, shown
 from ...denoisers import ClassifierFreeGuidance
 from ...recipes import Recipe
 from ...tuning import Tuned, load_tuned
@@ -92,7 +92,8 @@ def sample_stein_tuned(
     """
     given = None if sigmas is None else list(check_levels(sigmas, coordinates))
     steps = None if given is None else len(given) - 1
-    plan = tuned_recipe(tuned, steps, _guidance(model, extra_args or {}), any_model)
+    scale = _guidance(model, check_mapping("extra_args", extra_args))
+    plan = tuned_recipe(tuned, steps, scale, any_model)
     plan.check_network(model)
     levels = tuned_sigmas(plan, coordinates).tolist()
     if given is not None and not _alike(given, levels, coordinates):

@@ -60,13 +60,16 @@ def _outputs(pictures: Pictures) -> list[Path]:
     """The files to write.
 
     Raises:
-        ValueError: none, or the same twice. OSError: one that cannot be written.
+        ValueError: none, the same twice, or a picture that is no PNG.
+        OSError: one that cannot be written.
     """
     outputs = [path for path in (pictures.out, pictures.npz) if path is not None]
     if not outputs:
         raise ValueError("nowhere to write to: pass --out FILE.png, --npz FILE.npz, or both")
     if pictures.out == pictures.npz:
         raise ValueError(f"--out and --npz are both {pictures.out}; two paths are needed")
+    if pictures.out is not None and pictures.out.suffix.lower() not in ("", ".png"):
+        raise ValueError(f"--out is {pictures.out}; a PNG file is written: FILE.png is needed")
     for path in outputs:
         check_output(path, pictures.overwrite)
     return outputs

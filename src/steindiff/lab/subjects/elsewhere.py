@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -154,7 +155,8 @@ def of_denoiser(found: Any, name: str, device: str = "cpu") -> Subject:
             f"{name} is {what}; a denoiser with its sample_shape, a pair (denoiser, shape of a "
             "sample), or a steindiff.lab.subjects.Given is needed"
         )
-    return Given(name, cast(Denoiser, denoiser), shape, device=device)
+    limits = (0.0, float(getattr(denoiser, "sigma_max", math.inf)))
+    return Given(name, cast(Denoiser, denoiser), shape, limits=limits, device=device)
 
 
 def _is_pair(found: Any) -> bool:

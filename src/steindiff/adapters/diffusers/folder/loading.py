@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from torch import nn
 
 from .model import FolderModel, PipelineDenoiser
 from .networks import BY_LABEL, BY_PROMPT
@@ -69,6 +70,9 @@ def open_pipeline(path: str | Path, device: torch.device | str = "cpu") -> Any:
     pipeline: Any = DiffusionPipeline.from_pretrained(
         folder, local_files_only=True, torch_dtype=torch.float32, **_left_out(folder, index)
     )
+    for part in pipeline.components.values():
+        if isinstance(part, nn.Module):
+            part.requires_grad_(False)
     return pipeline.to(device)
 
 
@@ -80,9 +84,10 @@ def takes_prompt(pipeline: Any) -> bool:
 def denoiser_of(pipeline: Any, *, prompt: str = "", prompts: Sequence[str] = ()) -> FolderModel:
     """The model of a pipeline that is loaded already.
 
-    Its network is used as it is, on its device and in its dtype, but is put in evaluation mode
-    and its weights need gradients no longer. What it was trained for is what the pipeline's
-    scheduler says: one of other betas, or of another kind, makes another D of it.
+    Its network is used as it is, on its device and in its dtype. While it is called it is in
+    evaluation mode and its weights need no gradients; between the calls it is left as it was. What
+    it was trained for is what the pipeline's scheduler says: one of other betas, or of another
+    kind, makes another D of it.
 
     Args:
         pipeline: one of diffusers, or that of the shipped network in examples/.
@@ -104,7 +109,7 @@ def denoiser_of(pipeline: Any, *, prompt: str = "", prompts: Sequence[str] = ())
 def _shipped(pipeline: Any) -> FolderModel:
     network, config = pipeline.denoiser.network, pipeline.denoiser.config
     return FolderModel(
-        network.eval().requires_grad_(False),
+        network,
         network.sample_shape,
         network.config.num_classes,
         config["sigma_min"],

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .whole import WHOLE, WholePipeline
+from .whole import WHOLE, WholePipeline, evaluating
 
 _UNET = ("UNet2DModel",)
 _CONDITIONED = ("UNet2DConditionModel",)
@@ -46,10 +46,10 @@ class PipelineNetwork:
         labels = conditioning.pop("class_labels") if self.prompts else None
         given = {name: _rows(value, len(x), labels) for name, value in self.given.items()}
         timestep = time.round().long() if self.whole_times else time
-        output = self.module(
-            x.to(self.module.dtype), timestep=timestep, return_dict=False, **given, **conditioning
-        )[0]
-        return output[:, : x.shape[1]]  # what follows, if anything, are variances
+        x = x.to(self.module.dtype)
+        with evaluating(self.module):
+            output = self.module(x, timestep=timestep, return_dict=False, **given, **conditioning)
+        return output[0][:, : x.shape[1]]  # what follows, if anything, are variances
 
 
 Prompt = str | tuple[str, ...]
@@ -188,7 +188,7 @@ def _part(pipeline: Any, name: str, known: tuple[str, ...]) -> Any:
             "as many are needed, or twice as many where variances are predicted (a network that "
             "is given a mask or another image besides is no denoiser of its input)"
         )
-    return module.eval().requires_grad_(False)
+    return module
 
 
 def _require(module: Any, name: str, known: tuple[Any, ...]) -> None:

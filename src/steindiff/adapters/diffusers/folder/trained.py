@@ -21,6 +21,8 @@ HIGHEST = 160.0
 DDPM at 157, those of Stable Diffusion at 15, the cosine ones, in the thousands, only by rounding.
 From 160 on nothing is left to see of data of a standard deviation about 1."""
 
+HIGHEST_OF_FLOW = 80.0
+
 _STANDS_FOR_INFINITY = 2000.0  # a zero-terminal SNR is read as the level 4096
 _PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "sample"}
 
@@ -148,11 +150,11 @@ def _edm(read: SteinScheduler) -> Trained:
 
 
 def _flow(read: SteinScheduler) -> Trained:
-    """Times run from 1/T to 1, pure noise, in whose place stands the highest of `flow`, 80."""
+    """Times run from 1/T to 1, pure noise, in whose place stands `HIGHEST_OF_FLOW`."""
     steps = read.config["num_train_timesteps"]
     known = flow(steps)
 
     def denoiser(network: Function) -> FunctionDenoiser:
         return from_function(network, "flow", coordinates=known)
 
-    return Trained(denoiser, 1 / (steps - 1), known.sigma_max, "flow, flow_prediction")
+    return Trained(denoiser, 1 / (steps - 1), HIGHEST_OF_FLOW, "flow, flow_prediction")

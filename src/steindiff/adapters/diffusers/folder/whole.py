@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler  # pyright: ignore[reportPrivateImportUsage]
-from torch import Tensor
+from torch import Tensor, nn
 
 WHOLE: dict[str, Mapping[str, Any]] = {
     "FluxPipeline": MappingProxyType({}),  # a distilled guidance is an input, left as it is
@@ -79,7 +80,7 @@ class WholePipeline:
         self._pipe.set_progress_bar_config(disable=True)
         names = {cls.__name__ for cls in type(pipeline).__mro__}
         self._arguments = next(given for name, given in WHOLE.items() if name in names)
-        self.module = pipeline.transformer.eval().requires_grad_(False)
+        self.module = pipeline.transformer
         self._prompts = [prompt] if isinstance(prompt, str) else [*prompt, ""]
         self.classes = len(self._prompts) - 1
         self.null_label = self.classes or None
@@ -104,10 +105,11 @@ class WholePipeline:
 
     def _call(self, x: Tensor | None, prompts: list[str], level: float, out: str = "latent") -> Any:
         self._asked.level = level
-        return self._pipe(
-            prompt=prompts, latents=x, num_inference_steps=1, output_type=out, return_dict=False,
-            **self._arguments,
-        )[0]  # fmt: skip
+        with evaluating(self.module):
+            return self._pipe(
+                prompt=prompts, latents=x, num_inference_steps=1, output_type=out,
+                return_dict=False, **self._arguments,
+            )[0]  # fmt: skip
 
     def _decode(self, latents: Tensor) -> Tensor:
         """By the pipeline's own last lines, after an evaluation that nothing is made of."""
@@ -120,6 +122,27 @@ class WholePipeline:
         finally:
             self._asked.result = None
         return torch.cat(images).float() * 2 - 1
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """The module in evaluation mode and its weights without gradients; then as they were.
+
+    It belongs to whoever made the pipeline, and may be in training.
+    """
+    training = [part for part in module.modules() if part.training]
+    trained = [weight for weight in module.parameters() if weight.requires_grad]
+    try:
+        for part in training:
+            part.training = False
+        for weight in trained:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for part in training:
+            part.training = True
+        for weight in trained:
+            weight.requires_grad_()
 
 
 def _remembered(encode: Callable[..., Any]) -> Callable[..., Any]:

@@ -66,7 +66,7 @@ class PNDMReader(Reader):
         group, call = divmod(counter, 4)
         departs = int(scheduler.prk_timesteps[4 * group])
         groups = len(scheduler.prk_timesteps) // 4
-        left = groups - group + len(scheduler.plms_timesteps)
+        left = groups - group + len(scheduler.plms_timesteps) - _idles(scheduler)
         level, level_next = level_at(scheduler, departs), level_at(scheduler, timestep)
         end = end_of(scheduler)
         return Place(call == 0, call == 3, level, level_next, left, end=end)
@@ -103,6 +103,10 @@ def times_left(scheduler: Any, timestep: int) -> int:
     """How many different time steps are left that remove noise, this one included."""
     listed = [int(number) for number in numbers(scheduler, "timesteps")]
     if timestep in listed:
-        idle = level_at(scheduler, listed[-1]) == ending(scheduler)  # of a "linspace" spacing
-        return max(1, len(set(listed[listed.index(timestep) :])) - idle)
+        return max(1, len(set(listed[listed.index(timestep) :])) - _idles(scheduler))
     return timestep // stride(scheduler) + 1  # a schedule of the caller's own
+
+
+def _idles(scheduler: Any) -> bool:
+    """Whether the last step ends where it begins: from time step 0 to `final_alpha_cumprod`."""
+    return level_at(scheduler, int(numbers(scheduler, "timesteps")[-1])) == ending(scheduler)
