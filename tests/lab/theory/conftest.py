@@ -10,7 +10,7 @@ import torch
 
 from steindiff.denoisers import GaussianMixture
 from steindiff.lab.theory import Diagnosis, Sizes, make_diagnosis
-from steindiff.lab.theory.modes.collapse import MixtureModes
+from steindiff.lab.theory.collapse import MixtureModes
 
 SIZES: dict[str, Any] = {
     "samples": 6, "jacobians": 3, "levels": 3, "probes": 2, "study": 8, "modes": 12, "counts": (3,),

@@ -12,11 +12,11 @@ from torch import Tensor
 from ....sampling import sample
 from ....stein import Coefficient
 from ...report.look import BLACK, BLUE, GREY
+from ..collapse import Collapse
 from ..diagnosis import Diagnosis
 from ..plots import entitle, finish, panels
 from ..sizes import MODES_BATCH
 from ..statement import Chapter, Drawing, Grade, Tell, Verdict, counted
-from .collapse import Collapse
 
 BATCH = MODES_BATCH
 _CLEAR = 0.02  # of within-mode variance: differences below are not told apart by so few samples
@@ -47,6 +47,9 @@ class Counted(TypedDict):
     solver: NotRequired[str]
     samples: NotRequired[int]
     fine: NotRequired[Shares]
+
+
+# -- measured -------------------------------------------------------------------------------------
 
 
 def measure(diagnosis: Diagnosis, tell: Tell) -> Counted:
@@ -98,6 +101,9 @@ def _shares(found: Collapse) -> Shares:
         kl=coverage.kl if math.isfinite(coverage.kl) else None,
         within=found.within,
     )
+
+
+# -- judged ---------------------------------------------------------------------------------------
 
 
 def judge(found: Counted) -> list[Verdict]:
@@ -161,6 +167,9 @@ def _relieved(rows: list[Row], fine: float) -> Verdict:
     )
     statement = "Relaxing leaves less collapse at large steps."
     return Verdict(statement, text, counted(len(nearer), len(rows)))
+
+
+# -- drawn ----------------------------------------------------------------------------------------
 
 
 def draw(found: Counted) -> list[Drawing]:
