@@ -34,9 +34,9 @@ from steindiff.lab.theory import (
     run_chapters,
     verdicts,
 )
+from steindiff.lab.theory.chapters import modes as modes_chapter
 from steindiff.lab.theory.chapters.coefficient import rules
 from steindiff.lab.theory.estimates import mean_of, spread_of, without_chance
-from steindiff.lab.theory.chapters import modes as modes_chapter
 from steindiff.lab.theory.report import write_report
 from steindiff.lab.theory.run import described
 from steindiff.lab.theory.sizes import LIMITS

@@ -29,13 +29,7 @@ class Grade(Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """A statement of the theory, and what was found.
-
-    Attributes:
-        statement: in plain words.
-        found: what was measured, with its figures.
-        grade: what that says.
-    """
+    """A statement of the theory in plain words, what was found with its figures, and its grade."""
 
     statement: str
     found: str
