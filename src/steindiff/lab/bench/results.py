@@ -105,7 +105,7 @@ class Measured(_Record, frozen=True, kw_only=True, tag_field="status", tag="ok")
 
 
 class Diverged(_Record, frozen=True, kw_only=True, tag_field="status", tag="diverged"):
-    """The step, counted from 0, after which samples were not finite first, and how many were not."""
+    """The first step, from 0, after which samples were not finite, and how many were not."""
 
     step: int
     sigma: float
@@ -116,7 +116,7 @@ CoefficientResult = Measured | Diverged
 
 
 class CellRecord(CellAxes, frozen=True, kw_only=True, omit_defaults=True):
-    """What a table shows of a cell, of whatever bench; the base and controls are coefficients too."""
+    """What a table shows of a cell of any bench; base and controls are coefficients too."""
 
     id: str
     samples: int

@@ -11,9 +11,6 @@ from matplotlib.figure import Figure
 
 from .diagnosis import Diagnosis
 
-Found = dict[str, Any]
-"""What a chapter measured, as JSON holds it; each chapter's file has its fields."""
-
 Tell = Callable[[str], object]
 """Is told what is being done."""
 
