@@ -66,7 +66,7 @@ def read_diagnosis(folder: Path, chapters: Mapping[str, Chapter] = CHAPTERS) -> 
     """
     path = folder / NAME
     try:
-        content = read_json(path, Any)
+        content: Any = read_json(path, Any)  # type: ignore[arg-type]
     except ValueError as error:
         raise ValueError(f"{error}; remove it to start anew") from None
     ours = isinstance(content, dict) and {"setting", "chapters"} <= content.keys()
