@@ -17,7 +17,7 @@ from ..discrepancy import coefficient_error
 from ..estimates import Positive, Some, Spread, spread_of
 from ..plots import band, entitle, finish, medians, panels
 from ..rules import ComparedStep, compare_rules
-from ..statement import Chapter, Drawing, Grade, Tell, Verdict, percent
+from ..statement import Chapter, Drawing, Grade, Tell, Verdict, decided, percent
 
 ERRORS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
 SIZE = 16
@@ -184,8 +184,8 @@ def _residual(found: Coefficients) -> Verdict:
     )
     rows = _every_step(found)
     aligned = min(row["cosine"]["median"] for row in rows)
-    grade = Grade.HOLDS if aligned > 0.999 else Grade.CONDITIONS if aligned > 0.8 else Grade.FAILS
-    return Verdict("The residual u of a step is the noise that the denoiser sees.", text, grade)
+    statement = "The residual u of a step is the noise that the denoiser sees."
+    return Verdict(statement, text, decided(aligned > 0.999, aligned > 0.8))
 
 
 def _degenerates(found: Coefficients) -> Verdict:
@@ -226,11 +226,7 @@ def _near_oracle(found: Coefficients) -> Verdict:
         f"{min(off):.2g} to {max(off):.2g}. This is a distance from one state to another; what the "
         "rule does to the distribution is another question (energy and modes)."
     )
-    grade = (
-        Grade.HOLDS if own < 1 and lower == len(rows)
-        else Grade.CONDITIONS if own < 1 or lower
-        else Grade.FAILS
-    )  # fmt: skip
+    grade = decided(own < 1 and lower == len(rows), own < 1 or lower > 0)
     return Verdict(f"The {rule} coefficient brings a step nearer to the exact state.", text, grade)
 
 

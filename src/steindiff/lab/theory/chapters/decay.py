@@ -15,7 +15,7 @@ from ..diagnosis import Diagnosis
 from ..estimates import Mean, Some, Spread, interval, mean_of, spread_of
 from ..plots import band, entitle, finish, medians, panels, points
 from ..propagation import propagate_errors, rms_error
-from ..statement import Chapter, Drawing, Grade, Tell, Verdict, counted, listed
+from ..statement import Chapter, Drawing, Grade, Tell, Verdict, counted, decided, listed
 
 FOLLOWED = 32
 """Samples whose errors are followed to the end: the flow costs dozens of evaluations each."""
@@ -119,11 +119,7 @@ def _decays(found: Decay) -> Verdict:
         f"{listed(steps['base'])}, relaxed {listed(steps['relaxed'])}. It falls in "
         f"{falls['base']} of {count} steps without relaxing and in {falls['relaxed']} with it."
     )
-    grade = (
-        Grade.HOLDS if falls["relaxed"] == count
-        else Grade.CONDITIONS if falls["relaxed"] > falls["base"]
-        else Grade.FAILS
-    )  # fmt: skip
+    grade = decided(falls["relaxed"] == count, falls["relaxed"] > falls["base"])
     return Verdict("Relaxed, the error decays from step to step.", text, grade)
 
 

@@ -20,7 +20,7 @@ from ..diagnosis import Diagnosis
 from ..energies import LawError, energy, euler_deficit, law_error, spectrum, variance
 from ..estimates import Mean, Positive, Some, interval, mean_of
 from ..plots import entitle, finish, panels, points
-from ..statement import Chapter, Drawing, Grade, Tell, Verdict, counted, percent
+from ..statement import Chapter, Drawing, Grade, Tell, Verdict, counted, decided, percent
 
 FINE = 8
 """Heun steps within one step of a sampling, even in log sigma: the exact flow from its state."""
@@ -265,9 +265,7 @@ def _restored(found: Energies) -> Verdict:
 
 def _restores(shares: list[float]) -> Grade:
     """Of shares of a distance that are taken away: nearly all of it everywhere, or some of it."""
-    if min(shares) > RESTORED:
-        return Grade.HOLDS
-    return Grade.CONDITIONS if max(shares) > 0.25 else Grade.FAILS
+    return decided(min(shares) > RESTORED, max(shares) > 0.25)
 
 
 def _spectral(found: Energies) -> Verdict:

@@ -16,7 +16,7 @@ from ..estimates import Mean, Positive, Some, Spread, interval, mean_of, spread_
 from ..hutchinson import COUNTS, asymmetry, study_probes
 from ..identities import Identity, stein_identity
 from ..plots import entitle, finish, panels, points
-from ..statement import Chapter, Drawing, Grade, Tell, Verdict, graded, percent
+from ..statement import Chapter, Drawing, Grade, Tell, Verdict, decided, graded, percent
 
 LARGEST = 1024  # elements of a sample whose exact trace is affordable
 DIMENSIONS = (2, 8, 32, 128, 512, 3072)
@@ -261,10 +261,8 @@ def _ratio(found: Identities) -> Verdict:
     worst = max(map(abs, off), default=math.inf)
     if not known:
         grade = Grade.FAILS if rows else Grade.UNDECIDED
-    elif worst < 0.1 and len(known) == len(rows):
-        grade = Grade.HOLDS
     else:
-        grade = Grade.CONDITIONS if worst < 0.25 else Grade.FAILS
+        grade = decided(worst < 0.1 and len(known) == len(rows), worst < 0.25)
     return Verdict("The free Stein ratio j estimates (div D)/d.", text.strip(), grade)
 
 

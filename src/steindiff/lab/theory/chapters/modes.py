@@ -16,7 +16,7 @@ from ..collapse import Collapse
 from ..diagnosis import Diagnosis
 from ..plots import entitle, finish, panels
 from ..sizes import MODES_BATCH
-from ..statement import Chapter, Drawing, Grade, Tell, Verdict, counted
+from ..statement import Chapter, Drawing, Grade, Tell, Verdict, counted, decided
 
 BATCH = MODES_BATCH
 _CLEAR = 0.02  # of within-mode variance: differences below are not told apart by so few samples
@@ -126,11 +126,7 @@ def _collapses(found: Counted, fine: Shares) -> Verdict:
         f"{_kl(fine):.3g})."
     )
     shrunk = sum(row["base"]["within"] < fine["within"] - _CLEAR for row in rows)
-    grade = (
-        Grade.HOLDS if shrunk == len(rows) and lost
-        else Grade.CONDITIONS if shrunk or lost
-        else Grade.FAILS
-    )  # fmt: skip
+    grade = decided(shrunk == len(rows) and bool(lost), shrunk > 0 or bool(lost))
     if grade is Grade.CONDITIONS and not lost:
         text += " Collapse is within the modes here, not between them."
     return Verdict("Few steps collapse modes: some are missed, others lose variety.", text, grade)
