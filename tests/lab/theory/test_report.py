@@ -112,7 +112,7 @@ LONG = "unipc:order=2,variant=bh1"
     ("chapter", "solver", "count"),
     [
         pytest.param("coefficient", "dpmpp_2m", 4, marks=pytest.mark.slow),
-        ("coefficient", LONG, 4),
+        pytest.param("coefficient", LONG, 4, marks=pytest.mark.slow),
         pytest.param("energy", "dpmpp_2m", 6, marks=pytest.mark.slow),
         ("energy", LONG, 6),
         pytest.param("contractivity", LONG, 2, marks=pytest.mark.slow),
