@@ -12,6 +12,7 @@ import torch
 from blobs import SHAPE, Blobs
 from command import Command
 from edm_networks import Discrete
+from matrices import slow
 from pages import Page
 
 import steindiff as sd
@@ -167,7 +168,7 @@ def test_a_pipeline_from_the_command_line(steindiff: Command, tmp_path: Path) ->
     assert next(iter(results["hashes"].values())).keys() == {"folder"}
 
 
-@pytest.mark.parametrize("name", ["stable_diffusion_xl", "stable_diffusion_3"])
+@pytest.mark.parametrize("name", [slow("stable_diffusion_xl"), "stable_diffusion_3"])
 def test_a_pipeline_from_python(name: str, tmp_path: Path) -> None:
     pytest.importorskip("diffusers")
     pytest.importorskip("transformers")

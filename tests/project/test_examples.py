@@ -60,7 +60,7 @@ def test_tuning_the_shipped_pipeline(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-@pytest.mark.parametrize("name", ["sdxl", "flux"])
+@pytest.mark.parametrize("name", [slow("sdxl"), "flux"])
 def test_tuning_what_is_built_like_it(
     run: Callable[..., None], name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .._errors import shown, unknown_name
 from .._files import sha256, write_whole
@@ -80,7 +81,7 @@ def _load(name_or_path: str | Path, kind: str, build: Callable[[dict[str, Any]],
         raise ValueError(f"{path} holds {found}; a {kind} is needed")
     try:
         config = json.loads(metadata["config"])
-        with torch.device("meta"):  # what it would be, before its size is allocated
+        with torch.device("meta"), _ShapesOnly():  # what it would be, before that is allocated
             _check_fit(build(config), tensors, path)
         model = build(config)
     except _MisfitError:
@@ -111,6 +112,19 @@ def _locate(name_or_path: str | Path, kind: str) -> tuple[Path, str | None]:
     if isinstance(name_or_path, Path) or os.sep in name or name.endswith(".safetensors"):
         return Path(name_or_path), None
     raise unknown_name("model", name, MODELS)
+
+
+class _ShapesOnly(TorchFunctionMode):
+    """Leaves out what fills parameters: for the meta device it would import torch's compiler.
+
+    That import takes a command longer than the sampling of a few images.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.exp or getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 class _MisfitError(ValueError):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from steindiff.denoisers import GaussianMixture
-from steindiff.lab.theory import Diagnosis, Sizes, make_diagnosis
-from steindiff.lab.theory.modes.collapse import MixtureModes
+from steindiff.lab.theory import Diagnosis, Sizes, make_diagnosis, run_chapters
+from steindiff.lab.theory.collapse import MixtureModes
 
 SIZES: dict[str, Any] = {
     "samples": 6, "jacobians": 3, "levels": 3, "probes": 2, "study": 8, "modes": 12, "counts": (3,),
@@ -37,3 +38,11 @@ def make(mixture: GaussianMixture) -> Callable[..., Diagnosis]:
         return make_diagnosis(**given, sizes=Sizes(**{**SIZES, **(sizes or {})}))
 
     return diagnosis
+
+
+@pytest.fixture(scope="session")
+def whole(make: Callable[..., Diagnosis], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of all chapters of one diagnosis; tests copy what they change."""
+    folder = tmp_path_factory.mktemp("whole")
+    run_chapters(make(), folder, command="steindiff diagnose --model m")
+    return folder / "results.json"

@@ -19,7 +19,7 @@ from steindiff.lab.theory import (
     fisher_discrepancy,
     kernel_stein_discrepancy,
 )
-from steindiff.lab.theory.coefficient.discrepancy import Kernel
+from steindiff.lab.theory.discrepancy import Kernel
 
 KERNELS: tuple[Kernel, ...] = ("imq", "gaussian")
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from steindiff.denoisers import GaussianMixture
 from steindiff.lab.subjects import Given, make_subject
 from steindiff.lab.theory import class_collapse, mixture_collapse, modes_of
-from steindiff.lab.theory.modes.collapse import ClassModes, MixtureModes
+from steindiff.lab.theory.collapse import ClassModes, MixtureModes
 
 MODES, SHAPE, COUNT = 5, (2, 4), 2000
 

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,9 +35,9 @@ from steindiff.lab.theory import (
     run_chapters,
     verdicts,
 )
-from steindiff.lab.theory.coefficient.chapter import rules
+from steindiff.lab.theory.chapters import modes as modes_chapter
+from steindiff.lab.theory.chapters.coefficient import rules
 from steindiff.lab.theory.estimates import mean_of, spread_of, without_chance
-from steindiff.lab.theory.modes import chapter as modes_chapter
 from steindiff.lab.theory.report import write_report
 from steindiff.lab.theory.run import described
 from steindiff.lab.theory.sizes import LIMITS
@@ -62,10 +63,9 @@ def timeless(results: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def everything(make: Make) -> dict[str, Any]:
+def everything(whole: Path) -> dict[str, Any]:
     """All chapters of one diagnosis."""
-    diagnosis = make()
-    return {name: measured(diagnosis, name) for name in CHAPTERS}
+    return {name: part["found"] for name, part in read_diagnosis(whole.parent)["chapters"].items()}
 
 
 def noises(count: int, first: int = 0, size: int = 5, sigma: float = 80.0) -> Tensor:
@@ -456,16 +456,17 @@ def test_what_is_no_number_and_what_has_no_end(copied: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(("chapter", "path"), [("decay", "ratios"), ("contractivity", "runs")])
-def test_lists_of_nothing(make: Make, tmp_path: Path, chapter: str, path: str) -> None:
-    run_chapters(make(), tmp_path, names=[chapter])
+def test_lists_of_nothing(whole: Path, tmp_path: Path, chapter: str, path: str) -> None:
+    shutil.copy(whole, tmp_path)
     changed(tmp_path, lambda r: r["chapters"][chapter]["found"].update({path: []}))
     with pytest.raises(ValueError, match=rf"chapter '{chapter}': .* length >= 1 - at `\$\.{path}`"):
         read_diagnosis(tmp_path)
 
 
-def test_numbers_that_cannot_be_judged(make: Make, tmp_path: Path) -> None:
+def test_numbers_that_cannot_be_judged(whole: Path, tmp_path: Path) -> None:
     """Lists of unlike lengths, each of them right by itself."""
-    run_chapters(make(), tmp_path, names=["decay"])
+    shutil.copy(whole, tmp_path)
+    changed(tmp_path, lambda r: r.update(chapters={"decay": r["chapters"]["decay"]}))
     changed(tmp_path, lambda r: r["chapters"]["decay"]["found"]["propagation"]["base"].pop())
     with pytest.raises(ValueError, match=r"results\.json: chapter 'decay' holds numbers that"):
         write_report(tmp_path)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from steindiff.denoisers import Gaussian, GaussianMixture
 from steindiff.lab.theory import CHAPTERS, Diagnosis, Grade, Verdict
-from steindiff.lab.theory.coefficient.fields import PUBLISHED
+from steindiff.lab.theory.chapters.coefficient import PUBLISHED
 
 Make = Callable[..., Diagnosis]
 Edit = Callable[[dict[str, Any]], object]

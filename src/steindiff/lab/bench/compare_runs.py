@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -115,8 +116,8 @@ class Comparison:
 
     def summary(self) -> str:
         """One sentence with the counts."""
-        counts = {trend: sum(c.trend is trend for c in self.changes) for trend in Trend}
-        parts = [f"{count} {trend.value}" for trend, count in counts.items() if count]
+        counts = Counter(change.trend for change in self.changes)
+        parts = [f"{counts[trend]} {trend.value}" for trend in Trend if trend in counts]
         alone = [f"{len(only)} only in {n}" for only, n in ((self.only_a, "A"), (self.only_b, "B"))]
         return f"{len(self.changes)} shared figures: {', '.join(parts) or 'none'}; " + "; ".join(
             [*alone, f"{len(self.regressions)} regressions"]

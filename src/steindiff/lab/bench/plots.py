@@ -44,8 +44,6 @@ TICKS = (0.2, 0.3, 0.5, 0.7, 0.85, 1.2, 1.5, 2, 3, 5)
 
 Panel = tuple[str, float, str]
 """Model, guidance and schedule."""
-Slot = tuple[str, int]
-"""A row of a panel: solver and NFE."""
 
 
 # --- every cell's ratio --------------------------------------------------------------------------

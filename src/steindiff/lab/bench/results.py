@@ -105,13 +105,7 @@ class Measured(_Record, frozen=True, kw_only=True, tag_field="status", tag="ok")
 
 
 class Diverged(_Record, frozen=True, kw_only=True, tag_field="status", tag="diverged"):
-    """Where samples stopped being finite first, and how many did.
-
-    Attributes:
-        step: index of the step, from 0.
-        sigma: its level.
-        samples: how many.
-    """
+    """The first step, from 0, after which samples were not finite, and how many were not."""
 
     step: int
     sigma: float
@@ -122,14 +116,7 @@ CoefficientResult = Measured | Diverged
 
 
 class CellRecord(CellAxes, frozen=True, kw_only=True, omit_defaults=True):
-    """What a table shows of a cell, of whatever bench.
-
-    Attributes:
-        id: its name.
-        samples: how many.
-        coefficients: what each of them gave; also the base, which has none, and the controls.
-        seconds: that it took.
-    """
+    """What a table shows of a cell of any bench; base and controls are coefficients too."""
 
     id: str
     samples: int
@@ -168,20 +155,12 @@ class Machine(_Record, frozen=True, kw_only=True):
 
 
 class Results(_Record, frozen=True, kw_only=True):
-    """All of `results.json`.
+    """All of `results.json`, cells in the order of the grid.
 
     Attributes:
-        format: of the file.
         complete: whether all cells of the grid are there.
-        command: that made it.
-        preset: the grid's name, if it has one.
-        grid: what was asked for.
         hashes: SHA-256 of the files behind models and calibrations.
-        versions: of Python and packages.
-        machine: where it ran.
         interval: how intervals were made, in words.
-        seconds: that it took.
-        cells: in the order of the grid.
     """
 
     format: int

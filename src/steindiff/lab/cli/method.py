@@ -65,15 +65,10 @@ def _default_method(plan: Recipe, named: bool) -> Method:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A method with its steps and start, ready to run.
+    """A method with its steps and start, ready to run: its texts, and the objects they stand for.
 
     Attributes:
-        method: its texts.
-        steps: solver steps.
-        sigma_max: level of the start.
         guidance: that the levels of the recipe are for.
-        solver: the object.
-        coefficient: the object; None for a plain solver.
         plan: the recipe that its levels are from, if one was given.
         tuning: the tuning that it is from, if one was given.
         any_model: whether that may be used with another model.

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from ..._files import sha256
-from ...adapters.edm import EDMDenoiser, from_edm, load_edm_pickle
+from ...adapters.edm import EDMDenoiser
 from ...models import MODELS, UNetDenoiser, load_model
 from ..specs import parse_range
+from ..subjects import of_edm
 from .commands.sample import AnyNetwork
 from .method import Chosen
+from .models import check_edm
 from .options import MODEL
 
 Network = UNetDenoiser | EDMDenoiser
@@ -26,24 +29,17 @@ def load_network(asked: AnyNetwork, device: torch.device) -> Network:
         ValueError: options that do not go together; a pickle that asks for more than tensors
             without --trust; a network that does not say what it samples, or samples latents.
     """
+    check_edm(asked)
     edm = asked.edm
     if edm is None:
-        if asked.trust:
-            raise ValueError("--trust is for --edm PATH, which is missing")
         return load_model(asked.model, device=device)
     if asked.model != MODEL:
         raise ValueError(f"--model {asked.model} and --edm {edm} are both given; one is needed")
-    if asked.guidance != 1:
+    found = of_edm(edm, asked.trust, str(device))
+    net = cast(EDMDenoiser, found.denoiser)
+    if found.shape[0] not in (1, 3):
         raise ValueError(
-            f"--guidance is {asked.guidance}; EDM networks have no label for 'no class' that they "
-            "were trained with (autoguidance: steindiff.adapters.edm.from_edm)"
-        )
-    net = from_edm(load_edm_pickle(edm, trust=asked.trust).to(device))
-    if net.sample_shape is None:
-        raise ValueError(f"{edm} holds a network without img_channels and img_resolution")
-    if net.sample_shape[0] not in (1, 3):
-        raise ValueError(
-            f"{edm} samples {net.sample_shape[0]} channels: latents, which need their decoder; "
+            f"{edm} samples {found.shape[0]} channels: latents, which need their decoder; "
             "images of 1 or 3 channels are written here"
         )
     return net

@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import typer
 
@@ -22,40 +22,35 @@ SOLVER_HELP = "NAME, NAME:ORDER or NAME:option=value,... (steindiff info solvers
 COEFFICIENT_HELP = "Relaxation, or none to turn it off (steindiff info coefficients)."
 SCHEDULE_HELP = "Noise levels (steindiff info schedules)."
 
-ModelOption = Annotated[str, typer.Option(help="Shipped model, or a .safetensors file.")]
-GuidanceOption = Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")]
-ClassesOption = Annotated[
-    str | None,
-    typer.Option(help="Class labels such as 0-9, repeated in turn.", show_default="all"),
-]
+
+def option(help: str, default: str | bool = True, *, name: str | None = None, **more: Any) -> Any:
+    """An option with its help, and with what that shows as its default where this is None."""
+    return typer.Option(*filter(None, [name]), help=help, show_default=default, **more)
+
+
+ModelOption = Annotated[str, option("Shipped model, or a .safetensors file.")]
+GuidanceOption = Annotated[float, option("Classifier-free guidance; 1 is none.")]
+ClassesOption = Annotated[str | None, option("Class labels such as 0-9, repeated in turn.", "all")]
 EdmOption = Annotated[
-    Path | None,
-    typer.Option(help="Pickle of an EDM network, in place of --model.", show_default="no file"),
+    Path | None, option("Pickle of an EDM network, in place of --model.", "no file")
 ]
 TrustOption = Annotated[
-    bool, typer.Option("--trust", help="Let the file of --edm run its code; official ones do.")
+    bool, option("Let the file of --edm run its code; official ones do.", name="--trust")
 ]
-SolversOption = Annotated[list[str] | None, typer.Option(help=f"Repeatable. {SOLVER_HELP}")]
+SolversOption = Annotated[list[str] | None, option(f"Repeatable. {SOLVER_HELP}")]
 StepsOption = Annotated[
     int | None,
-    typer.Option(
-        help="Solver steps. --nfe N is the same where a step is one model call.",
-        show_default=str(STEPS),
-    ),
+    option("Solver steps. --nfe N is the same where a step is one model call.", str(STEPS)),
 ]
 NfeAliasOption = Annotated[int | None, typer.Option("--nfe", hidden=True)]
-SigmaMinOption = Annotated[float, typer.Option(help="Lowest noise level above 0.")]
-SigmaMaxOption = Annotated[float, typer.Option(help="Noise level of the start.")]
+SigmaMinOption = Annotated[float, option("Lowest noise level above 0.")]
+SigmaMaxOption = Annotated[float, option("Noise level of the start.")]
 END_HELP = "Step into sigma = 0: steady, stein, linear, mean or none."
 FINAL_HELP = "Where the levels end: sigma_min or zero."
-BatchOption = Annotated[int, typer.Option(min=1, help="Images at a time.")]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-FormatOption = Annotated[
-    str, typer.Option(help="Of what is printed: table, csv, markdown or latex.")
-]
-FirstSeedOption = Annotated[
-    int, typer.Option(min=0, help="Seed of the first noise; the others count up.")
-]
+BatchOption = Annotated[int, option("Images at a time.", min=1)]
+OverwriteOption = Annotated[bool, option("Replace what is there.", name="--overwrite")]
+FormatOption = Annotated[str, option("Of what is printed: table, csv, markdown or latex.")]
+FirstSeedOption = Annotated[int, option("Seed of the first noise; the others count up.", min=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,35 +68,21 @@ class AnyModel(Network):
 
     model: Annotated[
         str,
-        typer.Option(
-            help="Shipped model, .safetensors file, or an exact one: mixture:dim=64,modes=10,..."
-        ),
+        option("Shipped model, .safetensors file, or an exact one: mixture:dim=64,modes=10,..."),
     ] = MODEL
     edm: EdmOption = None
     trust: TrustOption = False
     diffusers: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder of a saved diffusers pipeline, in place of --model.",
-            show_default="no folder",
-        ),
+        option("Folder of a saved diffusers pipeline, in place of --model.", "no folder"),
     ] = None
-    prompt: Annotated[
-        str, typer.Option(help="Of a text-to-image pipeline.", show_default="empty")
-    ] = ""
+    prompt: Annotated[str, option("Of a text-to-image pipeline.", "empty")] = ""
     prompts: Annotated[
         Path | None,
-        typer.Option(
-            help="Text file, one prompt a line, in place of --prompt: in turn by seed.",
-            show_default="no file",
-        ),
+        option("Text file, one prompt a line, in place of --prompt: in turn by seed.", "no file"),
     ] = None
     function: Annotated[
-        str | None,
-        typer.Option(
-            help="MODULE:FUNCTION that returns a denoiser, in place of --model.",
-            show_default="none",
-        ),
+        str | None, option("MODULE:FUNCTION that returns a denoiser, in place of --model.", "none")
     ] = None
 
 
@@ -119,30 +100,21 @@ class Sampling:
     panel: ClassVar[str] = "Sampling"
     steps: StepsOption = None
     nfe: NfeAliasOption = None
-    solver: Annotated[str | None, typer.Option(help=SOLVER_HELP, show_default=BY_RECIPE)] = None
+    solver: Annotated[str | None, option(SOLVER_HELP, BY_RECIPE)] = None
     calibration: Annotated[
-        Path | None,
-        typer.Option(
-            help="A file of steindiff calibrate, for --solver calibrated.", show_default="no file"
-        ),
+        Path | None, option("A file of steindiff calibrate, for --solver calibrated.", "no file")
     ] = None
-    coefficient: Annotated[
-        str | None, typer.Option(help=COEFFICIENT_HELP, show_default=BY_RECIPE)
-    ] = None
-    schedule: Annotated[str | None, typer.Option(help=SCHEDULE_HELP, show_default=BY_RECIPE)] = None
-    sigma_min: Annotated[
-        float | None, typer.Option(help="Lowest noise level above 0.", show_default=BY_RECIPE)
-    ] = None
+    coefficient: Annotated[str | None, option(COEFFICIENT_HELP, BY_RECIPE)] = None
+    schedule: Annotated[str | None, option(SCHEDULE_HELP, BY_RECIPE)] = None
+    sigma_min: Annotated[float | None, option("Lowest noise level above 0.", BY_RECIPE)] = None
     sigma_max: SigmaMaxOption = 80.0
-    final: Annotated[str | None, typer.Option(help=FINAL_HELP, show_default=BY_RECIPE)] = None
-    end: Annotated[str | None, typer.Option(help=END_HELP, show_default=BY_RECIPE)] = None
-    tuned: Annotated[
-        Path | None,
-        typer.Option(help="A file of steindiff tune: its sampler.", show_default="no file"),
-    ] = None
+    final: Annotated[str | None, option(FINAL_HELP, BY_RECIPE)] = None
+    end: Annotated[str | None, option(END_HELP, BY_RECIPE)] = None
+    tuned: Annotated[Path | None, option("A file of steindiff tune: its sampler.", "no file")] = (
+        None
+    )
     any_model: Annotated[
-        bool,
-        typer.Option("--any-model", help="Use --tuned with another model, as with a LoRA on top."),
+        bool, option("Use --tuned with another model, as with a LoRA on top.", name="--any-model")
     ] = False
 
 
@@ -153,7 +125,7 @@ class Levels:
     panel: ClassVar[str] = "Sampling"
     steps: StepsOption = None
     nfe: NfeAliasOption = None
-    schedule: Annotated[str, typer.Option(help=SCHEDULE_HELP)] = "karras"
+    schedule: Annotated[str, option(SCHEDULE_HELP)] = "karras"
     sigma_min: SigmaMinOption = 0.002
     sigma_max: SigmaMaxOption = 80.0
 
@@ -163,9 +135,7 @@ class Device:
     """Where the model runs."""
 
     panel: ClassVar[str] = "Computing"
-    device: Annotated[
-        str, typer.Option(help="cpu, cuda, cuda:N, or auto: cuda where there is one.")
-    ] = "auto"
+    device: Annotated[str, option("cpu, cuda, cuda:N, or auto: cuda where there is one.")] = "auto"
 
 
 def check_output(path: Path, overwrite: bool) -> None:

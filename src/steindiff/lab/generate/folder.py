@@ -52,7 +52,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
-        return {**msgspec.structs.asdict(self), "classes": list(self.classes)}
+        return msgspec.json.decode(msgspec.json.encode(self))
 
     @property
     def digest(self) -> str:
@@ -71,15 +71,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `generate.json` holds.
-
-    Attributes:
-        setting: of the run.
-        sha256: digest of the setting.
-        model: as it was named.
-        command: the first one of the run.
-        versions: of what made the images.
-    """
+    """What `generate.json` holds: the setting with its digest, and what began the run."""
 
     setting: Setting
     sha256: str
@@ -117,7 +109,7 @@ def open_folder(folder: Path, setting: Setting, model: str) -> list[str]:
         ValueError: another setting, named; a damaged file; or an entry in the place of ours.
     """
     if (folder / NAME).exists():
-        _compare(folder, read_setting(folder).to_dict(), setting.to_dict())
+        _compare(folder, read_setting(folder), setting)
     _clean(folder)
     (folder / records.FOLDER).mkdir(exist_ok=True)
     if not (folder / NAME).exists():
@@ -164,25 +156,20 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def _compare(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    for key in sorted(found.keys() | wanted.keys()):
-        there, here = found.get(key), wanted.get(key)
-        if there != here:
+def _compare(folder: Path, found: Setting, wanted: Setting) -> None:
+    there, here = found.to_dict(), wanted.to_dict()
+    for key in sorted(here):
+        if there[key] != here[key]:
             raise ValueError(
-                f"{folder} was made with another setting: {key} is {there!r} there and {here!r} "
-                "here; choose another --out"
+                f"{folder} was made with another setting: {key} is {there[key]!r} there and "
+                f"{here[key]!r} here; choose another --out"
             )
 
 
 def _write(path: Path, setting: Setting, model: str) -> None:
-    content = {
-        "setting": setting.to_dict(),
-        "sha256": setting.digest,
-        "model": model,
-        "command": command_line(),
-        "versions": versions("steindiff", "torch", "numpy", "pillow"),
-    }
-    write_text(path, json.dumps(content, indent=1))
+    made_by = versions("steindiff", "torch", "numpy", "pillow")
+    content = Description(setting, setting.digest, model, command_line(), made_by)
+    write_text(path, json.dumps(msgspec.to_builtins(content), indent=1))
 
 
 def _clean(folder: Path) -> None:

@@ -50,10 +50,8 @@ class Processes:
             self.counters[name] += by
             return self.counters[name]
         self.lifeline.check()
-        try:
+        with _reaching():
             return int(self.store.add(name, by))
-        except RuntimeError as error:
-            raise _lost(error) from error
 
     def gather(self, value: Any) -> list[Any]:
         """The value of every process, by rank. All must call it."""
@@ -61,10 +59,8 @@ class Processes:
             return [value]
         values: list[Any] = [None] * self.size
         self.lifeline.check()
-        try:
+        with _reaching():
             dist.all_gather_object(values, value)
-        except RuntimeError as error:
-            raise _lost(error) from error
         return values
 
     def collect(self, value: Any) -> list[Any] | None:
@@ -72,10 +68,8 @@ class Processes:
         if self.size == 1:
             return [value]
         values: list[Any] | None = None if self.rank else [None] * self.size
-        try:
+        with _reaching():
             dist.gather_object(value, values)
-        except RuntimeError as error:
-            raise _lost(error) from error
         return values
 
     @contextlib.contextmanager
@@ -112,8 +106,14 @@ class Processes:
         return check_device(f"cuda:{self.local_rank}") if device.index is None else device
 
 
-def _lost(error: Exception) -> LostError:
-    return LostError(str(error).splitlines()[0] if str(error) else type(error).__name__)
+@contextlib.contextmanager
+def _reaching() -> Iterator[None]:
+    """What torch says of a process that it cannot reach, as one error of ours."""
+    try:
+        yield
+    except RuntimeError as error:
+        said = str(error).splitlines() or [type(error).__name__]
+        raise LostError(said[0]) from error
 
 
 @contextlib.contextmanager
@@ -142,7 +142,7 @@ def processes() -> Iterator[Processes]:
     if dist.is_nccl_available() and local_rank < torch.cuda.device_count():
         torch.cuda.set_device(local_rank)
         backend = "cpu:gloo,cuda:nccl"
-    try:
+    with _reaching():
         store = _meet(rank, size, lifeline)
         dist.init_process_group(
             backend,
@@ -151,8 +151,6 @@ def processes() -> Iterator[Processes]:
             world_size=size,
             timeout=TIMEOUT,
         )
-    except RuntimeError as error:
-        raise _lost(error) from error
     work = PrefixStore("work", store)
     try:
         yield Processes(rank, size, local_rank, work, lifeline=lifeline)

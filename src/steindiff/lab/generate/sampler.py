@@ -28,17 +28,7 @@ IMAGES_PER_THREAD = 4
 
 @dataclass(frozen=True)
 class Sampler:
-    """Samples shards.
-
-    Attributes:
-        denoiser: on `device`; guided or not.
-        shape: of one sample, (C, H, W).
-        sigmas: the noise levels.
-        solver: as `steindiff.sample` takes it.
-        coefficient: as `steindiff.sample` takes it.
-        end: as `steindiff.sample` takes it.
-        device: where the denoiser is.
-    """
+    """Samples shards of images of `shape` (C, H, W), with what `steindiff.sample` takes."""
 
     denoiser: Denoiser
     shape: tuple[int, ...]

@@ -22,14 +22,24 @@ from typing import Any
 
 from ...denoisers import Denoiser
 from ..subjects import Subject
+from .certificate import Certificate, Weights, certify, step_weights
 from .chapters import CHAPTERS
-from .coefficient.discrepancy import (
+from .collapse import Collapse, Modes, class_collapse, mixture_collapse, modes_of
+from .diagnosis import Batch, Diagnosis, Sampling, make_diagnosis
+from .discrepancy import (
     CoefficientError,
     coefficient_error,
     fisher_discrepancy,
     kernel_stein_discrepancy,
 )
-from .coefficient.rules import (
+from .energies import LawError, energy, euler_deficit, law_error, spectrum, variance
+from .hutchinson import ProbeStudy, asymmetry, study_probes
+from .identities import Identity, stein_identity
+from .lipschitz import Lipschitz, local_lipschitz
+from .propagation import Propagation, propagate_errors, rms_error
+from .report import verdicts, write_report
+from .results import Results, read_diagnosis
+from .rules import (
     ComparedStep,
     Projection,
     Residual,
@@ -38,15 +48,9 @@ from .coefficient.rules import (
     project,
     residual_of,
 )
-from .contractivity.certificate import Certificate, Weights, certify, step_weights
-from .contractivity.lipschitz import Lipschitz, local_lipschitz
-from .decay import Propagation, propagate_errors, rms_error
-from .diagnosis import Batch, Diagnosis, Sampling, make_diagnosis
-from .energy.measures import LawError, energy, euler_deficit, law_error, spectrum, variance
-from .hutchinson import ProbeStudy, asymmetry, study_probes
-from .identity.identities import Identity, stein_identity
-from .modes.collapse import Collapse, Modes, class_collapse, mixture_collapse, modes_of
-from .preconditioning.skips import (
+from .run import run_chapters
+from .sizes import Sizes
+from .skips import (
     SKIPS,
     Preconditioning,
     c_skip,
@@ -55,10 +59,6 @@ from .preconditioning.skips import (
     precondition,
     stein_skip,
 )
-from .report import verdicts, write_report
-from .results import Results, read_diagnosis
-from .run import run_chapters
-from .sizes import Sizes
 from .statement import Chapter, Drawing, Grade, Verdict
 from .steps import OpenStep, open_steps
 

@@ -18,12 +18,12 @@ from ...stein import Coefficient
 from ...trajectory import FineSolution
 from ..specs import make_schedule, parse_coefficient, parse_solver
 from ..subjects import Conditioning, Given, Subject
-from .energy.measures import energy
-from .identity.identities import Identity, stein_identity
+from .energies import energy
+from .identities import Identity, stein_identity
 from .sizes import MAX_STEPS, MODES_BATCH, Sizes
 
 if TYPE_CHECKING:
-    from .modes.collapse import Modes
+    from .collapse import Modes
 
 MAX_NUMBERS = 2**33
 """Numbers that a diagnosis may hold at once, 32 GiB in float32."""

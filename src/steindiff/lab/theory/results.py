@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 import msgspec
 
 from ..._errors import unknown_name
+from ..typed import read_json
 from .chapters import CHAPTERS
 from .statement import Chapter
 
@@ -64,34 +65,25 @@ def read_diagnosis(folder: Path, chapters: Mapping[str, Chapter] = CHAPTERS) -> 
             are not those of `chapters`; the file and the field are named.
     """
     path = folder / NAME
-    raw = path.read_bytes()
-    _check_format(path, raw)
-    results = _decoded(path, raw, Results, "")
+    try:
+        content: Any = read_json(path, Any)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise ValueError(f"{error}; remove it to start anew") from None
+    ours = isinstance(content, dict) and {"setting", "chapters"} <= content.keys()
+    if not ours or content.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a diagnosis of format {FORMAT}")
+    results = _converted(path, content, Results)
     for name, part in results["chapters"].items():
         if name in chapters:
-            found = msgspec.json.encode(part["found"])
-            part["found"] = _decoded(path, found, chapters[name].fields, f"chapter {name!r}: ")
+            fields = chapters[name].fields
+            part["found"] = _converted(path, part["found"], fields, f"chapter {name!r}: ")
         elif name not in ELSEWHERE:
             raise ValueError(f"{path}: {unknown_name('chapter', name, chapters)}")
     return results
 
 
-def _check_format(path: Path, raw: bytes) -> None:
+def _converted(path: Path, content: Any, kind: Any, where: str = "") -> Any:
     try:
-        found = msgspec.json.decode(raw)
-    except (ValueError, RecursionError) as error:  # no JSON, no text, or nested without end
-        raise ValueError(f"{path} is damaged: {_said(error)}; remove it to start anew") from None
-    ours = isinstance(found, dict) and {"setting", "chapters"} <= found.keys()
-    if not ours or found.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a diagnosis of format {FORMAT}")
-
-
-def _decoded(path: Path, raw: bytes, fields: Any, where: str) -> Any:
-    try:
-        return msgspec.json.decode(raw, type=fields)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: {where}{_said(error)}") from None
-
-
-def _said(error: Exception) -> str:
-    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{path} is damaged: {where}{error}") from None

@@ -11,9 +11,6 @@ from matplotlib.figure import Figure
 
 from .diagnosis import Diagnosis
 
-Found = dict[str, Any]
-"""What a chapter measured, as JSON holds it; each chapter's file has its fields."""
-
 Tell = Callable[[str], object]
 """Is told what is being done."""
 
@@ -29,13 +26,7 @@ class Grade(Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """A statement of the theory, and what was found.
-
-    Attributes:
-        statement: in plain words.
-        found: what was measured, with its figures.
-        grade: what that says.
-    """
+    """A statement of the theory in plain words, what was found with its figures, and its grade."""
 
     statement: str
     found: str
@@ -73,18 +64,21 @@ class Chapter:
     draw: Callable[[Any], list[Drawing]]
 
 
+def decided(holds: bool, partly: bool) -> Grade:
+    """What holds, or else holds partly, or else fails."""
+    if holds:
+        return Grade.HOLDS
+    return Grade.CONDITIONS if partly else Grade.FAILS
+
+
 def counted(hits: int, total: int) -> Grade:
     """What holds in `hits` of `total` cases: in all, in some, or in none."""
-    if hits == total:
-        return Grade.HOLDS
-    return Grade.CONDITIONS if hits else Grade.FAILS
+    return decided(hits == total, hits > 0)
 
 
 def graded(error: float, small: float, bearable: float) -> Grade:
     """What is `error` off: less than `small`, less than `bearable`, or more."""
-    if error < small:
-        return Grade.HOLDS
-    return Grade.CONDITIONS if error < bearable else Grade.FAILS
+    return decided(error < small, error < bearable)
 
 
 def percent(share: float) -> str:

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import typer
-
-from ..options import Device, FormatOption
+from ..options import Device, FormatOption, option
 
 _PRESETS = sorted(
     path.stem for path in (Path(__file__).parents[2] / "bench" / "presets").glob("*.toml")
@@ -21,23 +19,19 @@ class Asked:
 
     panel: ClassVar[str] = "What to measure"
     preset: Annotated[
-        str | None,
-        typer.Option(help=f"A grid of the package: {', '.join(_PRESETS)}.", show_default="none"),
+        str | None, option(f"A grid of the package: {', '.join(_PRESETS)}.", "none")
     ] = None
-    grid: Annotated[
-        Path | None, typer.Option(help="A grid in a TOML file.", show_default="no file")
-    ] = None
+    grid: Annotated[Path | None, option("A grid in a TOML file.", "no file")] = None
     calibration: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="A file of steindiff calibrate: measured beside the grid's cells of its model, "
+        option(
+            "A file of steindiff calibrate: measured beside the grid's cells of its model, "
             "schedule, NFE and guidance; repeatable.",
-            show_default="no file",
+            "no file",
         ),
     ] = None
     compare: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option(help="Two result folders: what changed.", show_default="none"),
+        tuple[Path, Path] | None, option("Two result folders: what changed.", "none")
     ] = None
 
 
@@ -47,15 +41,12 @@ class Results:
 
     panel: ClassVar[str] = "Output"
     out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for results and report.", show_default="out/bench-NAME of preset or grid"
-        ),
+        Path | None, option("Folder for results and report.", "out/bench-NAME of preset or grid")
     ] = None
     format: FormatOption = "table"
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Drop the results of another grid.")
-    ] = False
+    overwrite: Annotated[bool, option("Drop the results of another grid.", name="--overwrite")] = (
+        False
+    )
 
 
 def bench(asked: Asked, results: Results, device: Device) -> None:

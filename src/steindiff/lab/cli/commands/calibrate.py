@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import typer
-
-from ..options import FINAL_HELP, Device, FirstSeedOption, Labelled, Levels, OverwriteOption
+from ..options import FINAL_HELP, Device, FirstSeedOption, Labelled, Levels, OverwriteOption, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +14,7 @@ class CalibrationFile:
     """Where the calibration goes."""
 
     panel: ClassVar[str] = "Output"
-    out: Annotated[Path, typer.Option(help="JSON file for the calibration.")]
+    out: Annotated[Path, option("JSON file for the calibration.")]
     overwrite: OverwriteOption = False
 
 
@@ -24,7 +22,7 @@ class CalibrationFile:
 class FittedLevels(Levels):
     """The levels that the solver is fitted to."""
 
-    final: Annotated[str, typer.Option(help=FINAL_HELP)] = "zero"
+    final: Annotated[str, option(FINAL_HELP)] = "zero"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +30,12 @@ class Fit:
     """What the solver is fitted on, and how."""
 
     panel: ClassVar[str] = "Fit"
-    noises: Annotated[int, typer.Option(min=1, help="Noises to fit on.")] = 32
-    held_out: Annotated[int, typer.Option(min=1, help="More noises, to try the fit on.")] = 16
+    noises: Annotated[int, option("Noises to fit on.", min=1)] = 32
+    held_out: Annotated[int, option("More noises, to try the fit on.", min=1)] = 16
     first_seed: FirstSeedOption = 1_000_000_000
-    fine_steps: Annotated[int, typer.Option(min=2, help="Heun steps of the fine solution.")] = 30
-    prior: Annotated[str, typer.Option(help="What the ridge draws to (steindiff info priors).")] = (
-        "shared"
-    )
-    ridge: Annotated[float, typer.Option(min=0, help="Strength of the ridge; 0 is none.")] = 0.01
+    fine_steps: Annotated[int, option("Heun steps of the fine solution.", min=2)] = 30
+    prior: Annotated[str, option("What the ridge draws to (steindiff info priors).")] = "shared"
+    ridge: Annotated[float, option("Strength of the ridge; 0 is none.", min=0)] = 0.01
 
 
 def calibrate(

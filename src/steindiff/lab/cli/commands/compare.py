@@ -20,6 +20,7 @@ from ..options import (
     FormatOption,
     SigmaMaxOption,
     SigmaMinOption,
+    option,
 )
 
 END = "steady"
@@ -31,12 +32,12 @@ class Results:
     """Where the results go, and how they are shown."""
 
     panel: ClassVar[str] = "Output"
-    out: Annotated[Path, typer.Option(help="Folder for compare.png, results and report.")] = Path(
+    out: Annotated[Path, option("Folder for compare.png, results and report.")] = Path(
         "out/compare"
     )
     format: FormatOption = "table"
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the results of another run.")
+        bool, option("Replace the results of another run.", name="--overwrite")
     ] = False
 
 
@@ -47,35 +48,28 @@ class Compared:
     panel: ClassVar[str] = "Sampling"
     nfe: Annotated[
         list[int] | None,
-        typer.Option(
-            help="Model calls a sample, repeatable: solvers are compared at equal cost. --steps N "
+        option(
+            "Model calls a sample, repeatable: solvers are compared at equal cost. --steps N "
             "is the same where a step is one call.",
-            show_default=str(STEPS),
+            str(STEPS),
         ),
     ] = None
     steps: Annotated[list[int] | None, typer.Option("--steps", hidden=True)] = None
     solver: Annotated[
         list[str] | None,
-        typer.Option(
-            help=f"Repeatable; 'recipe' is what sample does. {SOLVER_HELP}",
-            show_default=", ".join(SOLVERS),
-        ),
+        option(f"Repeatable; 'recipe' is what sample does. {SOLVER_HELP}", ", ".join(SOLVERS)),
     ] = None
     coefficient: Annotated[
-        str | None,
-        typer.Option(help="Relaxation (steindiff info coefficients).", show_default="energy"),
+        str | None, option("Relaxation (steindiff info coefficients).", "energy")
     ] = None
     schedule: Annotated[
         list[str] | None,
-        typer.Option(
-            help=f"{SCHEDULE_HELP} Repeatable; 'usual' is each solver's own.",
-            show_default="karras",
-        ),
+        option(f"{SCHEDULE_HELP} Repeatable; 'usual' is each solver's own.", "karras"),
     ] = None
     sigma_min: SigmaMinOption = 0.002
     sigma_max: SigmaMaxOption = 80.0
-    final: Annotated[str, typer.Option(help=FINAL_HELP)] = "zero"
-    end: Annotated[str, typer.Option(help=END_HELP)] = END
+    final: Annotated[str, option(FINAL_HELP)] = "zero"
+    end: Annotated[str, option(END_HELP)] = END
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +78,10 @@ class Measuring:
 
     panel: ClassVar[str] = "Measuring"
     samples: Annotated[
-        int | None,
-        typer.Option(
-            help="Samples, from the same noises; >= 16.", show_default="512, of others' models 32"
-        ),
+        int | None, option("Samples, from the same noises; >= 16.", "512, of others' models 32")
     ] = None
     first_seed: FirstSeedOption = 0
-    resamples: Annotated[int, typer.Option(min=20, help="Bootstrap resamples.")] = 200
+    resamples: Annotated[int, option("Bootstrap resamples.", min=20)] = 200
 
 
 def compare(

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import typer
-
 from ..options import (
     COEFFICIENT_HELP,
     SOLVER_HELP,
@@ -15,6 +13,7 @@ from ..options import (
     Device,
     FirstSeedOption,
     Levels,
+    option,
 )
 
 
@@ -23,22 +22,21 @@ class Report:
     """Where the report goes, and which chapters it has."""
 
     panel: ClassVar[str] = "Output"
-    out: Annotated[Path, typer.Option(help="Folder for report.html, results and figures.")]
+    out: Annotated[Path, option("Folder for report.html, results and figures.")]
     only: Annotated[
-        list[str] | None,
-        typer.Option(help="Chapters, repeatable (steindiff info chapters).", show_default="all"),
+        list[str] | None, option("Chapters, repeatable (steindiff info chapters).", "all")
     ] = None
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Drop the results of another run.")
-    ] = False
+    overwrite: Annotated[bool, option("Drop the results of another run.", name="--overwrite")] = (
+        False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosed(Levels):
     """The sampling that is looked at."""
 
-    solver: Annotated[str, typer.Option(help=SOLVER_HELP)] = "dpmpp_2m"
-    coefficient: Annotated[str, typer.Option(help=COEFFICIENT_HELP)] = "energy"
+    solver: Annotated[str, option(SOLVER_HELP)] = "dpmpp_2m"
+    coefficient: Annotated[str, option(COEFFICIENT_HELP)] = "energy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +44,11 @@ class Amount:
     """How much is measured."""
 
     panel: ClassVar[str] = "Measuring"
-    samples: Annotated[int, typer.Option(min=8, help="Trajectories that means are over.")] = 96
+    samples: Annotated[int, option("Trajectories that means are over.", min=8)] = 96
     jacobians: Annotated[
-        int, typer.Option(min=2, help="Of them, those whose Lipschitz constants are measured.")
+        int, option("Of them, those whose Lipschitz constants are measured.", min=2)
     ] = 8
-    modes: Annotated[int, typer.Option(min=8, help="Samples whose modes are counted.")] = 300
+    modes: Annotated[int, option("Samples whose modes are counted.", min=8)] = 300
     first_seed: FirstSeedOption = 0
 
 

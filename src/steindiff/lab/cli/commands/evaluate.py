@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from ..options import MODEL, FormatOption, OverwriteOption
+from ..options import MODEL, FormatOption, OverwriteOption, option
 
 ImagesArgument = Annotated[
     Path,
@@ -41,7 +41,7 @@ class By:
 
     panel: ClassVar[str] = "Measuring"
     features: Annotated[
-        str, typer.Option(help="Shipped model, pixels, or inception:PATH with the weights.")
+        str, option("Shipped model, pixels, or inception:PATH with the weights.")
     ] = MODEL
 
 
@@ -51,10 +51,10 @@ class Compared(By):
 
     most: Annotated[
         int,
-        typer.Option(
-            min=6,
-            help="Images of each set, drawn at random, that KID, precision, recall, density and "
+        option(
+            "Images of each set, drawn at random, that KID, precision, recall, density and "
             "coverage compare; their features are kept in memory, at most 2 GiB a set.",
+            min=6,
         ),
     ] = 10_000
 
@@ -64,7 +64,7 @@ class StatisticsFile:
     """Where the statistics go."""
 
     panel: ClassVar[str] = "Output"
-    out: Annotated[Path, typer.Option(help="NPZ file for mean and covariance.")]
+    out: Annotated[Path, option("NPZ file for mean and covariance.")]
     overwrite: OverwriteOption = False
 
 
@@ -73,9 +73,7 @@ class Figures:
     """Where the figures go, and how they are shown."""
 
     panel: ClassVar[str] = "Output"
-    json: Annotated[
-        Path | None, typer.Option(help="JSON file for the figures.", show_default="no file")
-    ] = None
+    json: Annotated[Path | None, option("JSON file for the figures.", "no file")] = None
     format: FormatOption = "table"
     overwrite: OverwriteOption = False
 

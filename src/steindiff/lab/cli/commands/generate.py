@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import typer
-
-from ..options import Device, FirstSeedOption, Labelled, Sampling
+from ..options import Device, FirstSeedOption, Labelled, Sampling, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,15 +14,13 @@ class ImageSet:
     """Which images, where and in which form."""
 
     panel: ClassVar[str] = "Images"
-    out: Annotated[Path, typer.Option(help="Folder for the images; new, or of an earlier run.")]
-    count: Annotated[int, typer.Option(min=1, help="Images.")] = 50_000
+    out: Annotated[Path, option("Folder for the images; new, or of an earlier run.")]
+    count: Annotated[int, option("Images.", min=1)] = 50_000
     first_seed: FirstSeedOption = 0
-    format: Annotated[
-        str, typer.Option(help="png (folders), npz (shards) or wds (WebDataset tars).")
-    ] = "png"
-    shard_size: Annotated[int, typer.Option(min=1, help="Images a shard.")] = 1000
+    format: Annotated[str, option("png (folders), npz (shards) or wds (WebDataset tars).")] = "png"
+    shard_size: Annotated[int, option("Images a shard.", min=1)] = 1000
     verify: Annotated[
-        bool, typer.Option(help="Read the shards that are there, or only look at their sizes.")
+        bool, option("Read the shards that are there, or only look at their sizes.")
     ] = True
 
 
@@ -32,11 +28,9 @@ class ImageSet:
 class Batches(Device):
     """Where, how many at a time, and whether compiled."""
 
-    batch: Annotated[
-        int, typer.Option(min=1, help="Images at a time; at least 16 are computed.")
-    ] = 100
+    batch: Annotated[int, option("Images at a time; at least 16 are computed.", min=1)] = 100
     compile: Annotated[
-        bool, typer.Option("--compile", help="Compile the network; may change the last bits.")
+        bool, option("Compile the network; may change the last bits.", name="--compile")
     ] = False
 
 

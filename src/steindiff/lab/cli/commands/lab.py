@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import typer
-
-from ..options import AnyModel, Device
+from ..options import AnyModel, Device, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,16 +14,13 @@ class Page:
     """Where the page is served, and what it shows beside base, relaxed and fine."""
 
     panel: ClassVar[str] = "Page"
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 lets anyone in the network in.")
-    ] = "127.0.0.1"
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860
+    host: Annotated[str, option("Address to listen on; 0.0.0.0 lets anyone in the network in.")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, option("Port to listen on.", min=1, max=65535)] = 7860
     tuned: Annotated[
         Path | None,
-        typer.Option(
-            help="A file of steindiff tune for this model: its row.",
-            show_default="none; a button tunes",
-        ),
+        option("A file of steindiff tune for this model: its row.", "none; a button tunes"),
     ] = None
 
 

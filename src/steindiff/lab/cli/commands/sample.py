@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import typer
-
 from ..options import (
     BatchOption,
     Device,
@@ -16,6 +14,7 @@ from ..options import (
     OverwriteOption,
     Sampling,
     TrustOption,
+    option,
 )
 
 
@@ -24,16 +23,11 @@ class Pictures:
     """Where the images go, and which they are."""
 
     panel: ClassVar[str] = "Images"
-    out: Annotated[
-        Path | None, typer.Option(help="PNG file for a grid of the images.", show_default="no file")
-    ] = None
+    out: Annotated[Path | None, option("PNG file for a grid of the images.", "no file")] = None
     npz: Annotated[
-        Path | None,
-        typer.Option(
-            help="NPZ file for images (uint8, N H W C), seeds and labels.", show_default="no file"
-        ),
+        Path | None, option("NPZ file for images (uint8, N H W C), seeds and labels.", "no file")
     ] = None
-    seeds: Annotated[str, typer.Option(help="One image a seed, such as 0-15,20.")] = "0-29"
+    seeds: Annotated[str, option("One image a seed, such as 0-15,20.")] = "0-29"
     overwrite: OverwriteOption = False
 
 

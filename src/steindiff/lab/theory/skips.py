@@ -23,8 +23,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...._errors import check_batch, unknown_name
-from ...._reductions import inner, inners
+from ..._errors import check_batch, unknown_name
+from ..._reductions import inner, inners
 
 SKIPS: dict[str, Callable[[float, float], float]] = {
     "edm": lambda sigma, sigma_data: sigma_data**2 / (sigma_data**2 + sigma**2),

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...._errors import check_batch
-from ...._reductions import inners
-from ....denoisers import Denoiser
-from ....sampling import Bound
-from ....stein import divergence
-from ..hutchinson import study_probes
+from ..._errors import check_batch
+from ..._reductions import inners
+from ...denoisers import Denoiser
+from ...sampling import Bound
+from ...stein import divergence
+from .hutchinson import study_probes
 
 
 class Identity(NamedTuple):

@@ -8,10 +8,10 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from ...._errors import check_batch
-from ....denoisers import GaussianMixture
-from ...metrics import ClassifierFeatures, ModeCoverage, mode_coverage, nearest_mode
-from ...subjects import Mixture, Network, Subject
+from ..._errors import check_batch
+from ...denoisers import GaussianMixture
+from ..metrics import ClassifierFeatures, ModeCoverage, mode_coverage, nearest_mode
+from ..subjects import Mixture, Network, Subject
 
 
 class Collapse(NamedTuple):

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...._reductions import accumulator_dtype, inner, inners
-from ....denoisers import Denoiser
-from ....solvers import Solver
-from ....stein import Coefficient, Proposal
-from ....stein.relax import blend
-from ..steps import OpenStep, open_steps
+from ..._reductions import accumulator_dtype, inner, inners
+from ...denoisers import Denoiser
+from ...solvers import Solver
+from ...stein import Coefficient, Proposal
+from ...stein.relax import blend
+from .steps import OpenStep, open_steps
 
 
 class Projection(NamedTuple):

@@ -11,8 +11,8 @@ from ...report.look import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE
 from ..diagnosis import Diagnosis, LevelSurvey
 from ..estimates import Positive, Some
 from ..plots import entitle, finish, panels
+from ..skips import SKIPS, c_skip, gaussian_variance, least_squares_skip, precondition, stein_skip
 from ..statement import Chapter, Drawing, Grade, Tell, Verdict, graded
-from .skips import SKIPS, c_skip, gaussian_variance, least_squares_skip, precondition, stein_skip
 
 _LABELS = {
     "edm": "EDM", "stein": "Stein ratio", "least squares": "least squares",
@@ -66,6 +66,9 @@ class Preconditionings(TypedDict):
     levels: Some[Level]
 
 
+# -- measured -------------------------------------------------------------------------------------
+
+
 def measure(diagnosis: Diagnosis, tell: Tell) -> Preconditionings:
     """What each choice of c_skip leaves to the network, at the levels of the survey."""
     tell("pre-conditioning")
@@ -91,6 +94,9 @@ def _level(part: LevelSurvey, scale: float, size: int) -> Level:
     }
     finite: Any = {name: v if math.isfinite(v) else None for name, v in variance.items()}
     return Level(sigma=part.sigma, choices=Choices(**choices), variance=Variances(**finite))
+
+
+# -- judged ---------------------------------------------------------------------------------------
 
 
 def judge(found: Preconditionings) -> list[Verdict]:
@@ -165,6 +171,9 @@ def _stable(found: Preconditionings) -> Verdict:
         text,
         Grade.CONDITIONS if bounded else Grade.FAILS,
     )
+
+
+# -- drawn ----------------------------------------------------------------------------------------
 
 
 def draw(found: Preconditionings) -> list[Drawing]:

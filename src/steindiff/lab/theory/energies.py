@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...._errors import check_batch
-from ...._reductions import inner, inners
-from ....stein import law
+from ..._errors import check_batch
+from ..._reductions import inner, inners
+from ...stein import law
 
 BANDS = 8
 

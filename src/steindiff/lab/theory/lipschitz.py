@@ -12,9 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...._errors import check_batch
-from ...._jacobian import Jacobian, Map
-from ...._reductions import accumulator_dtype
+from ..._errors import check_batch
+from ..._jacobian import Jacobian, Map
+from ..._reductions import accumulator_dtype
 
 
 class Lipschitz(NamedTuple):

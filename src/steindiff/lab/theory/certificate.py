@@ -22,8 +22,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..steps import OpenStep
 from .lipschitz import Lipschitz, local_lipschitz
+from .steps import OpenStep
 
 
 class Weights(NamedTuple):

@@ -25,11 +25,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ...._errors import check_batch, unknown_name
-from ...._reductions import inner
-from ....denoisers import Denoiser
-from ....solvers.euler import euler_candidate
-from ....stein import divergence
+from ..._errors import check_batch, unknown_name
+from ..._reductions import inner
+from ...denoisers import Denoiser
+from ...solvers.euler import euler_candidate
+from ...stein import divergence
 
 Kernel = Literal["imq", "gaussian"]
 

@@ -12,11 +12,11 @@ from torch import Tensor
 from ....sampling import sample
 from ....stein import Coefficient
 from ...report.look import BLACK, BLUE, GREY
+from ..collapse import Collapse
 from ..diagnosis import Diagnosis
 from ..plots import entitle, finish, panels
 from ..sizes import MODES_BATCH
-from ..statement import Chapter, Drawing, Grade, Tell, Verdict, counted
-from .collapse import Collapse
+from ..statement import Chapter, Drawing, Grade, Tell, Verdict, counted, decided
 
 BATCH = MODES_BATCH
 _CLEAR = 0.02  # of within-mode variance: differences below are not told apart by so few samples
@@ -47,6 +47,9 @@ class Counted(TypedDict):
     solver: NotRequired[str]
     samples: NotRequired[int]
     fine: NotRequired[Shares]
+
+
+# -- measured -------------------------------------------------------------------------------------
 
 
 def measure(diagnosis: Diagnosis, tell: Tell) -> Counted:
@@ -100,6 +103,9 @@ def _shares(found: Collapse) -> Shares:
     )
 
 
+# -- judged ---------------------------------------------------------------------------------------
+
+
 def judge(found: Counted) -> list[Verdict]:
     """Whether few steps collapse modes, and whether relaxing leaves less of it."""
     if not found["rows"] or "fine" not in found:
@@ -120,11 +126,7 @@ def _collapses(found: Counted, fine: Shares) -> Verdict:
         f"{_kl(fine):.3g})."
     )
     shrunk = sum(row["base"]["within"] < fine["within"] - _CLEAR for row in rows)
-    grade = (
-        Grade.HOLDS if shrunk == len(rows) and lost
-        else Grade.CONDITIONS if shrunk or lost
-        else Grade.FAILS
-    )  # fmt: skip
+    grade = decided(shrunk == len(rows) and bool(lost), shrunk > 0 or bool(lost))
     if grade is Grade.CONDITIONS and not lost:
         text += " Collapse is within the modes here, not between them."
     return Verdict("Few steps collapse modes: some are missed, others lose variety.", text, grade)
@@ -161,6 +163,9 @@ def _relieved(rows: list[Row], fine: float) -> Verdict:
     )
     statement = "Relaxing leaves less collapse at large steps."
     return Verdict(statement, text, counted(len(nearer), len(rows)))
+
+
+# -- drawn ----------------------------------------------------------------------------------------
 
 
 def draw(found: Counted) -> list[Drawing]:

@@ -1,1 +1,0 @@
-"""Coefficients beside the oracle's, and what a wrong score does to one."""

@@ -1,1 +1,0 @@
-"""Contractivity: Lipschitz constants of a denoiser and of steps, and what bounds them."""

@@ -1,1 +1,0 @@
-"""Energy, variance and spectrum of few-step trajectories, and the law behind them."""

@@ -1,1 +1,0 @@
-"""Collapse of modes: measured against known modes or classes, and judged."""

@@ -1,1 +1,0 @@
-"""Pre-conditioning as a Stein ratio: what each c_skip leaves to a network."""
