@@ -30,7 +30,7 @@ from steindiff.calibrated import Calibrated, Prior
 
 OUT = RESULTS.with_name("prior.json")
 STEPS = (5, 8)
-SCHEDULES = ("karras", "flow 3")
+SCHEDULES = ("karras", "log_snr", "flow 3")
 CELLS = ("recipe", "recipe, relaxed", *SCHEDULES, *(f"{name} ranked" for name in SCHEDULES))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
@@ -16,13 +16,12 @@ from ..recipes import Recipe, recipe
 from . import candidates
 from .candidates import Candidate
 from .checks import screening
-from .features import Features, Inner
 from .fitting import GIFTS, SHARES, TRIALS, fit, last_numbers, search_levels
 from .judge import Figures, Judge
 from .kept import Store
 from .motion import Motion
 from .record import Choice, Tried
-from .trials import Budget, Noises
+from .trials import Budget, Parts
 from .verdict import Finals, verdict
 
 PLAIN_KEPT, SHAPES_KEPT, SHAPES_VARIED, VARIANTS_KEPT, SHAPES_FITTED = 8, 8, 3, 8, 3
@@ -33,9 +32,8 @@ class Contest:
     """Measures candidates on held-out noises: on a third of them first, the best then on all.
 
     Args:
-        parts: noises of the fit, those that screen, the other held-out ones, fresh ones, and those
-            that rank finalists.
-        features: what distances are measured in.
+        parts: the noises.
+        judging: the judge of some of them.
         guidance: of the denoiser.
         budget: what may be spent.
         store: what is known already.
@@ -43,28 +41,24 @@ class Contest:
         levels: the lowest level above 0, and the highest.
         high: where samplings start: the highest level, or pure noise.
         found: how D moves.
-        inner: the network's own features, which candidates that go on are measured in as well.
     """
 
     def __init__(
-        self, parts: Sequence[Noises], features: Features, guidance: float, budget: Budget,
+        self, parts: Parts, judging: Callable[..., Judge], guidance: float, budget: Budget,
         store: Store, steps: int, levels: tuple[float, float], high: float, found: Motion,
-        inner: Inner | None,
     ) -> None:  # fmt: skip
-        self.fitted_on, screen, rest, self.fresh, self.finals = parts
+        self.parts, self.judging, self.guidance = parts, judging, guidance
         self.budget, self.store, self.steps, self.motion = budget, store, steps, found
         (self.sigma_min, self.sigma_max), self.high = levels, high
-        self.guidance, self.features = guidance, features
-        self.inner = inner
-        self.screening = Judge([screen], features, guidance)
-        self.judge = Judge([screen, rest], features, guidance, inner)
+        self.screening = judging([parts.screen], inner=None)
+        self.judge = judging([parts.screen, parts.rest])
         self.tried: dict[Candidate, Figures] = {}
 
     def choice(self, fit: bool) -> Choice:
         """The contest, stage by stage, and its verdict on the fresh noises."""
         plan = recipe(self.steps, self.guidance, self.sigma_max)
         own = self._opened(Candidate("recipe", plan))
-        path = self.fitted_on.path
+        path = self.parts.fit.path
         self._race(candidates.plain(self.steps, self.sigma_min, self.sigma_max), PLAIN_KEPT)
         self._race([own], 1)
         self._race(candidates.gits(path, self.steps), len(candidates.GITS_ORDERS))
@@ -149,11 +143,11 @@ class Contest:
     def _solver(self, levels: tuple[float, ...]) -> Calibrated | None:
         """The solver fitted to these levels; None where the budget ends or it diverges."""
         key = digest(["fit", levels])
-        allowed = self.budget.allows(self.steps * len(self.fitted_on.x))
+        allowed = self.budget.allows(self.steps * len(self.parts.fit.x))
         if key not in self.store.figures and not allowed:
             return None
         try:
-            found = self.store.remember(key, lambda: chain(*fit(self.fitted_on, levels).scalars))
+            found = self.store.remember(key, lambda: chain(*fit(self.parts.fit, levels).scalars))
         except NonFiniteError:
             return None
         flat = iter(found)
@@ -166,8 +160,7 @@ class Contest:
         best = [*self._ranked("fitted")[:1], *self._ranked(*unfitted)[:1], own]
         finalists = [one for one in self._ranked() if one in best]
         finals, fresh = (
-            Finals(Judge([part], self.features, self.guidance, self.inner))
-            for part in (self.finals, self.fresh)
+            Finals(self.judging([part])) for part in (self.parts.finals, self.parts.fresh)
         )
         tried = [
             Tried(one.kind, one.words, found, self.judge.score(found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,13 @@ from .checks import (
 )
 from .contest import Contest, most_evaluations, verdict_evaluations
 from .features import Features, Inner, RandomFeatures
+from .judge import Judge
 from .kept import Store
 from .motion import motion
 from .network import bare, weights_of
 from .ranks import by_first
 from .record import Tuned
-from .trials import Budget, Noises, Start
+from .trials import Budget, Parts, Start
 
 SEED = 2 * 10**9
 """Of the first noise: away from the seeds that people sample, bench and calibrate with."""
@@ -145,14 +147,15 @@ def tune(
          "levels": [*levels, high], "shape": sizes, "model": model_hash or model, "batch": batch,
          "conditioning": about, "probe": _probe(start), "half": start.half, "versions": made_by},
     )  # fmt: skip
-    parts = _noises(start, store, counts)
-    found = motion(parts[0].path)
-    seen = features or RandomFeatures(torch.cat([parts[1].fine, parts[2].fine]))
-    inner = None if features else Inner.of(parts[1], guidance)
+    parts = _parts(start, store, counts)
+    found = motion(parts.fit.path)
+    seen = features or RandomFeatures(torch.cat([parts.screen.fine, parts.rest.fine]))
+    inner = None if features else Inner.of(parts.screen, guidance)
+    judging = partial(Judge, features=seen, guidance=guidance, inner=inner)
     choices = {}
     for place, count in enumerate(wanted):
         budget.share(len(wanted) - place)
-        contest = Contest(parts, seen, guidance, budget, store, count, levels, high, found, inner)
+        contest = Contest(parts, judging, guidance, budget, store, count, levels, high, found)
         choices[count] = contest.choice(guidance == 1 if fit is None else fit)
     return Tuned(
         choices, guidance, high, *counts, seed, fine_steps, found, budget.spent, model,
@@ -219,19 +222,18 @@ def _probe(start: Start) -> float:
     return float(f"{float(denoised.double().square().mean()):.5g}")
 
 
-def _noises(start: Start, store: Store, counts: tuple[int, int, int]) -> list[Noises]:
-    """Of the fit, those that screen, the other held-out ones, fresh ones, and of the finals."""
+def _parts(start: Start, store: Store, counts: tuple[int, int, int]) -> Parts:
+    """The noises, with fine solutions that are read or made."""
     noises, held_out, fresh = counts
     screen = screening(held_out)
-    sizes = {"fit": noises, "screen": screen, "held-out": held_out - screen, "fresh": fresh,
-             "finals": held_out}  # fmt: skip
+    sizes = (noises, screen, held_out - screen, fresh, held_out)
     found, first = [], 0
-    for name, size in sizes.items():
+    for name, size in zip(Parts._fields, sizes, strict=True):
         rows, whole = range(first, first + size), name == "fit"
         fine = store.tensors(f"fine-{name}", start.device, lambda: start.solve(rows, whole))  # noqa: B023
         found.append(start.noises(rows, fine, whole))
         first += size
-    return found
+    return Parts(*found)
 
 
 def _hash(denoiser: Denoiser, conditioning: Mapping[str, Any]) -> str:
