@@ -45,7 +45,9 @@ def verdict(
     """The best finalist, if it holds; else the next best; where none does, the plain solver.
 
     They are ranked by the noises of the finals: on those that they were picked by, what was fitted
-    is ahead by chance. All figures are those of the fresh noises, which rank nobody.
+    is ahead by chance. On these it has to be ahead beyond the interval: where it was not, what
+    nothing was fitted for was better in features that no part of this sees (docs/evidence/tune.md).
+    All figures are those of the fresh noises, which rank nobody.
 
     Args:
         finalists: by the held-out noises, the best first.
@@ -55,7 +57,7 @@ def verdict(
         fresh: of those that are measured in the end.
         tried: for the record.
     """
-    ranked = sorted(finalists, key=finals.score)
+    ranked = _ranked(finalists, finals)
     shown, chosen, why = ranked[0], plain, {}
     for one in ranked:
         why[one] = objection(fresh.judge, fresh.ratios(one, plain), fresh.ratios(one, own)[0])
@@ -65,7 +67,7 @@ def verdict(
     for one in finalists[: finalists.index(chosen)] if chosen in finalists else ():
         if one not in why:
             ratio = finals.ratios(one, chosen)[0]
-            why[one] = f"{_said(ratio)} of the choice's score, on noises that neither was picked by"
+            why[one] = f"{_said(ratio)} of the choice's score on noises that neither was picked by"
     named = {"tuned": shown, "recipe": own, "plain": plain}
     return Choice(
         chosen.kind, chosen.recipe, plain.recipe,
@@ -74,6 +76,15 @@ def verdict(
         tuple(tried),
         tuple(f"{one.words}: {why[one]}" for one in finalists if why.get(one)),
     )  # fmt: skip
+
+
+def _ranked(finalists: Sequence[Candidate], finals: Finals) -> list[Candidate]:
+    """The best first; a fitted one before those that it is ahead of beyond the interval."""
+    found = sorted((one for one in finalists if one.kind != "fitted"), key=finals.score)
+    for fit in (one for one in finalists if one.kind == "fitted"):
+        behind = [one for one in found if finals.ratios(fit, one)[0].high < 1]
+        found.insert(found.index(behind[0]) if behind else len(found), fit)
+    return found
 
 
 def objection(judge: Judge, to_plain: Sequence[Ratio], to_recipe: Ratio) -> str:

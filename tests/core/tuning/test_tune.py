@@ -21,7 +21,7 @@ from steindiff.denoisers import Gaussian, GaussianMixture
 from steindiff.trajectory import FineSolution
 from steindiff.tuning import SEED, evaluations, run
 from steindiff.tuning.batch import Batch
-from steindiff.tuning.candidates import Candidate
+from steindiff.tuning.candidates import Candidate, shapes
 from steindiff.tuning.fitting import TRIALS, fit, last_numbers, search_levels
 from steindiff.tuning.judge import Judge
 from steindiff.tuning.motion import (
@@ -156,9 +156,30 @@ def test_a_fit_that_led_by_chance_gives_way_to_the_best_finalist() -> None:
     assert found.against_plain == fresh.ratios(better, plain)[0]
     (passed,) = found.passed
     assert passed.startswith(fitted.words)
-    assert passed.endswith("of the choice's score, on noises that neither was picked by")
+    assert passed.endswith("of the choice's score on noises that neither was picked by")
     again = verdict([own, better, fitted], plain, own, finals, fresh, ())
     assert replace(again, passed=()) == replace(found, passed=())
+
+
+@pytest.mark.parametrize(
+    ("solver", "other", "kept"),
+    [
+        (sd.solvers.UniPC(), sd.solvers.IPNDM(order=3), "fitted"),
+        (sd.solvers.UniPC(), sd.solvers.UniPC(order=2), "chosen"),
+    ],
+)
+def test_a_fit_has_to_be_ahead_beyond_the_interval(
+    solver: sd.Solver, other: sd.Solver, kept: str
+) -> None:
+    """Of two that are ahead of the plain solver, by noises that neither was picked by."""
+    finals, fresh = (
+        Finals(Judge([noises_of(range(first, first + 24))], lambda x: x.flatten(1), 1.0))
+        for first in (0, 100)
+    )
+    plain, own = candidate("plain", sd.solvers.Euler()), candidate("recipe", sd.solvers.Euler())
+    fitted, chosen = candidate("fitted", solver), candidate("chosen", other)
+    assert finals.score(fitted) < finals.score(chosen)
+    assert verdict([fitted, chosen, own], plain, own, finals, fresh, ()).kind == kept
 
 
 def test_a_fitted_solver_beats_what_was_chosen_on_the_network(whole: sd.Tuned) -> None:
@@ -347,6 +368,17 @@ def test_shortest_levels_are_the_best_of_all() -> None:
     inner = [(a, b) for i, a in enumerate(levels[1:]) for b in levels[i + 2 :]]
     least = min(cost((80.0, a, b, 0.0)) for a, b in inner)
     assert cost(found) == pytest.approx(least, rel=1e-5)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_shapes_are_tried_relaxed(guidance: float) -> None:
+    """With guidance the recipe is plain from 8 calls on; what is plain is tried elsewhere."""
+    fine, plan = fine_mixture(), sd.recipe(8, guidance)
+    assert (plan.coefficient is None) == (guidance != 1)
+    found = shapes(plan, fine, motion(fine), 0.002)
+    assert len(found) > 15
+    assert all(one.recipe.coefficient is not None for one in found)
+    assert {one.recipe.solver for one in found} == {plan.solver}
 
 
 def published(levels: list[float], states: torch.Tensor, slopes: Any, steps: int) -> list[float]:
