@@ -158,7 +158,7 @@ class Contest:
         """Of the best fitted, the best that nothing was fitted for, and the recipe."""
         unfitted = [kind for kind in candidates.KINDS if kind not in ("plain", "fitted")]
         best = [*self._ranked("fitted")[:1], *self._ranked(*unfitted)[:1], own]
-        finalists = [one for one in self._ranked() if one in best]
+        finalists = list(dict.fromkeys([*(one for one in self._ranked() if one in best), own]))
         finals, fresh = (
             Finals(self.judging([part])) for part in (self.parts.finals, self.parts.fresh)
         )

@@ -252,6 +252,16 @@ def test_a_budget_drops_candidates(whole: sd.Tuned) -> None:
         sd.tune(MIXTURE, 3, calls=1000, **FEW)
 
 
+def test_the_recipe_is_a_finalist_where_there_was_no_room_to_try_it() -> None:
+    few = {"noises": 4, "held_out": 16, "fresh": 16, "fine_steps": 4, "fit": False}
+    found = sd.tune(MIXTURE, 3, calls=976, **few)
+    one = found.choices[3]
+    assert found.calls <= 976
+    assert {each.kind for each in one.tried} == {"plain"}
+    assert one.kind in ("plain", "recipe")
+    assert len(one.passed) == (one.kind == "plain")
+
+
 def test_an_interrupted_tuning_goes_on_where_it_was(tmp_path: Path, whole: sd.Tuned) -> None:
     """The fine solutions and every candidate that was measured are not made again."""
     told: list[int] = []
