@@ -253,8 +253,8 @@ def test_a_budget_drops_candidates(whole: sd.Tuned) -> None:
 
 
 def test_the_recipe_is_a_finalist_where_there_was_no_room_to_try_it() -> None:
-    few = {"noises": 4, "held_out": 16, "fresh": 16, "fine_steps": 4, "fit": False}
-    found = sd.tune(MIXTURE, 3, calls=976, **few)
+    few: dict[str, Any] = {"noises": 4, "held_out": 16, "fresh": 16, "fine_steps": 4}
+    found = sd.tune(MIXTURE, 3, calls=976, fit=False, **few)
     one = found.choices[3]
     assert found.calls <= 976
     assert {each.kind for each in one.tried} == {"plain"}
