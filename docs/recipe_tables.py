@@ -46,11 +46,8 @@ PRIORS = {
     "steps=N": "`steps=N`",
     "recipe": "recipe",
     "recipe, relaxed": "recipe, relaxed",
-    "karras": "Karras",
-    "karras ranked": "Karras, same levels",
-    "flow 3": "flow 3",
-    "flow 3 ranked": "flow 3, same levels",
 }
+USUAL = {"karras": "Karras", "log_snr": "log-SNR", "flow 3": "flow shift 3"}
 
 LASTS = {
     "v|unipc:2|g0|steady": "relaxed, *steady*",
@@ -186,44 +183,61 @@ def _beside(base: str, kinds: Mapping[str, str], wanted: Callable[[float], bool]
 
 
 def prior(guidance: float = 1.0) -> str:
-    """The shared prior on networks left out of its fit; mean and worst of all ratios below.
+    """The shared prior on the recipe's levels, on networks left out of its fit.
 
-    To the best plain choice with hindsight; in columns of the same levels, on other noises, to the
-    best plain solver on these.
+    To the best plain choice with hindsight.
     """
     content = json.loads(PRIOR.read_text())
-    places = [
-        (network, steps, _prior_ratios(cells, content["cells"][place], place))
+    found = {
+        f"{TITLES[network]}, {steps}": {
+            title: ratios(cells, "recipe") if kind == "steps=N" else _ratios(cells, measured[kind])
+            for kind, title in PRIORS.items()
+        }
         for network, steps, cells in sorted(_places(guidance), key=lambda one: one[1])
-        for place in [f"{network} {guidance:g} {steps}"]
-        if place in content["cells"]
-    ]
-    kinds = [kind for kind in PRIORS if any(kind in found for *_, found in places)]
-    rows = [
-        [f"{TITLES[network]}, {steps}", *(_pair(found.get(kind, [])) for kind in kinds)]
-        for network, steps, found in places
-    ]
-    every = [[value for *_, found in places for value in found.get(kind, [])] for kind in kinds]
-    means = [f"{_mean(values):.2f} ({max(values):.2f})" for values in every]
-    rows.append(["geometric mean (worst)", *means])
-    headings = ["network left out, calls", *(PRIORS[kind] for kind in kinds)]
-    table = render(plain_table(headings, rows), "markdown")
+        for measured in [content["cells"].get(f"{network} {guidance:g} {steps}")]
+        if measured and "recipe" in measured
+    }
     first, last = content["seeds"]
-    noises = f"n = {last - first + 1}, seeds {first}-{last}"
     command = content["command"] + ("" if guidance == 1 else f" --guidance {guidance:g}")
-    return f"{table}\n\n{noises}. Command: `{command}`"
+    return (
+        f"{_means('network left out, calls', found)}\n\n"
+        f"n = {last - first + 1}, seeds {first}-{last}. Command: `{command}`"
+    )
 
 
-def _prior_ratios(plain: Cells, cells: Cells, place: str) -> dict[str, list[float]]:
-    """By column."""
-    found = {"steps=N": ratios(plain, "recipe")}
-    whole, searched = (json.loads(path.read_text())["cells"] for path in (RESULTS, SEARCHED))
-    ranked = whole.get(f"{place} ranked") or searched[place]
-    for kind, figures in cells.items():
-        schedule = kind.removesuffix(" ranked")
-        same = {name: one for name, one in ranked.items() if name.endswith(f" on {schedule}")}
-        found[kind] = _ratios(plain if schedule == kind else same, figures)
-    return found
+def prior_usual(guidance: float = 1.0) -> str:
+    """The shared prior on usual schedules: to the best plain solver on the same levels, and of all.
+
+    From the noises that the plain choices are ranked on.
+    """
+    plain, searched, judged = (
+        json.loads(path.read_text())["cells"] for path in (RESULTS, SEARCHED, PRIOR)
+    )
+    found: dict[str, dict[str, list[float]]] = {}
+    for network, steps, _ in sorted(_places(guidance), key=lambda one: one[1]):
+        place = f"{network} {guidance:g} {steps}"
+        ranked = plain.get(f"{place} ranked") or searched[place]
+        row: dict[str, list[float]] = {}
+        for schedule, title in USUAL.items():
+            figures = judged.get(place, {}).get(f"{schedule} ranked")
+            if figures:
+                same = {name: one for name, one in ranked.items() if name.endswith(f" {schedule}")}
+                row[f"{title}: same levels"] = _ratios(same, figures)
+                row[f"{title}: of all"] = _ratios(ranked, figures)
+        if row:
+            found[f"{TITLES[network]}, {steps}"] = row
+    return _means("network left out, calls", found)
+
+
+def _means(heading: str, found: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """Rows of ratios by column; the mean and the worst of all below."""
+    kinds = list(dict.fromkeys(kind for row in found.values() for kind in row))
+    rows = [[name, *(_pair(row.get(kind, [])) for kind in kinds)] for name, row in found.items()]
+    every = [[value for row in found.values() for value in row.get(kind, [])] for kind in kinds]
+    rows.append(
+        ["geometric mean (worst)", *(f"{_mean(one):.2f} ({max(one):.2f})" for one in every)]
+    )
+    return render(plain_table([heading, *kinds], rows), "markdown")
 
 
 def _whole_mean(values: Sequence[float], networks: Sequence[float]) -> str:
@@ -329,6 +343,8 @@ TABLES = {
     "recipe-more": more,
     "recipe-named": named,
     "prior-guided": lambda: prior(4.0),
+    "prior-usual": prior_usual,
+    "prior-usual-guided": lambda: prior_usual(4.0),
     "tuned": tuned,
     "tuned-guided": lambda: tuned(4.0),
 }

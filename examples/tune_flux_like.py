@@ -20,7 +20,7 @@ def main() -> None:
     pipe = flux()
     text, pooled = prompts(6)
     net = flux_denoiser(pipe, GUIDANCE, 8, 8)
-    few: Any = {"noises": 4, "held_out": 16, "fresh": 16, "fine_steps": 6, "calls": 1500}
+    few: Any = {"noises": 4, "held_out": 16, "fresh": 16, "fine_steps": 6, "calls": 2000}
     given = {"text": text, "pooled": pooled}  # noise k is asked for prompt k mod 6
     tuned = sd.tune(net, STEPS, shape=(16, 16), conditioning=given, **few)
     print(tuned.choices[STEPS].verdict)

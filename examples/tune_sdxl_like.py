@@ -20,7 +20,7 @@ def main() -> None:
     (text, pooled), (none, none_pooled) = prompts(6), prompts(1, seed=1)
     net = sdxl_denoiser(pipe)
     guided = sd.ClassifierFreeGuidance(net, GUIDANCE, {"text": none, "pooled": none_pooled})
-    few: Any = {"noises": 4, "held_out": 16, "fresh": 16, "fine_steps": 6, "calls": 1500}
+    few: Any = {"noises": 4, "held_out": 16, "fresh": 16, "fine_steps": 6, "calls": 2000}
     few |= {"sigma_min": 0.03, "sigma_max": 14.6}  # as the model was trained
     given = {"text": text, "pooled": pooled}  # noise k is asked for prompt k mod 6
     tuned = sd.tune(guided, STEPS, shape=(4, 8, 8), conditioning=given, **few)

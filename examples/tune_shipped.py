@@ -22,7 +22,7 @@ def main() -> None:
     """Tunes, keeps the file, and samples one image of each class before and after."""
     OUT.parent.mkdir(parents=True, exist_ok=True)
     net = sd.load_model("fashion-mnist")
-    few: Any = {"noises": 8, "held_out": 16, "fresh": 16, "fine_steps": 8, "calls": 2400}
+    few: Any = {"noises": 8, "held_out": 16, "fresh": 16, "fine_steps": 8, "calls": 2900}
     tuned = sd.tune(net, 4, conditioning={"class_labels": torch.arange(10)}, **few)
     print(tuned.choices[4].verdict)
     tuned.save(OUT.with_suffix(".json"))

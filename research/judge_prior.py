@@ -5,8 +5,8 @@
 
 Each network in turn is left out of the fit, which is without guidance, and the prior of the others
 is used on it: on the levels of the recipe, with the recipe's end, without and with its coefficient,
-and on two usual schedules. The noises are those of recipe.json, so that its plain choices stand
-beside it: those of its figures, and for the two schedules those of its ranks as well, which are of
+and on usual schedules. The noises are those of recipe.json, so that its plain choices stand beside
+it: for the recipe's levels those of its figures, for the schedules those of its ranks, which are of
 every plain solver on them. Figures go to research/results/prior.json after every cell; started
 again it goes on.
 """
@@ -30,8 +30,8 @@ from steindiff.calibrated import Calibrated, Prior
 
 OUT = RESULTS.with_name("prior.json")
 STEPS = (5, 8)
-SCHEDULES = ("karras", "flow 3")
-CELLS = ("recipe", "recipe, relaxed", *SCHEDULES, *(f"{name} ranked" for name in SCHEDULES))
+SCHEDULES = ("karras", "log_snr", "flow 3")
+CELLS = ("recipe", "recipe, relaxed", *(f"{name} ranked" for name in SCHEDULES))
 
 
 def judge(bed: Bed, prior: Prior, cell: str, steps: int) -> dict[str, float]:

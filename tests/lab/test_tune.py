@@ -18,7 +18,7 @@ from steindiff.models import load_model, save_model
 from steindiff.models.network import NetworkConfig, UNetDenoiser
 
 FEW = ("--steps", 3, "--noises", 4, "--held-out", 16, "--fresh", 16, "--fine-steps", 4)
-BOUND = ("--calls", 1300)
+BOUND = ("--calls", 1640)
 MIXTURE = ("--model", "mixture:dim=6,modes=3")
 
 

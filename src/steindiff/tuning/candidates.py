@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from .. import schedules
 from ..calibrated import Calibrated
 from ..recipes import (
+    GUIDED_COEFFICIENT,
     UNGUIDED_COEFFICIENT,
     Recipe,
     flow_levels,
@@ -96,7 +97,12 @@ def gits(fine: FineSolution, steps: int) -> list[Candidate]:
 
 
 def shapes(plan: Recipe, fine: FineSolution, found: Motion, sigma_min: float) -> list[Candidate]:
-    """Levels of many shapes, each different from the others, with the rest of `plan`."""
+    """Levels of many shapes, each different from the others, with the rest of `plan`.
+
+    It is relaxed where `plan` is plain: what shapes are for depends on it, and of what is plain
+    there is much among the candidates already.
+    """
+    rest = replace(plan, coefficient=plan.coefficient or GUIDED_COEFFICIENT)
     tried: dict[tuple[float, ...], str] = {}
     steps = len(plan.sigmas) - 1
     for sigmas, words in _shapes(fine, found, steps, plan.sigmas[0]):
@@ -104,7 +110,7 @@ def shapes(plan: Recipe, fine: FineSolution, found: Motion, sigma_min: float) ->
         if fits and strictly_decreasing(sigmas):
             tried.setdefault(sigmas, words)
     return [
-        Candidate("chosen", replace(plan, sigmas=sigmas, why=words))
+        Candidate("chosen", replace(rest, sigmas=sigmas, why=words))
         for sigmas, words in tried.items()
     ]
 

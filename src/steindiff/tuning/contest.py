@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
-
-import torch
-from torch import Tensor
 
 from .._errors import NonFiniteError
 from .._files import digest
 from ..calibrated import Calibrated
 from ..calibrated.solver import scalar_counts
 from ..recipes import Recipe, recipe
-from ..stein import Energy
 from . import candidates
 from .candidates import Candidate
 from .checks import screening
-from .features import Features, Inner
 from .fitting import GIFTS, SHARES, TRIALS, fit, last_numbers, search_levels
-from .judge import DIVERGED, ERROR, Figures, Judge, Ratio
+from .judge import Figures, Judge
 from .kept import Store
 from .motion import Motion
 from .record import Choice, Tried
-from .trials import Budget, Noises
+from .trials import Budget, Parts
+from .verdict import Finals, verdict
 
 PLAIN_KEPT, SHAPES_KEPT, SHAPES_VARIED, VARIANTS_KEPT, SHAPES_FITTED = 8, 8, 3, 8, 3
 """How many go on from the noises that screen to all, and from stage to stage."""
@@ -36,8 +32,8 @@ class Contest:
     """Measures candidates on held-out noises: on a third of them first, the best then on all.
 
     Args:
-        parts: noises of the fit, those that screen, the other held-out ones, fresh ones.
-        features: what distances are measured in.
+        parts: the noises.
+        judging: the judge of some of them.
         guidance: of the denoiser.
         budget: what may be spent.
         store: what is known already.
@@ -45,28 +41,24 @@ class Contest:
         levels: the lowest level above 0, and the highest.
         high: where samplings start: the highest level, or pure noise.
         found: how D moves.
-        inner: the network's own features, which candidates that go on are measured in as well.
     """
 
     def __init__(
-        self, parts: Sequence[Noises], features: Features, guidance: float, budget: Budget,
+        self, parts: Parts, judging: Callable[..., Judge], guidance: float, budget: Budget,
         store: Store, steps: int, levels: tuple[float, float], high: float, found: Motion,
-        inner: Inner | None,
     ) -> None:  # fmt: skip
-        self.fitted_on, screen, rest, self.fresh = parts
+        self.parts, self.judging, self.guidance = parts, judging, guidance
         self.budget, self.store, self.steps, self.motion = budget, store, steps, found
         (self.sigma_min, self.sigma_max), self.high = levels, high
-        self.guidance, self.features = guidance, features
-        self.inner = inner
-        self.screening = Judge([screen], features, guidance)
-        self.judge = Judge([screen, rest], features, guidance, inner)
+        self.screening = judging([parts.screen], inner=None)
+        self.judge = judging([parts.screen, parts.rest])
         self.tried: dict[Candidate, Figures] = {}
 
     def choice(self, fit: bool) -> Choice:
         """The contest, stage by stage, and its verdict on the fresh noises."""
         plan = recipe(self.steps, self.guidance, self.sigma_max)
         own = self._opened(Candidate("recipe", plan))
-        path = self.fitted_on.path
+        path = self.parts.fit.path
         self._race(candidates.plain(self.steps, self.sigma_min, self.sigma_max), PLAIN_KEPT)
         self._race([own], 1)
         self._race(candidates.gits(path, self.steps), len(candidates.GITS_ORDERS))
@@ -94,17 +86,9 @@ class Contest:
             self._enter(one)
 
     def _opened(self, one: Candidate) -> Candidate:
-        """The same from pure noise, where that is the start: its highest level is moved there.
-
-        The law of one level needs one. That of two leaves the first step as it is.
-        """
-        plan = one.recipe
-        if self.high == self.sigma_max:
-            return one
-        rule = plan.coefficient
-        rule = replace(rule, law="two") if isinstance(rule, Energy) else rule
-        sigmas = (self.high, *plan.sigmas[1:])
-        return replace(one, recipe=replace(plan, sigmas=sigmas, coefficient=rule))
+        """The same from pure noise, where that is the start: its highest level is moved there."""
+        sigmas = (self.high, *one.recipe.sigmas[1:])
+        return replace(one, recipe=replace(one.recipe, sigmas=sigmas))
 
     def _enter(self, one: Candidate) -> float:
         """The score on all held-out noises; infinite where the budget ends."""
@@ -115,11 +99,9 @@ class Contest:
         return self.judge.score(self.tried[one])
 
     def _measured(self, one: Candidate, judge: Judge) -> Figures:
-        def measure() -> Figures:
-            x = _sampled(judge.parts, one.recipe)
-            return DIVERGED if x is None else judge.figures(x)
-
-        return Figures(*self.store.remember(digest([len(judge.parts), repr(one)]), measure))
+        key = digest([len(judge.parts), repr(one)])
+        found = self.store.remember(key, lambda: judge.figures(judge.sampled(one.recipe)))
+        return Figures(*found)
 
     def _ranked(self, *kinds: str) -> list[Candidate]:
         found = [one for one in self.tried if not kinds or one.kind in kinds]
@@ -161,98 +143,37 @@ class Contest:
     def _solver(self, levels: tuple[float, ...]) -> Calibrated | None:
         """The solver fitted to these levels; None where the budget ends or it diverges."""
         key = digest(["fit", levels])
-        allowed = self.budget.allows(self.steps * len(self.fitted_on.x))
+        allowed = self.budget.allows(self.steps * len(self.parts.fit.x))
         if key not in self.store.figures and not allowed:
             return None
         try:
-            found = self.store.remember(key, lambda: chain(*fit(self.fitted_on, levels).scalars))
+            found = self.store.remember(key, lambda: chain(*fit(self.parts.fit, levels).scalars))
         except NonFiniteError:
             return None
         flat = iter(found)
         rows = [tuple(islice(flat, count)) for count in scalar_counts(levels)[:-1]]
         return Calibrated(levels, (*rows, tuple(flat)))
 
-    def _finalists(self, own: Candidate) -> list[Candidate]:
-        """The best of all, the best that nothing was fitted for, and the recipe, each once."""
-        best = self._ranked(*(kind for kind in candidates.KINDS if kind != "plain"))
-        unfitted = [one for one in best if one.kind != "fitted"]
-        return list(dict.fromkeys([*best[:1], *unfitted[:1], own]))
-
     def _verdict(self, own: Candidate) -> Choice:
-        """The first finalist that holds on fresh noises; where none does, the best plain solver."""
-        judge = Judge([self.fresh], self.features, self.guidance, self.inner)
-        plain, finalists = self._ranked("plain")[0], self._finalists(own)
-        samples: dict[Candidate, Tensor | None] = {}
-
-        def ratios(a: Candidate, b: Candidate) -> tuple[Ratio, ...]:
-            for one in (a, b):
-                if one not in samples:
-                    samples[one] = _sampled([self.fresh], one.recipe)
-            return _ratios(judge, samples[a], samples[b])
-
-        passed, shown, chosen = [], finalists[0], plain
-        for one in finalists:
-            why = objection(judge, ratios(one, plain), ratios(one, own)[0])
-            if not why:
-                shown = chosen = one
-                break
-            passed.append(f"{one.words}: {why}")
-        named = {"tuned": shown, "recipe": own, "plain": plain}
-        against = ratios(shown, plain)[0], ratios(shown, own)[0], ratios(own, plain)[0]
-        drawn = {name: samples[one] for name, one in named.items()}
-        figures = {name: DIVERGED if x is None else judge.figures(x) for name, x in drawn.items()}
-        ranked = [(one, self.tried[one]) for one in self._ranked()]
-        tried = tuple(
+        """Of the best fitted, the best that nothing was fitted for, and the recipe."""
+        unfitted = [kind for kind in candidates.KINDS if kind not in ("plain", "fitted")]
+        best = [*self._ranked("fitted")[:1], *self._ranked(*unfitted)[:1], own]
+        finalists = list(dict.fromkeys([*(one for one in self._ranked() if one in best), own]))
+        finals, fresh = (
+            Finals(self.judging([part])) for part in (self.parts.finals, self.parts.fresh)
+        )
+        tried = [
             Tried(one.kind, one.words, found, self.judge.score(found))
-            for one, found in ranked
+            for one in self._ranked()
+            for found in [self.tried[one]]
             if math.isfinite(found.error) and math.isfinite(found.frechet)
-        )
-        return Choice(
-            chosen.kind, chosen.recipe, plain.recipe, figures, *against, tried, tuple(passed)
-        )
+        ]
+        return verdict(finalists, self._ranked("plain")[0], own, finals, fresh, tried)
 
 
-def objection(judge: Judge, to_plain: Sequence[Ratio], to_recipe: Ratio) -> str:
-    """Why a finalist does not hold on fresh noises; "" where it does.
-
-    It has to beat the best plain solver beyond the interval of their scores, not to be behind the
-    recipe, and not to be worse than the plain one, beyond the interval, in any single set of
-    features nor, without guidance, in the relative error: hundreds were tried, and one that pleases
-    some eyes at the cost of others was picked by chance.
-
-    Args:
-        judge: of the fresh noises.
-        to_plain: `Judge.ratios` to the best plain solver.
-        to_recipe: the ratio of scores to the recipe.
-    """
-    score, *parts = to_plain
-    if not score.high < 1:
-        return f"{_said(score)} of the best plain solver's score"
-    if not to_recipe.value <= 1:
-        return f"{_said(to_recipe)} of the recipe's score"
-    for name, ratio in zip(judge.measures, parts, strict=True):
-        if ratio.low > 1 and (name != ERROR or judge.weights[0]):
-            return f"{_said(ratio)} of the best plain solver in {name}"
-    return ""
-
-
-def _said(ratio: Ratio) -> str:
-    return f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
-
-
-def _sampled(parts: Sequence[Noises], plan: Recipe) -> Tensor | None:
-    """Samples of all these noises; None where one diverges."""
-    found = [part.sampled(plan) for part in parts]
-    whole = [one for one in found if one is not None]
-    return torch.cat(whole) if len(whole) == len(found) else None
-
-
-def _ratios(judge: Judge, a: Tensor | None, b: Tensor | None) -> tuple[Ratio, ...]:
-    """As `Judge.ratios`; what diverges is infinitely far."""
-    if a is None or b is None:
-        value = 1.0 if a is b else math.inf if a is None else 0.0
-        return (Ratio(value, value, value),) * (1 + len(judge.measures))
-    return judge.ratios(a, b)
+def verdict_evaluations(steps: int, held_out: int, fresh: int) -> int:
+    """The most evaluations of a verdict: three finalists, with the plain solver on fresh noises."""
+    return held_out * (3 * (steps + 1) + 1) + fresh * (4 * (steps + 1) + 1)
 
 
 def most_evaluations(steps: int, noises: int, held_out: int, fresh: int, fit: bool) -> int:
@@ -267,7 +188,7 @@ def most_evaluations(steps: int, noises: int, held_out: int, fresh: int, fit: bo
         entered += SHAPES_FITTED * VARIANTS_KEPT + TRIALS + len(GIFTS) * len(SHARES)
         fits = SHAPES_FITTED + TRIALS
     return (
-        (steps + 1) * (held_out * entered + 4 * fresh)
-        + held_out
+        held_out * ((steps + 1) * entered + 1)
+        + verdict_evaluations(steps, held_out, fresh)
         + steps * (screening(held_out) * screened + noises * fits)
     )

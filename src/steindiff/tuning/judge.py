@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..calibrated.path import relative_squares
+from ..recipes import Recipe
 from .features import Features, Inner
 from .frechet import frechet
 from .trials import Noises
@@ -55,8 +56,22 @@ def weights(guidance: float) -> tuple[float, float]:
     return (0.5, 1.0) if guidance == 1 else (0.0, 1.0)
 
 
+class Look(NamedTuple):
+    """What a judge sees of samples.
+
+    Attributes:
+        squares: (B,), relative squared errors.
+        features: (B, D) float64, in each set of features.
+    """
+
+    squares: Tensor
+    features: tuple[Tensor, ...]
+
+
 class Judge:
     """Figures of samples that come from the noises of a fine solution.
+
+    Samples are looked at once, by `look` or `sampled`; None is a look at what diverged.
 
     Args:
         parts: the noises, with their fine solutions.
@@ -75,14 +90,30 @@ class Judge:
         self.parts, self.features, self.inner = parts, features, inner
         self.weights = weights(guidance)
         self.fine = torch.cat([part.fine for part in parts])
-        self.targets = self._seen(self.fine)
+        self.targets = self.look(self.fine).features
         self.least = [
             ROUNDING**2 * float(one.square().mean(dim=0).sum()) or ROUNDING for one in self.targets
         ]
 
-    def figures(self, x: Tensor) -> Figures:
-        """The figures of samples (B, *shape), in the order of the noises."""
-        return self._figures(self._looked_at(x), slice(None))
+    def look(self, x: Tensor) -> Look:
+        """At samples (B, *shape), in the order of the noises."""
+        with torch.no_grad():
+            found = [self.features(x)]
+            if self.inner is not None:
+                sides = zip(self.parts, x.split([len(part.x) for part in self.parts]), strict=True)
+                found.append(torch.cat([self.inner(part.rows, side) for part, side in sides]))
+        seen = tuple(one.detach().cpu().double() for one in found)
+        return Look(relative_squares(x, self.fine).cpu(), seen)
+
+    def sampled(self, plan: Recipe) -> Look | None:
+        """At the samples of a recipe; None where one diverges."""
+        found = [part.sampled(plan) for part in self.parts]
+        whole = [one for one in found if one is not None]
+        return self.look(torch.cat(whole)) if len(whole) == len(found) else None
+
+    def figures(self, look: Look | None) -> Figures:
+        """The figures of what was looked at."""
+        return DIVERGED if look is None else self._figures(look, slice(None))
 
     def score(self, figures: Figures) -> float:
         """error^a frechet^b: the less the better. Rounding errors are all the same."""
@@ -95,18 +126,19 @@ class Judge:
         own = () if self.inner is None else ("the network's own features",)
         return (ERROR, "the features", *own)
 
-    def ratios(self, x: Tensor, other: Tensor, resamples: int = 200) -> tuple[Ratio, ...]:
-        """Of `x` to `other`: the score, the relative error, the distance in each set of features.
+    def ratios(self, a: Look | None, b: Look | None, resamples: int = 200) -> tuple[Ratio, ...]:
+        """Of `a` to `b`: the score, the relative error, the distance in each set of features.
 
-        The intervals are percentiles of resampled noises (Efron 1993).
+        The intervals are percentiles of resampled noises (Efron 1993). What diverges is infinitely
+        far.
         """
-        sides = [self._looked_at(one) for one in (x, other)]
-        generator = torch.Generator().manual_seed(0)
-        count = len(x)
+        if a is None or b is None:
+            value = 1.0 if a is b else math.inf if a is None else 0.0
+            return (Ratio(value, value, value),) * (1 + len(self.measures))
+        generator, count = torch.Generator().manual_seed(0), len(a.squares)
 
         def logs(rows: Tensor | slice) -> Tensor:
-            own, its = (self._logs(side, rows) for side in sides)
-            return own - its
+            return self._logs(a, rows) - self._logs(b, rows)
 
         drawn = torch.stack(
             [logs(torch.randint(count, (count,), generator=generator)) for _ in range(resamples)]
@@ -115,33 +147,20 @@ class Judge:
         low, high = torch.quantile(drawn, ends, dim=0).exp().tolist()
         return tuple(map(Ratio, logs(slice(None)).exp().tolist(), low, high))
 
-    def _seen(self, x: Tensor) -> list[Tensor]:
-        """Features in each set, (B, D) float64."""
-        with torch.no_grad():
-            found = [self.features(x)]
-            if self.inner is not None:
-                sides = zip(self.parts, x.split([len(part.x) for part in self.parts]), strict=True)
-                found.append(torch.cat([self.inner(part.rows, side) for part, side in sides]))
-        return [one.detach().cpu().double() for one in found]
-
-    def _looked_at(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(B,) relative squared errors, and features."""
-        return relative_squares(x, self.fine).cpu(), self._seen(x)
-
-    def _figures(self, seen: tuple[Tensor, list[Tensor]], rows: Tensor | slice) -> Figures:
+    def _figures(self, look: Look, rows: Tensor | slice) -> Figures:
         """With the geometric mean of the distances in all sets of features."""
-        logs = self._distances(seen, rows)
-        return Figures(float(seen[0][rows].mean().sqrt()), math.exp(sum(logs) / len(logs)))
+        logs = self._distances(look, rows)
+        return Figures(float(look.squares[rows].mean().sqrt()), math.exp(sum(logs) / len(logs)))
 
-    def _logs(self, seen: tuple[Tensor, list[Tensor]], rows: Tensor | slice) -> Tensor:
+    def _logs(self, look: Look, rows: Tensor | slice) -> Tensor:
         """Logarithms of the score and of what is in it."""
-        figures = self._figures(seen, rows)
+        figures = self._figures(look, rows)
         parts = self.score(figures), max(figures.error, ROUNDING)
-        found = [*map(math.log, parts), *self._distances(seen, rows)]
+        found = [*map(math.log, parts), *self._distances(look, rows)]
         return torch.tensor(found, dtype=torch.float64)
 
-    def _distances(self, seen: tuple[Tensor, list[Tensor]], rows: Tensor | slice) -> list[float]:
-        sides = zip(seen[1], self.targets, self.least, strict=True)
+    def _distances(self, look: Look, rows: Tensor | slice) -> list[float]:
+        sides = zip(look.features, self.targets, self.least, strict=True)
         return [_log_distance(a[rows], b[rows], least) for a, b, least in sides]
 
 

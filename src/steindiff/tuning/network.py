@@ -6,7 +6,7 @@ import math
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -55,12 +55,16 @@ def bare(denoiser: Any) -> Any:
 
 
 def module_in(thing: Any) -> nn.Module | None:
-    """The module that a denoiser is, or that it wraps: of several the least deep."""
+    """The module that a denoiser is, or that it wraps: of several the least deep.
+
+    Of one that `torch.compile` wrapped, what is in it.
+    """
     level = [thing]
     for _ in range(DEPTH + 1):
         for one in level:
             if isinstance(one, nn.Module):
-                return one
+                inner = getattr(one, "_orig_mod", one)
+                return inner if isinstance(inner, nn.Module) else one
         level = [inner for one in level for inner in getattr(one, "__dict__", {}).values()]
     return None
 
@@ -69,7 +73,9 @@ def module_in(thing: Any) -> nn.Module | None:
 def hooked(parts: Sequence[nn.Module], note: Callable[..., object]) -> Iterator[None]:
     """While it lasts, `note` is told what these parts put out, as (part, input, output).
 
-    Of this thread alone: a part that another thread evaluates has the same hooks.
+    Of this thread alone: a part that another thread evaluates has the same hooks. A compiled
+    network runs as it was written meanwhile, for its graph knows no parts (torch 2.6; before it, a
+    compiled one tells nothing).
     """
     here = threading.get_ident()
 
@@ -78,8 +84,10 @@ def hooked(parts: Sequence[nn.Module], note: Callable[..., object]) -> Iterator[
             note(*given)
 
     handles = [part.register_forward_hook(own) for part in parts]
+    stance = getattr(torch.compiler, "set_stance", None)
     try:
-        yield
+        with nullcontext() if stance is None else stance("force_eager"):
+            yield
     finally:
         for handle in handles:
             handle.remove()

@@ -71,13 +71,13 @@ class Choice:
         recipe: what was chosen.
         plain: the best plain solver on a usual schedule, by the held-out noises.
         figures: by what they are of: "tuned" is what was chosen, or where the plain solver was, the
-            best by the held-out noises; "recipe" what is there without tuning, "plain" the best
-            plain solver.
+            best of the finalists; "recipe" what is there without tuning, "plain" the best plain
+            solver.
         against_plain: the score of "tuned" over that of "plain".
         against_recipe: the score of "tuned" over that of "recipe".
         recipe_against_plain: the score of "recipe" over that of "plain".
         tried: what was measured on the held-out noises, the best first.
-        passed: what ranked before the choice and did not hold on the fresh noises, and why.
+        passed: what ranked before the choice and was not taken, and why.
     """
 
     kind: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,15 @@ from .checks import (
     screening,
     start_levels,
 )
-from .contest import Contest, most_evaluations
+from .contest import Contest, most_evaluations, verdict_evaluations
 from .features import Features, Inner, RandomFeatures
+from .judge import Judge
 from .kept import Store
 from .motion import motion
 from .network import bare, weights_of
 from .ranks import by_first
 from .record import Tuned
-from .trials import Budget, Noises, Start
+from .trials import Budget, Parts, Start
 
 SEED = 2 * 10**9
 """Of the first noise: away from the seeds that people sample, bench and calibrate with."""
@@ -72,9 +74,11 @@ def tune(
 
     Candidates are sampled from the same noises and compared with the network's own fine solution:
     plain solvers on the usual schedules, the recipe, other levels, bases, coefficients and ends;
-    then solvers whose scalars are fitted to the network, on levels that are fitted too. The winner
-    and the best plain solver are measured once more on fresh noises. Where the winner does not hold
-    there beyond its interval, the recipe or the plain solver comes back, and the record says so.
+    then solvers whose scalars are fitted to the network, on levels that are fitted too. The best
+    fitted one, the best other one and the recipe are ranked by noises that none was picked by. The
+    winner and the best plain solver are measured once more on fresh noises. Where the winner does
+    not hold there beyond its interval, the next one or the plain solver comes back, and the record
+    says so.
 
     Source: this project (docs/tune.md).
 
@@ -91,7 +95,8 @@ def tune(
         features: (B, D) of samples (B, *shape), what distances are measured in; left out, those of
             `RandomFeatures`, and for candidates that go on those of the network's `Inner` too.
         noises: how many scalars are fitted on.
-        held_out: how many more candidates are ranked on; a third of them screens.
+        held_out: how many more candidates are ranked on; a third of them screens. As many again,
+            after the fresh ones, rank the finalists.
         fresh: how many more the winner is measured on.
         seed: of the first; they count up from it.
         fine_steps: Heun steps of the fine solution.
@@ -142,14 +147,15 @@ def tune(
          "levels": [*levels, high], "shape": sizes, "model": model_hash or model, "batch": batch,
          "conditioning": about, "probe": _probe(start), "half": start.half, "versions": made_by},
     )  # fmt: skip
-    parts = _noises(start, store, counts)
-    found = motion(parts[0].path)
-    seen = features or RandomFeatures(torch.cat([parts[1].fine, parts[2].fine]))
-    inner = None if features else Inner.of(parts[1], guidance)
+    parts = _parts(start, store, counts)
+    found = motion(parts.fit.path)
+    seen = features or RandomFeatures(torch.cat([parts.screen.fine, parts.rest.fine]))
+    inner = None if features else Inner.of(parts.screen, guidance)
+    judging = partial(Judge, features=seen, guidance=guidance, inner=inner)
     choices = {}
     for place, count in enumerate(wanted):
         budget.share(len(wanted) - place)
-        contest = Contest(parts, seen, guidance, budget, store, count, levels, high, found, inner)
+        contest = Contest(parts, judging, guidance, budget, store, count, levels, high, found)
         choices[count] = contest.choice(guidance == 1 if fit is None else fit)
     return Tuned(
         choices, guidance, high, *counts, seed, fine_steps, found, budget.spent, model,
@@ -164,7 +170,7 @@ def evaluations(
     """The most samples that `tune` evaluates the denoiser for; about half of it is usual."""
     wanted = {steps} if isinstance(steps, int) else set(steps)
     made = sum(most_evaluations(count, noises, held_out, fresh, fit) for count in wanted)
-    return 4 + (noises + held_out + fresh) * (2 * fine_steps + 1) + made
+    return 4 + (noises + 2 * held_out + fresh) * (2 * fine_steps + 1) + made
 
 
 def _budget(
@@ -176,9 +182,9 @@ def _budget(
     Raises:
         TypeError, ValueError: no numbers, or too small for a tuning.
     """
-    _, held_out, fresh = counts
-    reserve = sum(4 * (count + 1) * fresh + held_out for count in wanted)
-    needed = sum(counts) * (2 * fine_steps - 1) + reserve
+    noises, held_out, fresh = counts
+    reserve = sum(verdict_evaluations(count, held_out, fresh) + held_out for count in wanted)
+    needed = (noises + 2 * held_out + fresh) * (2 * fine_steps - 1) + reserve
     check_budget(calls, minutes, needed, held_out, wanted)
     return Budget(calls, minutes, reserve, told)
 
@@ -216,18 +222,18 @@ def _probe(start: Start) -> float:
     return float(f"{float(denoised.double().square().mean()):.5g}")
 
 
-def _noises(start: Start, store: Store, counts: tuple[int, int, int]) -> list[Noises]:
-    """Those of the fit, those that screen, the other held-out ones, and the fresh ones."""
+def _parts(start: Start, store: Store, counts: tuple[int, int, int]) -> Parts:
+    """The noises, with fine solutions that are read or made."""
     noises, held_out, fresh = counts
     screen = screening(held_out)
-    sizes = (noises, screen, held_out - screen, fresh)
+    sizes = (noises, screen, held_out - screen, fresh, held_out)
     found, first = [], 0
-    for name, size in zip(("fit", "screen", "held-out", "fresh"), sizes, strict=True):
+    for name, size in zip(Parts._fields, sizes, strict=True):
         rows, whole = range(first, first + size), name == "fit"
         fine = store.tensors(f"fine-{name}", start.device, lambda: start.solve(rows, whole))  # noqa: B023
         found.append(start.noises(rows, fine, whole))
         first += size
-    return found
+    return Parts(*found)
 
 
 def _hash(denoiser: Denoiser, conditioning: Mapping[str, Any]) -> str:

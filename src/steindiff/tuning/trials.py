@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -120,6 +120,24 @@ class Noises:
             return sample(self, self.x, *parts, end=plan.end).x
         except NonFiniteError:
             return None
+
+
+class Parts(NamedTuple):
+    """The noises of a tuning.
+
+    Attributes:
+        fit: that scalars are fitted on.
+        screen: the held-out ones that every candidate is measured on.
+        rest: the other held-out ones, that the best go on to.
+        fresh: that the figures are of.
+        finals: that rank the finalists.
+    """
+
+    fit: Noises
+    screen: Noises
+    rest: Noises
+    fresh: Noises
+    finals: Noises
 
 
 def fine_solution(

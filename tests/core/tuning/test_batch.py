@@ -17,7 +17,7 @@ from steindiff.tuning.ranks import SharedRows
 
 MIXTURE = GaussianMixture(torch.randn(3, 4, generator=torch.Generator().manual_seed(3)), 0.05)
 FEW: dict[str, Any] = {
-    "noises": 4, "held_out": 16, "fresh": 16, "fine_steps": 4, "fit": False, "calls": 700,
+    "noises": 4, "held_out": 16, "fresh": 16, "fine_steps": 4, "fit": False, "calls": 1040,
 }  # fmt: skip
 ROOM = 5
 

@@ -68,7 +68,7 @@ def test_the_score_and_a_ratio_with_its_interval() -> None:
     fine = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
     rows = SharedRows(lambda x, sigma: x, {}, Batch(64), lambda done: None)
     judge = Judge([Noises(rows, fine, fine)], lambda x: x, guidance=1.0)
-    near, far = (fine + size * torch.ones(6) for size in (0.1, 0.4))
+    near, far = (judge.look(fine + size * torch.ones(6)) for size in (0.1, 0.4))
     assert judge.score(Figures(0.25, 4.0)) == 2.0
     ratio, error, distance = judge.ratios(near, far)
     assert judge.measures == ("relative error", "the features")
@@ -77,7 +77,10 @@ def test_the_score_and_a_ratio_with_its_interval() -> None:
     assert ratio.value == pytest.approx(1 / 4**2.5, rel=0.01)
     assert ratio.low <= ratio.value <= ratio.high < 1
     assert judge.ratios(near, near) == ((1.0, 1.0, 1.0),) * 3
-    assert math.isinf(judge.score(Figures(math.inf, math.inf)))
+    assert math.isinf(judge.score(judge.figures(None)))
+    assert {one.value for one in judge.ratios(None, near)} == {math.inf}
+    assert {one.value for one in judge.ratios(near, None)} == {0.0}
+    assert {one.value for one in judge.ratios(None, None)} == {1.0}
 
 
 def test_features_that_overflow_are_infinitely_far() -> None:
@@ -86,11 +89,12 @@ def test_features_that_overflow_are_infinitely_far() -> None:
     rows = SharedRows(lambda x, sigma: x, {}, Batch(64), lambda done: None)
     judge = Judge([Noises(rows, fine, fine)], torch.Tensor.half, guidance=1.0)
     for large in (1e6 * fine, torch.cat([fine[:-1], 1e6 * fine[-1:]])):
-        figures = judge.figures(large)
+        look = judge.look(large)
+        figures = judge.figures(look)
         assert math.isfinite(figures.error)
         assert figures.frechet == math.inf
         assert judge.score(figures) == math.inf
-        assert not judge.ratios(large, fine)[0].high < 1
+        assert not judge.ratios(look, judge.look(fine))[0].high < 1
 
 
 def test_exponents_follow_the_guidance() -> None:
@@ -172,6 +176,40 @@ def test_with_guidance_a_late_part_is_asked_at_less_noise() -> None:
         seen, wanted = one(plain.rows, board), one(plain.rows, fine)
         moved.append(float((seen - wanted).norm() / wanted.norm()))
     assert moved[1] > 2 * moved[0]
+
+
+class Small(torch.nn.Module):
+    """A D of three parts, which hooks see as long as it is not compiled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.parts = torch.nn.Sequential(*(torch.nn.Conv2d(1, 1, 3, padding=1) for _ in range(3)))
+
+    def forward(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return 2 * self.parts(x)
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_compiled_network_is_looked_into(wrapped: bool) -> None:
+    """As if it were not compiled, by `torch.compile` or in place; it runs compiled afterwards."""
+    fine = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def seen(denoiser: object) -> torch.Tensor:
+        found = Noises(SharedRows(denoiser, {}, Batch(4), lambda done: None), fine, fine)  # type: ignore[arg-type]
+        return Inner(found)(found.rows, fine)
+
+    wanted, compiled = seen(Small().requires_grad_(False)), Small().requires_grad_(False)
+    if wrapped:
+        denoiser = torch.compile(compiled, backend="eager")
+    else:
+        compiled.compile(backend="eager")
+        denoiser = compiled
+    with torch.no_grad():  # sizes that were compiled before are not compiled anew with the hooks
+        before = [denoiser(fine[:size], torch.ones(size)) for size in (2, 3, 4, 6)][-1]
+    assert torch.equal(seen(denoiser), wanted)
+    with torch.no_grad():
+        assert torch.equal(denoiser(fine, torch.ones(6)), before)
 
 
 def test_without_a_module_there_is_no_middle() -> None:

@@ -148,7 +148,7 @@ def test_of_several_modules_the_least_deep_is_the_network() -> None:
 @pytest.fixture(scope="module")
 def found() -> sd.Tuned:
     few: dict[str, Any] = {"noises": 4, "held_out": 16, "fresh": 16, "fine_steps": 4}
-    return sd.tune(NET, 4, sigma_max=14.0, fit=False, calls=800, model="mine", **few)
+    return sd.tune(NET, 4, sigma_max=14.0, fit=False, calls=1190, model="mine", **few)
 
 
 def test_another_network_is_refused_where_it_is_sampled_with(

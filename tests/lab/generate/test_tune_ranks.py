@@ -13,7 +13,7 @@ import pytest
 import steindiff as sd
 
 FEW = ("--steps", 3, "--noises", 4, "--held-out", 16, "--fresh", 16, "--fine-steps", 4,
-       "--calls", 1100, "--device", "cpu", "--overwrite")  # fmt: skip
+       "--calls", 1440, "--device", "cpu", "--overwrite")  # fmt: skip
 
 
 @pytest.mark.slow  # a minute and a half on two cores

@@ -11,7 +11,7 @@ from ..subjects import Subject
 from .settings import Settings
 
 NOISES, HELD_OUT, FRESH, FINE_STEPS = 16, 24, 32, 15
-CALLS = 8000
+CALLS = 9500
 """Samples that the button evaluates the model for, at the most: half a minute for small ones."""
 
 FEWEST, MOST = 3, 12
