@@ -80,15 +80,18 @@ def start_levels(
     """The lowest level above 0 and the highest, and where samplings start: there, or pure noise.
 
     Args:
-        denoiser: whose flow may start from pure noise.
+        denoiser: whose flow may start from pure noise, or that may say the highest level it knows.
         sigma_min: as `tune` takes it.
         sigma_max: as `tune` takes it.
 
     Raises:
         TypeError, ValueError: 0 < sigma_min < sigma_max < infinity is not the case.
     """
-    pure = sigma_max is None and getattr(bare(denoiser), "pure_noise", False)
-    top = TOP if sigma_max is None else check_number("sigma_max", sigma_max)
+    network = bare(denoiser)
+    pure = sigma_max is None and getattr(network, "pure_noise", False)
+    known = getattr(network, "sigma_max", TOP)
+    highest = min(TOP, known) if isinstance(known, float) and not pure else TOP
+    top = highest if sigma_max is None else check_number("sigma_max", sigma_max)
     if not 0 < check_number("sigma_min", sigma_min) < top < math.inf:
         raise ValueError(
             f"sigma_min is {sigma_min} and sigma_max {top}; 0 < sigma_min < sigma_max < inf "

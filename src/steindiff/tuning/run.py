@@ -100,8 +100,9 @@ def tune(
         fresh: how many more the winner is measured on.
         seed: of the first; they count up from it.
         fine_steps: Heun steps of the fine solution.
-        sigma_max: level to start from; left out, 80, or pure noise, t = 1, of a network in a flow's
-            own coordinates (`adapters.callable.from_function`, pipelines of diffusers).
+        sigma_max: level to start from; left out, 80, or the network's own `sigma_max` where that is
+            lower, or pure noise, t = 1, of one in a flow's own coordinates
+            (`adapters.callable.from_function`, pipelines of diffusers).
         sigma_min: the lowest level above 0 that is visited.
         batch: noises at a time; left out, as many as there is room for, at most 64: on a device by
             trying, on the CPU by what the network's parts put out for one noise, 1 GiB in all.

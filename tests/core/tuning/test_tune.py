@@ -22,6 +22,7 @@ from steindiff.trajectory import FineSolution
 from steindiff.tuning import SEED, evaluations, run
 from steindiff.tuning.batch import Batch
 from steindiff.tuning.candidates import Candidate, shapes
+from steindiff.tuning.checks import start_levels
 from steindiff.tuning.fitting import TRIALS, fit, last_numbers, search_levels
 from steindiff.tuning.judge import Judge
 from steindiff.tuning.motion import (
@@ -32,7 +33,7 @@ from steindiff.tuning.motion import (
     shortest_levels,
 )
 from steindiff.tuning.ranks import SharedRows
-from steindiff.tuning.trials import Halves, Noises
+from steindiff.tuning.trials import PURE_NOISE, Halves, Noises
 from steindiff.tuning.verdict import Finals, objection, verdict
 
 POINTS = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(3))
@@ -516,6 +517,20 @@ def test_a_fit_follows_the_fine_solution_into_zero() -> None:
 def test_bad_input(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         sd.tune(MIXTURE, **arguments)
+
+
+@pytest.mark.parametrize("guided", [False, True])
+@pytest.mark.parametrize(("known", "top"), [(14.6, 14.6), (math.inf, 80.0)])
+def test_it_starts_no_higher_than_the_network_knows(guided: bool, known: float, top: float) -> None:
+    class Known(Gaussian):
+        sigma_max, pure_noise = known, False
+
+    network = Known(torch.zeros(4), 1.0)
+    asked = sd.ClassifierFreeGuidance(network, 2.0, {"y": 0.0}) if guided else network
+    assert start_levels(asked, 0.002, None) == ((0.002, top), top)
+    assert start_levels(asked, 0.002, 9.0) == ((0.002, 9.0), 9.0)
+    network.pure_noise = True
+    assert start_levels(asked, 0.002, None) == ((0.002, 80.0), PURE_NOISE)
 
 
 def test_a_network_that_breaks_is_named_with_its_step() -> None:
