@@ -227,7 +227,7 @@ class _Judge:
         plain, steps = peer.make(), _steps(peer, nfe)
         samples = {
             BASE: self._sample(steps, plain),
-            coefficient: self._sample(steps, relax(plain, coefficient, "none")),
+            coefficient: self._sample(steps, relax(plain, coefficient)),
         }
         features = {name: self.subject.features.features(x) for name, x in samples.items()}
         paired = paired_bootstrap(features, self.features, baseline=BASE, resamples=RESAMPLES)
