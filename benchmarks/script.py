@@ -9,6 +9,8 @@ from pathlib import Path
 
 import typer
 
+sys.path.append(str(Path(__file__).parents[1] / "examples"))  # the shipped pipeline is one of them
+
 
 def run(command: Callable[..., None]) -> None:
     """Runs a function as a command; what the user got wrong is one sentence and exit code 2."""
