@@ -104,13 +104,13 @@ def test_parts_of_a_step_are_ordered_and_positive(found: dict[str, Any], solver:
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_relaxation_never_waits_and_keeps_two_numbers_and_two_samples(
+def test_relaxation_never_waits_and_keeps_three_numbers_and_two_samples(
     found: dict[str, Any], solver: str
 ) -> None:
     row = found["solvers"][solver]
     assert row["relaxation_waits"] == 0
-    # The two latest denoised samples, for the gift: those that the solver has are not kept twice.
-    more = row["state_bytes_per_sample"] - torch.zeros(2, dtype=torch.float64).nbytes
+    # The two latest denoised samples, for how they move: those of the solver are not kept twice.
+    more = row["state_bytes_per_sample"] - torch.zeros(3, dtype=torch.float64).nbytes
     own = {"unipc": 2, "dpmpp_3m": 2, "dpmpp_2m": 1, "res_multistep": 1, "power": 2}.get(solver, 0)
     assert more == (2 - own) * torch.zeros(SHAPE).nbytes
 
@@ -182,15 +182,15 @@ def test_a_rule_that_waits_or_hoards_is_seen() -> None:
 def test_state_of_the_solver_is_not_charged_to_the_relaxation(name: str) -> None:
     x = sd.noise(SHAPE, SIGMAS[0], range(5))
     rule = Relaxed(resolve_solver(name), Energy())
-    # the surplus, <x, x - D> and two denoised samples, which unipc has itself
-    assert state_bytes(rule, bound, x, SIGMAS) == 5 * 8 * 2 + 2 * x.nbytes * (name == "ipndm")
+    # the surplus, <x, x - D>, the last move's square and two denoised samples, which unipc has
+    assert state_bytes(rule, bound, x, SIGMAS) == 5 * 8 * 3 + 2 * x.nbytes * (name == "ipndm")
 
 
 def test_records_are_charged_to_the_relaxation() -> None:
     x = sd.noise(SHAPE, SIGMAS[0], range(5))
     rule = Relaxed(resolve_solver("euler"), Energy(), record=True)
     # these and six measurements
-    assert state_bytes(rule, bound, x, SIGMAS) == 5 * 8 * 8 + 2 * x.nbytes
+    assert state_bytes(rule, bound, x, SIGMAS) == 5 * 8 * 9 + 2 * x.nbytes
 
 
 def test_tensors_are_found_at_any_depth() -> None:
