@@ -161,9 +161,10 @@ def ablation_cells() -> str:
     found = cells_table(
         ablated(),
         [
-            "energy:law=two,steady=false,gift=none",
-            "energy:law=one,steady=false,gift=none",
-            "energy:law=two,steady=false,gift=none,trust=inf",
+            "energy",
+            "energy:law=one",
+            "energy:law=two",
+            "energy:gift=none",
             "constant",
             "oracle",
         ],
