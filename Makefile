@@ -67,10 +67,10 @@ overhead: install
 		--model-seconds 0.05 --model-seconds 1 --compile --overwrite
 
 diffusers: install
-	$(BIN)/python benchmarks/diffusers_schedulers.py --out docs/results/diffusers.json --count 300
+	$(BIN)/python benchmarks/diffusers_schedulers.py --out docs/results/diffusers.json --count 256
 	$(BIN)/python benchmarks/diffusers_schedulers.py \
 		--out docs/results/diffusers-guided.json --guidance 4 \
-		--nfe 5 --nfe 8 --count 300 --only "DDIM, trailing" --only "PNDM, PLMS" \
+		--nfe 5 --nfe 8 --count 256 --only "DDIM, trailing" --only "PNDM, PLMS" \
 		--only "Euler, Karras" --only "DPM++ 2M, Karras" --only "DPM++ 2M, trailing" \
 		--only "DEIS-3, trailing" --only "UniPC-2, trailing" --only "flow Euler, shift 3"
 
