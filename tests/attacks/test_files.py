@@ -310,7 +310,10 @@ def saved(content: Any) -> bytes:
             for n, change in TABLES.items()
             if n not in ("a nan", "a text")
         ),
-        *((f"fine-{part}.pt", TENSORS["half"]) for part in ("fit", "screen", "held-out", "fresh")),
+        *(
+            (f"fine-{part}.pt", TENSORS["half"])
+            for part in ("fit", "screen", "rest", "fresh", "finals")
+        ),
         *(("fine-fit.pt", change) for change in TENSORS.values()),
     ],
 )
