@@ -36,7 +36,7 @@ def test_number_of_processes(
     assert ranks.said.count("use it:") == 1
 
     made = {path.name: path.stat().st_mtime_ns for path in kept.glob("*.pt")}
-    assert len(made) == 4
+    assert len(made) == 5  # fit, screen, rest, fresh, finals
     assert steindiff(*command).code == 0
     assert {path.name: path.stat().st_mtime_ns for path in kept.glob("*.pt")} == made
     tried = json.loads(wanted)["choices"][0]["tried"]
