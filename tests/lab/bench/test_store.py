@@ -576,7 +576,7 @@ found = {"undisturbed": status, "random": 0, "writes": 0}
 rng = random.Random(0)
 for name in ("random0", "random1"):
     for _ in range(6):
-        found["random"] += killed_after(name, rng.uniform(0.02, 0.5) * seconds)
+        found["random"] += killed_after(name, rng.uniform(0.02, 0.3) * seconds)
     status, _ = whole(name)
     found[name] = status
 # Writes of a bench: its description; then samples, cell and results of each cell.
