@@ -27,6 +27,7 @@ from ._errors import (
 )
 from .composition import AUTO, choose, compose
 from .denoisers import ClassifierFreeGuidance, Denoiser
+from .denoisers.base import highest_known
 from .recipes import Recipe, recipe
 from .schedules import check_sigmas
 from .solvers import Solver, resolve_solver
@@ -271,9 +272,7 @@ def _check_reach(denoiser: Denoiser, start: float) -> None:
     """Refuses a start that the network was not made for, where it says so: it would answer as for
     its own highest level.
     """
-    known = getattr(denoiser, "sigma_max", None)
-    if not isinstance(known, float) or getattr(denoiser, "pure_noise", False):
-        return
+    known = highest_known(denoiser)
     if start > known * (1 + _ROUNDING):
         raise ValueError(
             f"the sampling starts at sigma = {start:g}, and the denoiser knows levels up to "

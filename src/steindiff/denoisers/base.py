@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -23,3 +24,14 @@ class Denoiser(Protocol):
             **conditioning: whatever the model takes, such as `class_labels`.
         """
         ...
+
+
+def highest_known(denoiser: Any) -> float:
+    """The highest VE level that a denoiser says it knows, by its `sigma_max`.
+
+    Infinite where it says none, or that it knows `pure_noise`.
+    """
+    known = getattr(denoiser, "sigma_max", None)
+    if not isinstance(known, float) or getattr(denoiser, "pure_noise", False):
+        return math.inf
+    return known

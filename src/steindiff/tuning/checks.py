@@ -9,6 +9,7 @@ from typing import Any
 from .._errors import MOST_STEPS, check_callable, check_count, check_number, shown
 from ..calibrated.run import MOST
 from ..denoisers import Denoiser
+from ..denoisers.base import highest_known
 from .network import bare
 from .trials import PURE_NOISE
 
@@ -89,8 +90,7 @@ def start_levels(
     """
     network = bare(denoiser)
     pure = sigma_max is None and getattr(network, "pure_noise", False)
-    known = getattr(network, "sigma_max", TOP)
-    highest = min(TOP, known) if isinstance(known, float) and not pure else TOP
+    highest = min(TOP, highest_known(network))
     top = highest if sigma_max is None else check_number("sigma_max", sigma_max)
     if not 0 < check_number("sigma_min", sigma_min) < top < math.inf:
         raise ValueError(
