@@ -63,7 +63,7 @@ MORE = {
     "l1.25|ipndm:3|none|none": "even in log σ, neither",
     "v|ipndm:3|g.2|stein": "VP time, relaxed, *stein*",
     "v|ipndm:3|none|stein": "VP time, *stein*",
-    "m|ipndm:3|lesser|stein": "halfway, law of two levels, *stein*",
+    "m|ipndm:3|lesser|stein": "halfway, lesser of two lacks, *stein*",
 }
 
 Cells = Mapping[str, Mapping[str, Any]]

@@ -29,6 +29,7 @@ from steindiff.lab.specs import parse_solver
 from steindiff.recipes import (
     GUIDED_COEFFICIENT,
     LEAD,
+    MANY_POWER,
     UNGUIDED_COEFFICIENT,
     flow_levels,
     halfway_levels,
@@ -114,7 +115,7 @@ def last_shapes(steps: int, guided: bool) -> Iterator[tuple[str, str, tuple[floa
     if not guided:
         for base in ("ipndm:3", "unipc:2"):
             yield "v", base, vp_levels(steps, low, HIGHEST)
-        many = lowest_level(steps, 1.5)
+        many = lowest_level(steps, MANY_POWER)
         ends = leading_levels(steps, many, HIGHEST, LEAD), vp_levels(steps, many, HIGHEST)
         yield "m", "ipndm:3", halfway_levels(*ends)
         return

@@ -27,6 +27,9 @@ LEAD = 1.25
 MANY = 9
 """Without guidance, from so many steps on the levels are drawn halfway to those of VP time."""
 
+MANY_POWER = 1.5
+"""By which power of the steps the last level falls there; without, by 2."""
+
 UNGUIDED_COEFFICIENT = Energy(law="one", steady=False)
 """Without guidance, which a recipe is told, the law of one level and the whole gift are safe."""
 
@@ -97,7 +100,7 @@ def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe
     check_finite("guidance", guidance)
     plain = guidance != 1 and steps >= GUIDED_PLAIN
     many = guidance == 1 and steps >= MANY
-    low = PLAIN_LOW if plain else lowest_level(steps, 1.5 if many else 2.0)
+    low = PLAIN_LOW if plain else lowest_level(steps, MANY_POWER if many else 2.0)
     check_number("sigma_max", sigma_max)
     if not (math.isfinite(sigma_max) and (steps == 1 or sigma_max > 2 * low) and sigma_max > 0):
         raise ValueError(
