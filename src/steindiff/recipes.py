@@ -30,7 +30,7 @@ MANY = 9
 MANY_POWER = 1.5
 """By which power of the steps the last level falls there; without, by 2."""
 
-UNGUIDED_COEFFICIENT = Energy(law="one", steady=False)
+UNGUIDED_COEFFICIENT = Energy(law="one", steady=False, sooner=False)
 """Without guidance, which a recipe is told, the law of one level and the whole gift are safe."""
 
 GUIDED_COEFFICIENT = replace(UNGUIDED_COEFFICIENT, last=False)

@@ -13,7 +13,7 @@ from torch import Tensor
 from .._errors import Watch, non_finite_samples, require_finite
 from ..levels import NoiseLevel
 from ..solvers.base import Step
-from ..stein import Coefficient, Decision, Record, StepRecord, check_end, stack_records
+from ..stein import Ahead, Coefficient, Decision, Record, StepRecord, check_end, stack_records
 from ..stein.end import MOVES, Remembered, step_into_zero
 from ..stein.relax import blend, measure, propose, working
 from .coordinates import PURE_NOISE, finite_ve
@@ -29,8 +29,7 @@ class WholeStep(NamedTuple):
             coordinates, the start in those of `level`, candidate and predictor of `level_next`.
         level: where the step departed from.
         level_next: where it arrived.
-        steps_left: steps still to do, this one included.
-        end: VE level that the sampling ends at; infinite where its last step is of higher order.
+        ahead: the steps still to do, this one included; its levels are VE ones.
         first_order: whether the sampler's step into level 0 is of first order, so that what it
             proposes is D itself. Only such a step is given another end.
     """
@@ -38,8 +37,7 @@ class WholeStep(NamedTuple):
     step: Step
     level: NoiseLevel
     level_next: NoiseLevel
-    steps_left: int
-    end: float = 0.0
+    ahead: Ahead
     first_order: bool = True
 
 
@@ -204,10 +202,10 @@ class Relaxation:
         self, move: WholeStep, step: Step, memory: _Memory, sigma: float, sigma_next: float
     ) -> Decision | None:
         """None where nothing is to be relaxed: in the last step, and where no noise is removed."""
-        if move.steps_left <= 1 or sigma_next >= sigma:
+        if move.ahead.steps_left <= 1 or sigma_next >= sigma:
             return None
         decision = self.coefficient(
-            propose(step, sigma, sigma_next, move.steps_left, _no_model, move.end), memory.state
+            propose(step, sigma, sigma_next, move.ahead, _no_model), memory.state
         )
         return spare_noise(decision, sigma)
 
@@ -220,7 +218,7 @@ class Relaxation:
         step into, or no step before, it is the candidate itself.
         """
         candidate = move.step.x
-        if move.steps_left > 1 or sigma_next > 0 or not self._has_end(move):
+        if move.ahead.steps_left > 1 or sigma_next > 0 or not self._has_end(move):
             return candidate
         x0 = step_into_zero(self.end, step.start, step.denoised, sigma, memory.denoised)
         return candidate if x0 is step.denoised else x0.to(candidate.dtype)
@@ -235,7 +233,7 @@ class Relaxation:
 
     def _has_end(self, move: WholeStep) -> bool:
         """Whether the sampling goes into sigma = 0, by a step that may be replaced."""
-        return self.end != "none" and move.end == 0 and move.first_order
+        return self.end != "none" and move.ahead.end == 0 and move.first_order
 
     def _noted(
         self,

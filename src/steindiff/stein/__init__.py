@@ -1,7 +1,7 @@
 """Stein relaxation: divergence estimators, coefficients, and the solver that applies them."""
 
 from . import divergence, law
-from .base import Coefficient, Decision, Proposal
+from .base import Ahead, Coefficient, Decision, Proposal
 from .constant import Constant
 from .coupled import Coupled
 from .end import ENDS, Ended, check_end, stein_weight, step_into_zero
@@ -15,6 +15,7 @@ from .relax import Relaxed
 __all__ = [
     "COEFFICIENTS",
     "ENDS",
+    "Ahead",
     "Coefficient",
     "Constant",
     "Coupled",

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from torch import Tensor
+
+
+class Ahead(NamedTuple):
+    """What a sampling has ahead of it at one of its steps.
+
+    Attributes:
+        steps_left: steps still to do, this one included; the last step is not relaxed.
+        end: the level that the sampling ends at; infinite where its last step is of higher order,
+            so that the steps before it owe it nothing.
+        last: the level that the last step departs from; infinite where it is not known.
+    """
+
+    steps_left: int
+    end: float = 0.0
+    last: float = math.inf
+
+    def after(self) -> Ahead:
+        """The same at the next step."""
+        return self._replace(steps_left=self.steps_left - 1)
 
 
 class Proposal(NamedTuple):
@@ -19,9 +39,7 @@ class Proposal(NamedTuple):
         candidate: T(x), the solver's proposal at `sigma_next`.
         predictor: the first-order candidate inside a predictor-corrector step, if it is one.
         residual: the map z -> z - T(z) at a fixed history. Calling it calls the model.
-        steps_left: steps still to do, this one included; the last step is not relaxed.
-        end: the level that the sampling ends at; infinite where its last step is of higher order,
-            so that the steps before it owe it nothing.
+        ahead: the steps still to do, and where they lead.
     """
 
     x: Tensor
@@ -31,8 +49,7 @@ class Proposal(NamedTuple):
     sigma: float
     sigma_next: float
     residual: Callable[[Tensor], Tensor]
-    steps_left: int
-    end: float = 0.0
+    ahead: Ahead
 
     @property
     def ratio(self) -> float:

@@ -16,8 +16,11 @@ costs no call. Two arguments for w that owe nothing to each other:
 * stein: the energy comes back, |D + w (D - D_)|^2 = <x, D>, per sample; at most w1. At low noise it
   is of second order in sigma^2 where x0 = D is of first.
 
-A guided D may stop moving along D - D_ and turn; then neither argument holds. So the default,
-"steady", bounds the root of the energy by w1 times how steadily D moved in its last two moves.
+A guided D may stop moving along D - D_ and turn; then neither argument holds. Nor does either
+where a long step lies between the two levels: D - D_ is then what that step made of D, and where a
+solver of higher order went too far, going on takes it further. So the default, "steady", bounds the
+root of the energy by w1 times how steadily D moved in its last two moves and how near the two
+levels are.
 
 Source: this project (docs/theory/end.md).
 """
@@ -40,6 +43,10 @@ ENDS = ("steady", "stein", "linear", "mean", "none")
 
 TURNED, STEADY = 0.3, 0.7
 """Cosine of D's last two moves at and below which D has turned, at and above which it has not."""
+
+FAR, NEAR = 0.15, 0.25
+"""Ratio of the last two levels up to which D - D_ is what a long step made of D, its errors
+included, and from which on it is how D moves."""
 
 MOVES = 2
 """How many earlier denoised samples an end looks at."""
@@ -68,7 +75,7 @@ def step_into_zero(
 ) -> Tensor:
     """x0 = D + w (D - D_), in the dtype of `denoised`; D itself where there was no step before.
 
-    With one step before, "steady" is "stein": D has made one move only.
+    With one step before, "steady" knows of one move of D only, and takes it to be steady.
 
     Args:
         end: one of `ENDS`.
@@ -83,6 +90,9 @@ def step_into_zero(
     if check_end(end) == "none" or not before:
         return denoised
     latest = before[0]
+    near = nearness(sigma / latest.sigma) if end == "steady" else 1.0
+    if near == 0:
+        return denoised
     linear = sigma / (latest.sigma - sigma)
     if end == "linear":
         return torch.lerp(latest.denoised, denoised, 1 + linear)
@@ -91,9 +101,9 @@ def step_into_zero(
     weight = _root(along[0, 0], along[1, 0], among[1, 0])
     if len(seen) > 1:
         steady = steadiness(among[1, 1], among[1, 0], among[2, 1])
-        weight = torch.minimum(weight, linear * steady)
+        weight = torch.minimum(weight, near * linear * steady)
     else:
-        weight = weight.clamp_max(linear)
+        weight = weight.clamp_max(near * linear)
     if end == "mean":
         weight = (weight + linear) / 2
     weight = weight.to(denoised.dtype).reshape(-1, *[1] * (x.ndim - 1))
@@ -124,6 +134,15 @@ def steadiness(along: Tensor, square: Tensor, before: Tensor) -> Tensor:
     """
     size = (square * before).clamp_min(torch.finfo(square.dtype).tiny).sqrt()
     return ((along / size - TURNED) / (STEADY - TURNED)).clamp(0, 1)
+
+
+def nearness(ratio: float) -> float:
+    """1 where the last two levels are near each other, 0 where a long step lies between them.
+
+    Args:
+        ratio: of the lower level to the higher one; 1 from NEAR on, 0 up to FAR.
+    """
+    return min(max((ratio - FAR) / (NEAR - FAR), 0.0), 1.0)
 
 
 def _products(*states: Tensor) -> tuple[Tensor, Tensor]:

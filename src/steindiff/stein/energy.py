@@ -22,6 +22,14 @@ _HARDLY = 0.1
 """Noise that is at most this share of the state before the last step counts as none left."""
 
 
+_LONG = 0.2
+"""Ratio of its levels below which a step is so long that it takes out nearly all of the noise."""
+
+
+_PUT_BACK = 0.5
+"""What a higher order puts back of what Euler's candidate loses: from here on it is none of that."""
+
+
 _BLIND = 0.02
 """A first step that leaves less of the noise is not relaxed: the chance overlap of the noise with
 what D makes of it is then as large as all that the step leaves, and one level cannot tell."""
@@ -95,6 +103,20 @@ class _Gap(NamedTuple):
     laws: Tensor | None
 
 
+class _Gift(NamedTuple):
+    """What a step may give in advance.
+
+    Attributes:
+        gamma: of a whole gift.
+        level: where next to no noise has to be left for it; 0 asks for nothing.
+        sooner: whether it is given a step sooner, and so by a candidate of first order alone.
+    """
+
+    gamma: float
+    level: float
+    sooner: bool = False
+
+
 @dataclass(frozen=True)
 class Energy(Coefficient):
     """gamma restores the energy |x'|^2 that the exact probability-flow ODE arrives with.
@@ -122,7 +144,9 @@ class Energy(Coefficient):
     - Gift of the last relaxed step: the step after it is of low order, ends nearly without noise
       and is not relaxed; what it will lose is given in advance, an excess gift trust (1 - r)^2 of
       the noise that remains. A sampling that ends with noise in it, above a tenth of |T|, goes on
-      elsewhere and owes nothing yet.
+      elsewhere and owes nothing yet. Where the last level holds next to no noise, as that of
+      Karras' levels before 0, the gift would be next to nothing, and the long step into that level
+      is the one that loses: the step before it gives too, as far as the candidate is Euler's.
     - Surplus memory: energy above A is owed by the next step, less what the flow itself damps:
       S' = (1 + r^2)/2 max(0, |T|^2 - A), the decay j + r^2 (1 - j) of the directions that a
       solver gets wrong, those between noise and signal (j = 1/2).
@@ -148,6 +172,7 @@ class Energy(Coefficient):
         steady: whether it counts how steadily D moves: the gift is given as far as it does, and
             "lesser" is "one" as far. Without it the gift is given in full: more where it is known
             that the denoiser is not guided, harm where it is.
+        sooner: whether a gift is given a step sooner where the last level is next to no noise.
 
     Raises:
         ValueError: trust or gift is negative or NaN, or an unknown law.
@@ -161,6 +186,7 @@ class Energy(Coefficient):
     corrector: bool = True
     gift: float | None = 2.0
     steady: bool = True
+    sooner: bool = True
 
     def __post_init__(self) -> None:
         if self.law not in LAWS:
@@ -178,9 +204,9 @@ class Energy(Coefficient):
 
     def __call__(self, proposal: Proposal, state: EnergyState) -> Decision:
         sigma, ratio = proposal.sigma, proposal.ratio
-        given = self.given(ratio) if proposal.steps_left == 2 else None
-        stops_above = given is not None and proposal.end > 0
-        products = _products(proposal, state.before, self.corrector, stops_above)
+        gift = self._gift(proposal)
+        conditional = gift is not None and gift.level > 0
+        products = _products(proposal, state.before, self.corrector, conditional)
         steady = _steady(products, state)
         gap = self._gap(proposal, state, products, steady)
         correction, after = None, gap.lack
@@ -191,15 +217,15 @@ class Energy(Coefficient):
         if first and (self.law != "one" or ratio < _BLIND):  # too little is known to relax
             following = state._replace(sigma=sigma, q=products.xn, before=before)
             return Decision(torch.ones_like(products.xn), following, correction)
-        if given is not None and proposal.end == 0:
-            gamma = _gift(given, steady, gap.lack)
-        else:
+        if gift is None:
             gamma = self._gamma(proposal, gap, products)
-        if given is not None and proposal.end > 0:
-            assert products.tt is not None
-            hardly = _hardly_noisy(proposal, products.tt + (gap.lack - after))
-            gamma = torch.where(hardly, _gift(given, steady, gap.lack), gamma)
-        if given is not None and correction is not None:  # corrected is on its target already
+        else:
+            gamma = _gift_of(gift.gamma, steady, gap.lack)
+        if conditional:
+            assert gift is not None
+            share = _due(gift, proposal, products, gap.lack - after)
+            gamma = torch.lerp(self._gamma(proposal, gap, products), gamma, share)
+        if gift is not None and correction is not None:  # corrected is on its target already
             gamma = gamma.masked_fill_(correction < 1, 1.0)
         kept = (1 + ratio**2) / 2 if self.memory else 0.0
         following = EnergyState(after, sigma, products.xn, kept, before, products.mm)
@@ -216,6 +242,19 @@ class Energy(Coefficient):
         if self.gift is None or self.trust == 0:
             return self.lowest(ratio)
         return max(0.0, 1 - self.gift * self.trust * ratio * (1 - ratio))
+
+    def _gift(self, proposal: Proposal) -> _Gift | None:
+        """What this step may give in advance: the last relaxed one, or the one before it."""
+        left, end, departs = proposal.ahead
+        given = self.given(proposal.ratio) if left in (2, 3) else None
+        if given is None or left == 2:
+            return None if given is None else _Gift(given, end)
+        following = departs / proposal.sigma_next
+        if not self.sooner or proposal.predictor is not None or end > departs:
+            return None
+        if not 0 < following < _LONG:
+            return None
+        return _Gift(1 - (1 - given) * (1 - following) ** 2, departs, sooner=True)
 
     def _remembered(self, proposal: Proposal, state: EnergyState) -> tuple[Tensor, ...]:
         """The denoised samples that the steps after this one ask for, the latest first."""
@@ -299,15 +338,30 @@ def _steady(products: _Products, state: EnergyState) -> Tensor | None:
     return steadiness(products.mm_, products.mm, state.moved)
 
 
-def _gift(given: float, steady: Tensor | None, like: Tensor) -> Tensor:
+def _gift_of(given: float, steady: Tensor | None, like: Tensor) -> Tensor:
     """gamma of the step that gives in advance, in the shape and dtype of `like`."""
     return torch.full_like(like, given) if steady is None else 1 - (1 - given) * steady
 
 
-def _hardly_noisy(proposal: Proposal, energy: Tensor) -> Tensor:
-    """(B,): whether what the sampling leaves of the noise is next to nothing beside `energy`."""
-    left = proposal.end**2 * proposal.x[0].numel()
-    return energy >= left / _HARDLY**2
+def _due(gift: _Gift, proposal: Proposal, products: _Products, corrected: Tensor) -> Tensor:
+    """(B,): the share of a gift that is due, from what the candidate and its correction are."""
+    assert products.tt is not None
+    least = (gift.level / _HARDLY) ** 2 * proposal.x[0].numel()
+    hardly = products.tt + corrected >= least
+    if gift.sooner:
+        return _first_order(products, proposal.ratio).masked_fill_(~hardly, 0.0)
+    return hardly.to(corrected.dtype)
+
+
+def _first_order(products: _Products, ratio: float) -> Tensor:
+    """(B,): 1 where the candidate is Euler's, 0 where a higher order put back what that loses.
+
+    Euler's T1 loses (1 - r)^2 <D, x - D> by the law of one level; |T|^2 - |T1|^2 was put back.
+    """
+    lost = (1 - ratio) ** 2 * products.dn
+    lack = torch.add(products.fall, products.xn, alpha=ratio**2 - 1)
+    share = (lost - lack).abs() / (_PUT_BACK * lost.clamp_min(smallest(lost.dtype)))
+    return (1 - share).clamp_min(0)
 
 
 def _keep_of_corrector(products: _Products, lack: Tensor, ratio: float) -> tuple[Tensor, Tensor]:

@@ -12,20 +12,16 @@ from torch import Tensor
 from .._errors import shown
 from .._reductions import inner
 from ..solvers.base import BoundDenoiser, HistoryKind, Solver, Step
-from .base import Coefficient, Decision, Proposal
+from .base import Ahead, Coefficient, Decision, Proposal
 from .record import StepRecord
 
 
 class RelaxedState(NamedTuple):
-    """State of `Relaxed`: those of its two parts, the steps left, and the last step's record.
-
-    `end` is the level that the sampling ends at.
-    """
+    """State of `Relaxed`: those of its two parts, what is ahead, and the last step's record."""
 
     solver: Any
     coefficient: Any
-    steps_left: int
-    end: float
+    ahead: Ahead
     record: StepRecord | None = None
 
 
@@ -67,9 +63,8 @@ class Relaxed(Solver):
         return self.solver.history
 
     def init(self, x: Tensor, sigmas: Sequence[float]) -> RelaxedState:
-        return RelaxedState(
-            self.solver.init(x, sigmas), self.coefficient.init(x), len(sigmas) - 1, sigmas[-1]
-        )
+        ahead = Ahead(len(sigmas) - 1, sigmas[-1], sigmas[-2])
+        return RelaxedState(self.solver.init(x, sigmas), self.coefficient.init(x), ahead)
 
     def step(
         self,
@@ -85,8 +80,8 @@ class Relaxed(Solver):
             again = self.solver.step(denoiser, z, sigma, sigma_next, state.solver)
             return again.start - again.x
 
-        if state.steps_left > 1:
-            proposal = propose(base, sigma, sigma_next, state.steps_left, residual, state.end)
+        if state.ahead.steps_left > 1:
+            proposal = propose(base, sigma, sigma_next, state.ahead, residual)
             decision = self.coefficient(proposal, state.coefficient)
             relaxed = blend(base.start, base, decision)
         else:
@@ -95,8 +90,7 @@ class Relaxed(Solver):
         following = RelaxedState(
             self.solver.replace(base.state, base.x, relaxed),
             decision.state,
-            state.steps_left - 1,
-            state.end,
+            state.ahead.after(),
             measure(base, relaxed, decision, sigma) if self.record else None,
         )
         return base._replace(x=relaxed, state=following)
@@ -141,14 +135,13 @@ def propose(
     step: Step,
     sigma: float,
     sigma_next: float,
-    steps_left: int,
+    ahead: Ahead,
     residual: Callable[[Tensor], Tensor],
-    end: float,
 ) -> Proposal:
     """What a coefficient is shown of a step in VE coordinates."""
     predictor = None if step.predictor is None else working(step.predictor)
     x, denoised, candidate = map(working, (step.start, step.denoised, step.x))
-    return Proposal(x, denoised, candidate, predictor, sigma, sigma_next, residual, steps_left, end)
+    return Proposal(x, denoised, candidate, predictor, sigma, sigma_next, residual, ahead)
 
 
 def _lerp(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor
 from steindiff import Record
 from steindiff._errors import NonFiniteError
 from steindiff.levels import NoiseLevel, denoised_from
-from steindiff.stein import Coefficient, Constant, Coupled, Decision, Energy, Proposal
+from steindiff.stein import Ahead, Coefficient, Constant, Coupled, Decision, Energy, Proposal
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -166,6 +166,8 @@ def by_hand(grouped: Grouped, rule: Coefficient) -> list[Tensor]:
     timesteps, at, done = ready(scheduler, grouped.case), 0, []
     state = initial(scheduler)
     memory, left = rule.init(state), len(grouped.groups) - grouped.idle
+    departs = sum(grouped.groups[: left - 1])
+    last = float(level_at(scheduler, grouped.level, timesteps, departs).ve_sigma)
     for calls in grouped.groups:
         said, states = group_of_calls(scheduler, timesteps[at : at + calls], state)
         here = level_at(scheduler, grouped.level, timesteps, at)
@@ -181,7 +183,7 @@ def by_hand(grouped: Grouped, rule: Coefficient) -> list[Tensor]:
                 float(here.ve_sigma),
                 float(there.ve_sigma),
                 lambda z: z,
-                left,
+                Ahead(left, last=last),
             )
             decision = rule(proposal, memory)
             memory = decision.state
@@ -281,14 +283,14 @@ def test_a_coefficient_is_told_the_level_that_the_sampling_ends_at(interpolation
     scheduler = diffusers.EulerDiscreteScheduler(interpolation_type=interpolation)
     scheduler = relax(scheduler, rule, record=True)
     run(scheduler, 4)
-    assert [each.end for each in rule.told] == [scheduler.stein_record.sigmas[-1]] * 3
+    assert [each.ahead.end for each in rule.told] == [scheduler.stein_record.sigmas[-1]] * 3
 
 
 @pytest.mark.parametrize("grouped", GROUPED, ids=str)
 def test_a_coefficient_is_told_how_many_steps_that_remove_noise_are_left(grouped: Grouped) -> None:
     rule, steps = Noting([]), len(grouped.groups) - grouped.idle
     relaxed(grouped, rule)
-    assert [each.steps_left for each in rule.told] == [*range(steps, 1, -1)]
+    assert [each.ahead.steps_left for each in rule.told] == [*range(steps, 1, -1)]
 
 
 @pytest.mark.parametrize(

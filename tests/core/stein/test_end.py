@@ -22,7 +22,7 @@ from steindiff.stein import (
     stein_weight,
     step_into_zero,
 )
-from steindiff.stein.end import Remembered, steadiness
+from steindiff.stein.end import Remembered, nearness, steadiness
 
 ACTING = [end for end in ENDS if end != "none"]
 POINTS = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -133,6 +133,19 @@ def test_steady_end_leaves_alone_what_has_turned() -> None:
     assert torch.equal(step_into_zero("steady", START, denoised, 1.0, [latest, turned]), denoised)
     assert torch.equal(step_into_zero("steady", START, denoised, 1.0, [latest, steady]), stein)
     assert torch.equal(step_into_zero("steady", START, denoised, 1.0, [latest]), stein)
+
+
+def test_steady_end_does_not_go_on_from_a_long_step() -> None:
+    """The bound of its weight, w1, from levels 4 times apart on; nothing left of it at 7."""
+    assert [nearness(ratio) for ratio in (0.01, 0.15, 0.25, 0.9)] == [0, 0, 1, 1]
+    assert nearness(0.2) == pytest.approx(0.5)
+    denoised = POINTS
+    before = Remembered(denoised - 1e-6 * POINTS.flip(0), 2.0)  # its energy asks for any weight
+    for sigma, share in [(0.5, 1.0), (0.4, 0.5), (0.3, 0.0)]:
+        moved = step_into_zero("steady", 3 * POINTS, denoised, sigma, [before]) - denoised
+        linear = sigma / (2.0 - sigma) * 1e-6 * POINTS.flip(0)
+        torch.testing.assert_close(moved, share * linear, rtol=1e-6, atol=1e-14)
+    assert step_into_zero("steady", 3 * POINTS, denoised, 0.3, [before]) is denoised
 
 
 @pytest.mark.parametrize("coefficient", [None, "energy"])

@@ -20,7 +20,7 @@ from steindiff.denoisers import Gaussian, GaussianMixture
 from steindiff.recipes import UNGUIDED_COEFFICIENT
 from steindiff.solvers import SOLVERS
 from steindiff.solvers.euler import euler_candidate
-from steindiff.stein import Decision, Energy, Proposal, Relaxed
+from steindiff.stein import Ahead, Decision, Energy, Proposal, Relaxed
 from steindiff.stein.energy import LAWS, EnergyState
 
 # One level, no shrinkage, no bound: relaxed from the first step on, to the law of one level.
@@ -50,7 +50,7 @@ def proposal(
     def no_call(_: Tensor) -> Tensor:
         raise AssertionError("the rule called the model")
 
-    return Proposal(x, denoised, candidate, predictor, *levels, no_call, steps_left)
+    return Proposal(x, denoised, candidate, predictor, *levels, no_call, Ahead(steps_left))
 
 
 def relaxed(what: Proposal, decision: Decision) -> Tensor:
@@ -225,11 +225,77 @@ def test_nothing_is_owed_to_a_last_step_that_leaves_noise_or_is_of_higher_order(
         size = candidate.square().mean(dim=1).sqrt()
         state = TWO_LEVELS.init(x)._replace(sigma=8 * unit)
         for k, length in enumerate(size.tolist()):
-            decision = TWO_LEVELS(what._replace(end=end * length), state)
-            middle = TWO_LEVELS(what._replace(steps_left=3), state)
+            decision = TWO_LEVELS(what._replace(ahead=what.ahead._replace(end=end * length)), state)
+            middle = TWO_LEVELS(what._replace(ahead=Ahead(3)), state)
             expected = 1 - 0.1 / 3 if gives else middle.gamma[k].item()
             assert decision.gamma[k].item() == pytest.approx(expected, abs=1e-15)
-    assert TWO_LEVELS(what._replace(steps_left=3), state).gamma.ne(1 - 0.1 / 3).all()
+    assert TWO_LEVELS(what._replace(ahead=Ahead(3)), state).gamma.ne(1 - 0.1 / 3).all()
+
+
+SOONER = replace(TWO_LEVELS, sooner=True, gift=2.0)
+AHEAD = Ahead(3, 0.0, 0.02)
+
+
+def step_before_a_long_one(
+    put_back: float = 0.0, scale: float = 1.0
+) -> tuple[Proposal, EnergyState]:
+    """From sigma 2 to 0.5, next to 0.02: Euler's candidate, and a share of what it loses back."""
+    x, denoised = scale * (2 * normal(3, 64) + 1.5), torch.full((3, 64), scale, dtype=torch.float64)
+    levels = (2 * scale, 0.5 * scale)
+    euler = euler_candidate(x, denoised, *levels)
+    lost = 0.75**2 * inner(denoised, x - denoised)
+    longer = (1 + put_back * lost / inner(euler, euler)).sqrt()
+    what = proposal(x, denoised, longer[:, None] * euler, None, levels)
+    state = SOONER.init(x)._replace(sigma=8 * scale, q=inner(x, x - denoised))
+    return what._replace(ahead=AHEAD._replace(last=0.02 * scale)), state
+
+
+@pytest.mark.parametrize("put_back", [-0.6, -0.3, -0.1, 0.0, 0.2, 0.45, 0.7])
+def test_before_a_long_step_a_candidate_gives_as_far_as_it_is_eulers(put_back: float) -> None:
+    what, state = step_before_a_long_one(put_back)
+    plain = replace(SOONER, sooner=False)(what, state).gamma
+    given = 1 - 0.2 * 0.25 * 0.75 * (1 - 0.02 / 0.5) ** 2
+    share = max(0.0, 1 - abs(put_back) / 0.5)
+    torch.testing.assert_close(SOONER(what, state).gamma, plain + share * (given - plain))
+
+
+@pytest.mark.parametrize(
+    "ahead",
+    [
+        AHEAD._replace(steps_left=4),
+        AHEAD._replace(last=math.inf),  # not known
+        AHEAD._replace(last=0.101),  # no long step
+        AHEAD._replace(last=0.0),
+        AHEAD._replace(end=math.inf),  # the last step is of higher order
+    ],
+)
+def test_without_a_long_step_to_come_nothing_is_given_sooner(ahead: Ahead) -> None:
+    what, state = step_before_a_long_one()
+    what = what._replace(ahead=ahead)
+    assert torch.equal(SOONER(what, state).gamma, replace(SOONER, sooner=False)(what, state).gamma)
+
+
+def test_what_is_given_sooner_depends_on_the_unit_of_the_data_in_nothing() -> None:
+    """Nor is it given where the last level holds noise that counts."""
+    what, state = step_before_a_long_one()
+    expected = SOONER(what, state).gamma
+    for scale in (1e-3, 40.0):
+        torch.testing.assert_close(SOONER(*step_before_a_long_one(scale=scale)).gamma, expected)
+    small = what._replace(
+        x=what.x - 0.98 * what.denoised,
+        denoised=0.02 * what.denoised,
+        candidate=what.candidate - 0.98 * what.denoised,
+    )
+    noisy = small._replace(ahead=AHEAD._replace(last=0.09))
+    plain = replace(SOONER, sooner=False)(noisy, state).gamma
+    assert torch.equal(SOONER(noisy, state).gamma, plain)
+    assert not torch.equal(SOONER(small, state).gamma, plain)
+
+
+def test_a_predictor_gives_nothing_sooner() -> None:
+    what, state = step_before_a_long_one()
+    what = what._replace(predictor=what.candidate)
+    assert torch.equal(SOONER(what, state).gamma, replace(SOONER, sooner=False)(what, state).gamma)
 
 
 def test_two_samplings_that_meet_above_zero_owe_nothing_at_the_seam() -> None:
@@ -399,7 +465,7 @@ def test_corrector_rule_lands_on_the_law(second: bool) -> None:
     assert tame.correction.eq(1).all()
     assert tame.gamma.lt(1).all() == second
     # at the end of the relaxed steps too the corrected candidate is left where it is
-    last = rule(what._replace(steps_left=2), state)
+    last = rule(what._replace(ahead=Ahead(2)), state)
     assert torch.equal(last.gamma, decision.gamma)
     off = replace(rule, corrector=False)(what, state)
     assert off.correction is None
@@ -476,7 +542,7 @@ def test_the_gift_is_given_as_far_as_denoised_samples_move_steadily(
     x, state = 20 * normal(1, 16), rule.init(normal(1, 16))
     for k, d in enumerate(denoised):
         t = x + (levels[k + 1] / levels[k] - 1) * (x - d)
-        what = Proposal(x, d, t, None, levels[k], levels[k + 1], torch.clone, 4 - k, end)
+        what = Proposal(x, d, t, None, levels[k], levels[k + 1], torch.clone, Ahead(4 - k, end))
         decision = rule(what, state)
         x, state = relaxed(what, decision), decision.state
     given = rule.given(0.5)
@@ -523,6 +589,8 @@ def test_no_flag_is_dead(flag: str, rule: Energy) -> None:
     """Each changes the samples of the solvers that it is for."""
     denoiser, x = lognormal_mixture(), 20 * normal(32, 16)
     levels = sd.schedules.karras(6, 0.05, 20.0)
+    if flag == "sooner":  # asks for a long step into hardly any noise
+        levels = sd.schedules.karras(4, 0.005, 20.0, final="zero")
     other = replace(rule, **{flag: not getattr(rule, flag)})
     changed = {
         solver
@@ -540,6 +608,7 @@ def test_no_flag_is_dead(flag: str, rule: Energy) -> None:
         "last": one_call,
         "steady": one_call,
         "corrector": {"heun"},
+        "sooner": {"euler"},
     }
     assert changed >= expected[flag]
     if flag in ("shrink", "corrector"):  # which the others do not have
@@ -557,6 +626,7 @@ rules = st.builds(
     corrector=st.booleans(),
     gift=st.sampled_from([None, 0.0, 2.0]),
     steady=st.booleans(),
+    sooner=st.booleans(),
 )
 ratios = st.floats(0.001, 0.999)
 levels_of_two_steps = st.builds(
@@ -620,7 +690,7 @@ def test_decisions_stay_in_their_bounds_for_any_input(
 ) -> None:
     tensor = torch.tensor(values, dtype=dtype)
     for what, decision in two_steps(rule, tensor, levels, predicted, steps_left):
-        given = rule.given(what.ratio) if what.steps_left == 2 else None
+        given = rule.given(what.ratio) if what.ahead.steps_left == 2 else None
         lowest = rule.lowest(what.ratio) if given is None else min(given, rule.lowest(what.ratio))
         assert decision.gamma.ge(lowest).all()
         assert decision.gamma.le(1).all()

@@ -21,7 +21,7 @@ from steindiff.lab.bench.controls import (
     temporal_score_rescaling,
 )
 from steindiff.solvers import SOLVERS, resolve_solver
-from steindiff.stein import Coefficient, Decision, Oracle, Proposal, Relaxed
+from steindiff.stein import Ahead, Coefficient, Decision, Oracle, Proposal, Relaxed
 from steindiff.trajectory import FineSolution
 
 STEPS, COUNT, DIM = 5, 7, 6
@@ -133,7 +133,7 @@ def test_oracle_is_the_best_gamma_of_every_step(
 def test_oracle_where_the_solver_does_not_move() -> None:
     x = torch.ones(2, 3)
     candidate = torch.stack([torch.ones(3), torch.zeros(3)])
-    proposal = Proposal(x, x, candidate, None, 1.0, 0.5, lambda z: z, steps_left=3)
+    proposal = Proposal(x, x, candidate, None, 1.0, 0.5, lambda z: z, Ahead(3))
     oracle = Oracle((torch.full((2, 3), 0.25), x))
     decision = oracle(proposal, oracle.init(x))
     assert decision.gamma.tolist() == pytest.approx([1.0, 0.75])

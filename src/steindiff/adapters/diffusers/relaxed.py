@@ -113,8 +113,7 @@ class RelaxedScheduler:
             step,
             level,
             place.level_next,
-            place.steps_left,
-            place.end,
+            place.ahead,
             reader.first_order(self),
         )
         relaxed = self._stein_relaxing()(move)

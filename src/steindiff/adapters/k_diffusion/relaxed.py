@@ -14,7 +14,7 @@ from ..._errors import check_batch, check_callable, check_mapping, check_values
 from ...composition import AUTO, choose
 from ...levels import NoiseLevel
 from ...solvers import Step
-from ...stein import Coefficient, Constant, Record
+from ...stein import Ahead, Coefficient, Constant, Record
 from ..coordinates import finite_ve
 from ..relaxation import Relaxation, WholeStep
 from .calls import ModelCalls, refusal
@@ -148,9 +148,9 @@ class _RelaxingCalls(ModelCalls):
         start, denoised = (tensor.to(candidate.dtype) for tensor in self.opening)
         step = Step(candidate, denoised, None, start)
         level, after = self.places[index : index + 2]
-        end = finite_ve(self.places[-1])
-        left = self.steps - index
-        return self.relaxation(WholeStep(step, level, after, left, end, self.first_order))
+        last, end = map(finite_ve, self.places[-2:])
+        ahead = Ahead(self.steps - index, end, last)
+        return self.relaxation(WholeStep(step, level, after, ahead, self.first_order))
 
 
 def _check_protocol(sampler: Any) -> str:

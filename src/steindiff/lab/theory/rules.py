@@ -168,7 +168,7 @@ def compare_rules(
     memory = {name: rule.init(x) for name, rule in rules.items()}
     found = []
     for step in open_steps(denoiser, x, levels, solver, None, conditioning=conditioning):
-        if step.proposal.steps_left == 1:
+        if step.proposal.ahead.steps_left == 1:
             break
         target = _wide(targets[step.index].to(step.x.device))
         answers = {}

@@ -147,7 +147,7 @@ def _open(
         done = method.step(bound, x, sigma, sigma_next, state)
     record = done.state.record
     decision = Decision(record.gamma, None, record.correction)
-    proposal = propose(plain, sigma, sigma_next, state.steps_left, residual, state.end)
+    proposal = propose(plain, sigma, sigma_next, state.ahead, residual)
     step = OpenStep(
         index, sigma, sigma_next, x, plain, proposal, done.x, record.gamma, state, base,
         relaxation, frozen, method, bound,

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ....levels import NoiseLevel, denoised_from
+from ....stein import Ahead
 from ....stein.relax import working
 from ...coordinates import finite_ve
 from .base import Place, Reader, StepCall, numbers, timestep_number
@@ -23,8 +24,7 @@ class DDIMReader(Reader):
         timestep = timestep_number(scheduler, call.arguments["timestep"])
         before = timestep - stride(scheduler)
         level, level_next = level_at(scheduler, timestep), level_at(scheduler, before)
-        left, end = times_left(scheduler, timestep), end_of(scheduler)
-        return Place(True, True, level, level_next, left, end=end)
+        return Place(True, True, level, level_next, ahead_of(scheduler, timestep))
 
     def denoised(self, scheduler: Any, call: StepCall, level: NoiseLevel) -> Tensor:
         return call.result[1]
@@ -47,13 +47,14 @@ class PNDMReader(Reader):
         warm_up = 0 if scheduler.config.skip_prk_steps else len(scheduler.prk_timesteps)
         if call.before < warm_up:
             return self._runge_kutta(scheduler, call.before, timestep)
-        left, end = times_left(scheduler, timestep), end_of(scheduler)
+        ahead = ahead_of(scheduler, timestep)
         if warm_up == 0 and call.before == 1:  # the first step again, now with its end known
-            return Place(False, True, None, level_at(scheduler, timestep), left + 1, end=end)
+            ahead = ahead._replace(steps_left=ahead.steps_left + 1)
+            return Place(False, True, None, level_at(scheduler, timestep), ahead)
         level = level_at(scheduler, timestep)
         level_next = level_at(scheduler, timestep - stride(scheduler))
         alone = timestep == int(numbers(scheduler, "timesteps")[-1])  # no second call follows
-        return Place(True, call.before > 0 or alone, level, level_next, left, end=end)
+        return Place(True, call.before > 0 or alone, level, level_next, ahead)
 
     def first_order(self, scheduler: Any) -> bool:
         return False
@@ -68,8 +69,8 @@ class PNDMReader(Reader):
         groups = len(scheduler.prk_timesteps) // 4
         left = groups - group + len(scheduler.plms_timesteps) - _idles(scheduler)
         level, level_next = level_at(scheduler, departs), level_at(scheduler, timestep)
-        end = end_of(scheduler)
-        return Place(call == 0, call == 3, level, level_next, left, end=end)
+        ahead = ahead_of(scheduler, timestep)._replace(steps_left=left)
+        return Place(call == 0, call == 3, level, level_next, ahead)
 
 
 def stride(scheduler: Any) -> int:
@@ -89,22 +90,22 @@ def ending(scheduler: Any) -> NoiseLevel:
     return level_at(scheduler, int(numbers(scheduler, "timesteps")[-1]) - stride(scheduler))
 
 
-def end_of(scheduler: Any) -> float:
-    """`Place.end`; infinite where steps end elsewhere than the next begins, as with "linspace".
+def ahead_of(scheduler: Any, timestep: int) -> Ahead:
+    """What is ahead of the step from `timestep`: of different time steps, those that remove noise.
 
-    Such steps leave more noise than their levels say, and nothing is to be added to it.
+    The end is infinite where steps end elsewhere than the next begins, as with "linspace": such
+    steps leave more noise than their levels say, and nothing is to be added to it.
     """
-    *_, before, last = (0, *numbers(scheduler, "timesteps"))
-    apart = len(scheduler.timesteps) > 1 and abs(before - last - stride(scheduler)) > 1
-    return math.inf if apart else finite_ve(ending(scheduler))
-
-
-def times_left(scheduler: Any, timestep: int) -> int:
-    """How many different time steps are left that remove noise, this one included."""
     listed = [int(number) for number in numbers(scheduler, "timesteps")]
-    if timestep in listed:
-        return max(1, len(set(listed[listed.index(timestep) :])) - _idles(scheduler))
-    return timestep // stride(scheduler) + 1  # a schedule of the caller's own
+    different = list(dict.fromkeys(listed))
+    if _idles(scheduler):
+        different.pop()
+    apart = len(listed) > 1 and abs(listed[-2] - listed[-1] - stride(scheduler)) > 1
+    end = math.inf if apart else finite_ve(ending(scheduler))
+    last = finite_ve(level_at(scheduler, different[-1])) if different else math.inf
+    if timestep not in listed:  # a schedule of the caller's own
+        return Ahead(timestep // stride(scheduler) + 1, end, last)
+    return Ahead(max(1, sum(one <= timestep for one in different)), end, last)
 
 
 def _idles(scheduler: Any) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor
 
 from ....levels import NoiseLevel
+from ....stein import Ahead
 from ...coordinates import finite_ve
 from ...relaxation import WholeStep
 from ..timesteps import index_in_memory
@@ -49,18 +50,16 @@ class Place(NamedTuple):
         closes: a whole step arrives with this call's result, which is at `level_next`.
         level: that of the step's start; None where it is not said.
         level_next: that of its end; None where it is not said.
-        steps_left: whole steps still to do, this one included.
+        ahead: the whole steps still to do, this one included; its levels are VE ones.
         predicted: of a step of two calls: its first call proposed the first-order candidate (Heun).
-        end: VE level that the sampling ends at; infinite where its last step is of higher order.
     """
 
     opens: bool
     closes: bool
     level: NoiseLevel | None
     level_next: NoiseLevel | None
-    steps_left: int
+    ahead: Ahead
     predicted: bool = False
-    end: float = 0.0
 
 
 class Reader(ABC):
@@ -117,20 +116,24 @@ class IndexedReader(Reader):
 
     def place(self, scheduler: Any, call: StepCall) -> Place:
         index = scheduler._step_index - 1
-        sigmas = numbers(scheduler, "sigmas")
-        levels = [self.level(scheduler, sigma) for sigma in sigmas]
-        # Steps to where they began are none: Z-Image ends on 0 twice, final_sigmas_type="sigma_min"
-        # on the lowest level.
-        level, level_next, *_ = ahead = levels[index : len(scheduler.timesteps) + 1]
-        places = [float(one.ve_sigma) for one in ahead]
-        left = sum(not math.isclose(*pair, rel_tol=_ROUNDING) for pair in pairwise(places))
-        return Place(True, True, level, level_next, left, end=self.end(scheduler))
+        sigmas = numbers(scheduler, "sigmas")[index : index + 2]
+        level, level_next = (self.level(scheduler, sigma) for sigma in sigmas)
+        return Place(True, True, level, level_next, self.ahead(scheduler, index))
 
-    def end(self, scheduler: Any) -> float:
-        """`Place.end`."""
+    def ahead(self, scheduler: Any, index: int) -> Ahead:
+        """What is ahead of the step that departs from the level of this index."""
         # Of Euler with "log_linear" there is one more than is visited.
         visited = numbers(scheduler, "sigmas")[: len(scheduler.timesteps) + 1]
-        return finite_ve(self.level(scheduler, visited[-1]))
+        places = [finite_ve(self.level(scheduler, sigma)) for sigma in visited]
+        # Steps to where they began are none: Z-Image ends on 0 twice, final_sigmas_type="sigma_min"
+        # on the lowest level; Heun has every level twice.
+        departs = [
+            (i, start)
+            for i, (start, to) in enumerate(pairwise(places))
+            if not math.isclose(start, to, rel_tol=_ROUNDING)
+        ]
+        left = sum(i >= index for i, _ in departs)
+        return Ahead(left, places[-1], departs[-1][1] if departs else math.inf)
 
     @abstractmethod
     def level(self, scheduler: Any, sigma: float) -> NoiseLevel:

@@ -42,13 +42,14 @@ class HeunReader(EulerReader):
     def place(self, scheduler: Any, call: StepCall) -> Place:
         index, first = scheduler._step_index - 1, call.before
         sigmas = numbers(scheduler, "sigmas")
-        left = len(scheduler.timesteps) - index  # calls
+        calls = len(scheduler.timesteps) - index
+        ahead = self.ahead(scheduler, index)
         if not first:
-            end = self.level(scheduler, sigmas[index])
-            return Place(False, True, None, end, left // 2 + 1, self.predicts, self.end(scheduler))
-        last = self.level(scheduler, sigmas[index + 1]) if left == 1 else None
-        level, end = self.level(scheduler, sigmas[index]), self.end(scheduler)
-        return Place(True, left == 1, level, last, (left + 1) // 2, end=end)
+            ahead = ahead._replace(steps_left=calls // 2 + 1)
+            return Place(False, True, None, self.level(scheduler, sigmas[index]), ahead, self.predicts)
+        last = self.level(scheduler, sigmas[index + 1]) if calls == 1 else None
+        ahead = ahead._replace(steps_left=(calls + 1) // 2)
+        return Place(True, calls == 1, self.level(scheduler, sigmas[index]), last, ahead)
 
 
 class DPM2Reader(HeunReader):

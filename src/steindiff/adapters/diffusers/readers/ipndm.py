@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ....levels import NoiseLevel, denoised_from
+from ....stein import Ahead
 from ....stein.relax import working
 from ...coordinates import finite_ve
 from .base import Place, Reader, StepCall, numbers
@@ -21,8 +22,9 @@ class IPNDMReader(Reader):
         index = scheduler._step_index - 1
         alphas, sigmas = numbers(scheduler, "alphas"), numbers(scheduler, "betas")
         level, level_next = (NoiseLevel(alphas[i], sigmas[i]) for i in (index, index + 1))
-        end = finite_ve(NoiseLevel(alphas[-1], sigmas[-1]))
-        return Place(True, True, level, level_next, len(scheduler.timesteps) - index, end=end)
+        last, end = (finite_ve(NoiseLevel(alphas[i], sigmas[i])) for i in (-2, -1))
+        ahead = Ahead(len(scheduler.timesteps) - index, end, last)
+        return Place(True, True, level, level_next, ahead)
 
     def first_order(self, scheduler: Any) -> bool:
         return False

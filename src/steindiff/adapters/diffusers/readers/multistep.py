@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ....levels import NoiseLevel, denoised_from
+from ....stein import Ahead
 from ....stein.relax import working
 from ...coordinates import flow_level
 from ...relaxation import WholeStep
@@ -115,10 +116,10 @@ class SinglestepReader(MultistepReader):
             closes=not following or following[0] == 1,
             level=self.level(scheduler, sigmas[index]),
             level_next=self.level(scheduler, sigmas[index + 1]),
-            steps_left=1 + following.count(1),
-            end=self.end(scheduler),
+            ahead=self.ahead(scheduler, index)._replace(steps_left=1 + following.count(1)),
         )
 
-    def end(self, scheduler: Any) -> float:
+    def ahead(self, scheduler: Any, index: int) -> Ahead:
+        ahead = super().ahead(scheduler, index)
         last = scheduler.order_list[: len(scheduler.timesteps)][-1]
-        return super().end(scheduler) if last == 1 else math.inf
+        return ahead if last == 1 else ahead._replace(end=math.inf)
