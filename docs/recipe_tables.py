@@ -58,12 +58,13 @@ LASTS = {
     "l1.25|ipndm:3|g0|none": "iPNDM-3, relaxed",
 }
 MORE = {
-    "m|ipndm:3|g.2|stein": "halfway, relaxed, *stein* (the recipe from 9 calls on)",
-    "l1.25|ipndm:3|g.2|stein": "even in log σ, the same (the recipe up to 8)",
-    "l1.25|ipndm:3|none|none": "even in log σ, neither",
-    "v|ipndm:3|g.2|stein": "VP time, relaxed, *stein*",
-    "v|ipndm:3|none|stein": "VP time, *stein*",
-    "m|ipndm:3|lesser|stein": "halfway, lesser of two lacks, *stein*",
+    "s0^2|ipndm:3|g.2|stein": "0, to $0.3\\,(5/N)^2$",
+    "s0^1.5|ipndm:3|g.2|stein": "0",
+    "s0.25^1.5|ipndm:3|g.2|stein": "¼",
+    "s0.5^1.5|ipndm:3|g.2|stein": "½",
+    "s0.75^1.5|ipndm:3|g.2|stein": "¾",
+    "s1^1.5|ipndm:3|g.2|stein": "1",
+    "s0.5^1.5|ipndm:3|lesser|stein": "½, lesser of two lacks",
 }
 
 Cells = Mapping[str, Mapping[str, Any]]
@@ -152,7 +153,7 @@ def last() -> str:
 
 
 def more() -> str:
-    """Without guidance, more calls: the recipe over each of the best fixed plain choices."""
+    """Without guidance: what share of VP time the levels have, over the best fixed plain choice."""
     return _beside(GUIDED, MORE, lambda guidance: guidance == 1)
 
 

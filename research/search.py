@@ -2,7 +2,7 @@
 
     python research/search.py shapes [--guidance 4] [--network NAME] [--steps 5]
     python research/search.py last [--guidance 4] [--network NAME] [--steps 8] [--count 128]
-                                   [--shape u1.35] [--plain "unipc:2 on vp_time"]
+                                   [--only "u1.35|*"] [--plain "unipc:2 on vp_time"]
 
 `shapes` is broad and on few noises; `last` is on more of them, for how the last steps should be
 made: the length of the last one, coefficient and end each by itself, down to the plain choice.
@@ -18,6 +18,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,9 @@ from steindiff.lab.specs import parse_solver
 from steindiff.recipes import (
     GUIDED_COEFFICIENT,
     LEAD,
-    MANY_POWER,
     UNGUIDED_COEFFICIENT,
+    between_levels,
     flow_levels,
-    halfway_levels,
     leading_levels,
     lowest_level,
     vp_levels,
@@ -53,6 +53,7 @@ LESSER = replace(UNGUIDED_COEFFICIENT, law="lesser")
 ENDS = ("none", "steady", "linear", "stein")
 
 LASTS = (1.0, 1.35, 1.7, 2.1)  # last step of VP time, in units of the others
+SHARES, POWERS = (0.0, 0.25, 0.5, 0.75, 1.0), (2.0, 1.5, 1.0)  # of VP time; of the last level
 LAST_PLAIN = {
     True: (
         "unipc:2 on vp_time", "unipc:3 on vp_time", "dpmpp_2m on vp_time", "ipndm:3 on vp_time",
@@ -65,7 +66,7 @@ LAST_PLAIN = {
 }  # fmt: skip
 LAST_RULES = {
     True: {"none": None, "g0": GUIDED_COEFFICIENT},
-    False: {"none": None, "g.2": UNGUIDED_COEFFICIENT, "lesser": LESSER},
+    False: {"none": None, **GIFTS, "lesser": LESSER},
 }
 LAST_ENDS = {True: ("none", "steady"), False: ("none", "stein")}  # guided or not
 
@@ -106,19 +107,19 @@ def search(bed: Bed, cell: Cell, steps: int) -> Iterator[None]:
 def last_shapes(steps: int, guided: bool) -> Iterator[tuple[str, str, tuple[float, ...]]]:
     """Levels and base by name.
 
-    u2 is even in the root of VP time down to 0, but for a last step twice as long as the others;
-    v and l are of VP time and even in log sigma, to the recipe's last level in few steps, and m is
-    halfway between them, to the one in many.
+    Without guidance s0.5^1.5 is halfway between even in log sigma and VP time, down to a last
+    level that falls with the steps to the power of 1.5. Guided, u2 is even in the root of VP time
+    down to 0, but for a last step twice as long as the others; v and l are of VP time and even in
+    log sigma, to the level of the power 2.
     """
+    if not guided:
+        for base, power, share in itertools.product(("ipndm:3", "unipc:2"), POWERS, SHARES):
+            low = lowest_level(steps, power)
+            even, vp = leading_levels(steps, low, HIGHEST, LEAD), vp_levels(steps, low, HIGHEST)
+            yield f"s{share:g}^{power:g}", base, between_levels(even, vp, share)
+        return
     low = lowest_level(steps)
     yield f"l{LEAD:g}", "ipndm:3", leading_levels(steps, low, HIGHEST, LEAD)
-    if not guided:
-        for base in ("ipndm:3", "unipc:2"):
-            yield "v", base, vp_levels(steps, low, HIGHEST)
-        many = lowest_level(steps, MANY_POWER)
-        ends = leading_levels(steps, many, HIGHEST, LEAD), vp_levels(steps, many, HIGHEST)
-        yield "m", "ipndm:3", halfway_levels(*ends)
-        return
     for length in LASTS:
         yield f"u{length:g}", "unipc:2", vp_levels(steps, _lowest(steps, length), HIGHEST)
     yield "l1.5", "unipc:2", leading_levels(steps, low, HIGHEST, 1.5)
@@ -135,20 +136,20 @@ def _lowest(steps: int, length: float) -> float:
 
 
 def search_last(
-    bed: Bed, cell: Cell, steps: int, shapes: Sequence[str], plain: Sequence[str]
+    bed: Bed, cell: Cell, steps: int, only: Sequence[str], plain: Sequence[str]
 ) -> Iterator[None]:
-    """Fills a cell of `last`; yields where it is worth writing."""
+    """Fills a cell of `last` with what matches one of the patterns; yields where to write."""
     guided = bed.guidance != 1
     for name in plain or LAST_PLAIN[guided]:
         solver, _, schedule = name.partition(" on ")
         measure(bed, cell, name, solver, levels_of(schedule, steps))
-    yield
-    for shape, base, levels in last_shapes(steps, guided):
-        if shapes and shape not in shapes:
-            continue
-        for (gift, rule), end in itertools.product(LAST_RULES[guided].items(), LAST_ENDS[guided]):
-            measure(bed, cell, f"{shape}|{base}|{gift}|{end}", base, levels, rule, end)
         yield
+    for shape, base, levels in last_shapes(steps, guided):
+        for (gift, rule), end in itertools.product(LAST_RULES[guided].items(), LAST_ENDS[guided]):
+            name = f"{shape}|{base}|{gift}|{end}"
+            if any(fnmatchcase(name, pattern) for pattern in only):
+                measure(bed, cell, name, base, levels, rule, end)
+                yield
 
 
 def ratios(cell: Cell) -> dict[str, float]:
@@ -197,7 +198,7 @@ def main() -> None:
     asked.add_argument("--steps", type=int, action="append")
     asked.add_argument("--first", type=int, default=FIRST_SEED)
     asked.add_argument("--count", type=int, help="of noises")
-    asked.add_argument("--shape", action="append", help="of last alone: not all of them")
+    asked.add_argument("--only", action="append", help="of last alone: patterns of names")
     asked.add_argument("--plain", action="append", help="of last alone: not all of them")
     chosen = asked.parse_args()
     torch.set_num_threads(1)
@@ -213,7 +214,7 @@ def main() -> None:
             cell = results.cells.setdefault(place, {})
             results.content.setdefault("noises", {})[place] = [seeds[0], seeds[-1]]
             if chosen.stage == "last":
-                parts = search_last(bed, cell, steps, chosen.shape or (), chosen.plain or ())
+                parts = search_last(bed, cell, steps, chosen.only or ["*"], chosen.plain or ())
             else:
                 parts = search(bed, cell, steps)
             for _ in parts:

@@ -24,11 +24,8 @@ END = "steady"
 LEAD = 1.25
 """The first step in units of the others, in log sigma: at the highest noise D hardly moves."""
 
-MANY = 9
-"""Without guidance, from so many steps on the levels are drawn halfway to those of VP time."""
-
-MANY_POWER = 1.5
-"""By which power of the steps the last level falls there; without, by 2."""
+POWER = 1.5
+"""Without guidance, by which power of the steps the last level falls."""
 
 UNGUIDED_COEFFICIENT = Energy(law="one", steady=False, sooner=False)
 """Without guidance, which a recipe is told, the law of one level and the whole gift are safe."""
@@ -99,8 +96,7 @@ def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe
     check_count("steps", steps, 1, MOST_STEPS)
     check_finite("guidance", guidance)
     plain = guidance != 1 and steps >= GUIDED_PLAIN
-    many = guidance == 1 and steps >= MANY
-    low = PLAIN_LOW if plain else lowest_level(steps, MANY_POWER if many else 2.0)
+    low = PLAIN_LOW if plain else lowest_level(steps, POWER if guidance == 1 else 2.0)
     check_number("sigma_max", sigma_max)
     if not (math.isfinite(sigma_max) and (steps == 1 or sigma_max > 2 * low) and sigma_max > 0):
         raise ValueError(
@@ -108,12 +104,10 @@ def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe
         )
     if guidance != 1:
         return _guided(steps, plain, low, sigma_max, f"guidance {guidance:g}: VP time")
-    sigmas = leading_levels(steps, low, sigma_max, LEAD)
+    even, share = leading_levels(steps, low, sigma_max, LEAD), vp_share(steps)
+    sigmas = between_levels(even, vp_levels(steps, low, sigma_max), share)
     why = f"even in log sigma to {low:g} after a first step {LEAD:g} times as long"
-    if many:
-        sigmas = halfway_levels(sigmas, vp_levels(steps, low, sigma_max))
-        why = f"halfway between VP time and {why}"
-    why = f"{why}, then 0"
+    why += f", {share:.0%} of the way to VP time, then 0" if share else ", then 0"
     return Recipe(sigmas, IPNDM(order=3), UNGUIDED_COEFFICIENT, "stein", why)
 
 
@@ -133,10 +127,15 @@ def lowest_level(steps: int, power: float = 2.0) -> float:
     return 0.3 * (5 / steps) ** power
 
 
-def halfway_levels(one: Sequence[float], other: Sequence[float]) -> tuple[float, ...]:
-    """The geometric means of two lists of levels, of the same first level."""
-    means = (math.sqrt(a * b) for a, b in zip(one[1:], other[1:], strict=True))
-    return (one[0], *means)
+def vp_share(steps: int) -> float:
+    """How far from even steps in log sigma to VP time: more calls want shorter steps about 1."""
+    return min(max(0.0, steps - 7) / 6, 0.5)
+
+
+def between_levels(one: Sequence[float], other: Sequence[float], share: float) -> tuple[float, ...]:
+    """A share of the way from one list of levels to another, in log sigma; the same first level."""
+    levels = (a ** (1 - share) * b**share for a, b in zip(one[1:], other[1:], strict=True))
+    return (one[0], *levels)
 
 
 def leading_levels(steps: int, low: float, high: float, lead: float) -> tuple[float, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,11 +15,12 @@ from steindiff.recipes import (
     COEFFICIENT,
     GUIDED_COEFFICIENT,
     LEAD,
+    between_levels,
     flow_levels,
-    halfway_levels,
     leading_levels,
     lowest_level,
     vp_levels,
+    vp_share,
 )
 from steindiff.stein import Ended, Relaxed
 
@@ -122,22 +124,37 @@ def test_the_guided_recipe_ends_from_a_coarse_level_alone(steps: int, end: str) 
     assert (plan.sigmas[-2] > 0.2) == (end != "none")
 
 
-@pytest.mark.parametrize("steps", [4, 5, 6, 8])
+@pytest.mark.parametrize("steps", [2, 4, 5, 7])
 def test_in_few_steps_levels_are_even_in_log_sigma(steps: int) -> None:
-    expected = leading_levels(steps, 0.3 * (5 / steps) ** 2, 80.0, LEAD)
+    expected = leading_levels(steps, 0.3 * (5 / steps) ** 1.5, 80.0, LEAD)
     assert sd.recipe(steps).sigmas == expected
+    assert "VP time" not in sd.recipe(steps).why
 
 
-@pytest.mark.parametrize("steps", [9, 10, 15, 20])
-def test_in_many_steps_they_are_halfway_to_vp_time(steps: int) -> None:
+@pytest.mark.parametrize(
+    ("steps", "share"), [(8, 1 / 6), (9, 1 / 3), (10, 0.5), (15, 0.5), (20, 0.5)]
+)
+def test_in_more_steps_they_are_nearer_to_vp_time(steps: int, share: float) -> None:
     low = 0.3 * (5 / steps) ** 1.5
     even, vp = leading_levels(steps, low, 80.0, LEAD), vp_levels(steps, low, 80.0)
     plan = sd.recipe(steps)
     assert plan.sigmas[-2] == pytest.approx(low)
     for found, one, other in zip(plan.sigmas[1:-2], even[1:-2], vp[1:-2], strict=True):
-        assert found**2 == pytest.approx(one * other)
+        assert found == pytest.approx(one ** (1 - share) * other**share)
         assert min(one, other) < found < max(one, other)
-    assert "halfway between VP time and even in log sigma" in plan.why
+    assert f"{share:.0%} of the way to VP time" in plan.why
+
+
+def test_one_step_more_changes_levels_a_little() -> None:
+    """The levels as a curve over the share of the steps move less and less: no form begins anew."""
+    shares = np.linspace(0, 1, 50)
+    curves = [
+        np.interp(shares, np.linspace(0, 1, steps), np.log(sd.recipe(steps).sigmas[:-1]))
+        for steps in range(4, 21)
+    ]
+    moves = [np.abs(more - less).max() for less, more in pairwise(curves)]
+    assert moves == sorted(moves, reverse=True)
+    assert [vp_share(steps) for steps in (4, 7, 10, 20)] == [0, 0, 0.5, 0.5]
 
 
 def test_shapes_of_levels() -> None:
@@ -156,7 +173,9 @@ def test_shapes_of_levels() -> None:
         )
     assert lowest_level(10) == lowest_level(5) / 4
     assert lowest_level(20, 1.5) == pytest.approx(lowest_level(5) / 8)
-    assert halfway_levels((80.0, 8.0, 0.5, 0.0), (80.0, 2.0, 0.5, 0.0)) == (80.0, 4.0, 0.5, 0.0)
+    one, other = (80.0, 8.0, 0.5, 0.0), (80.0, 2.0, 0.5, 0.0)
+    for share, middle in ((0.0, 8.0), (0.5, 4.0), (1.0, 2.0)):
+        assert between_levels(one, other, share) == pytest.approx((80.0, middle, 0.5, 0.0))
 
 
 @pytest.mark.parametrize(
