@@ -27,7 +27,7 @@ _LONG = 0.2
 
 
 _PUT_BACK = 0.5
-"""What a higher order puts back of what Euler's candidate loses: from here on it is none of that."""
+"""Share of Euler's loss that, put back by a higher order, makes a candidate none of Euler's."""
 
 
 _BLIND = 0.02
@@ -205,8 +205,8 @@ class Energy(Coefficient):
     def __call__(self, proposal: Proposal, state: EnergyState) -> Decision:
         sigma, ratio = proposal.sigma, proposal.ratio
         gift = self._gift(proposal)
-        conditional = gift is not None and gift.level > 0
-        products = _products(proposal, state.before, self.corrector, conditional)
+        length = gift is not None and gift.level > 0
+        products = _products(proposal, state.before, self.corrector, length)
         steady = _steady(products, state)
         gap = self._gap(proposal, state, products, steady)
         correction, after = None, gap.lack
@@ -217,16 +217,14 @@ class Energy(Coefficient):
         if first and (self.law != "one" or ratio < _BLIND):  # too little is known to relax
             following = state._replace(sigma=sigma, q=products.xn, before=before)
             return Decision(torch.ones_like(products.xn), following, correction)
-        if gift is None:
+        if gift is None or gift.level > 0:
             gamma = self._gamma(proposal, gap, products)
-        else:
-            gamma = _gift_of(gift.gamma, steady, gap.lack)
-        if conditional:
-            assert gift is not None
-            share = _due(gift, proposal, products, gap.lack - after)
-            gamma = torch.lerp(self._gamma(proposal, gap, products), gamma, share)
-        if gift is not None and correction is not None:  # corrected is on its target already
-            gamma = gamma.masked_fill_(correction < 1, 1.0)
+        if gift is not None:
+            given = _given(gift.gamma, steady, gap.lack)
+            due = _due(gift, proposal, products, gap.lack - after) if gift.level > 0 else None
+            gamma = given if due is None else torch.lerp(gamma, given, due)
+            if correction is not None:  # corrected is on its target already
+                gamma = gamma.masked_fill_(correction < 1, 1.0)
         kept = (1 + ratio**2) / 2 if self.memory else 0.0
         following = EnergyState(after, sigma, products.xn, kept, before, products.mm)
         return Decision(gamma, following, correction)
@@ -338,7 +336,7 @@ def _steady(products: _Products, state: EnergyState) -> Tensor | None:
     return steadiness(products.mm_, products.mm, state.moved)
 
 
-def _gift_of(given: float, steady: Tensor | None, like: Tensor) -> Tensor:
+def _given(given: float, steady: Tensor | None, like: Tensor) -> Tensor:
     """gamma of the step that gives in advance, in the shape and dtype of `like`."""
     return torch.full_like(like, given) if steady is None else 1 - (1 - given) * steady
 

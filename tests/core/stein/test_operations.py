@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from steindiff.composition import compose
 from steindiff.recipes import COEFFICIENT, END, UNGUIDED_COEFFICIENT, recipe
 from steindiff.solvers import SOLVERS, resolve_solver
-from steindiff.stein import Coefficient
+from steindiff.stein import Coefficient, Energy
 
 LEVELS = (80.0, 30.0, 12.0, 5.0, 2.0, 0.3, 0.0)
 ONE_CALL = [name for name in SOLVERS if name not in ("heun", "res_2s")]
@@ -73,7 +73,7 @@ def test_operations_are_counted_as_by_hand() -> None:
 @pytest.mark.parametrize("solver", [*ONE_CALL, "res_2s"])
 @pytest.mark.parametrize(("rule", "most"), [(UNGUIDED_COEFFICIENT, 29), (COEFFICIENT, 44)])
 def test_operations_that_relaxing_adds_to_a_step(
-    solver: str, shape: tuple[int, ...], rule: Coefficient, most: int
+    solver: str, shape: tuple[int, ...], rule: Energy, most: int
 ) -> None:
     plain = counted(solver, None, "none", shape)[:-1]
     relaxed = counted(solver, rule, END, shape)[:-1]

@@ -64,7 +64,8 @@ def test_it_is_the_sampling_bit_for_bit(solver: str, rule: str, final: str) -> N
         assert torch.equal(step.relaxed, result.trajectory[k + 1])
         assert torch.equal(step.gamma, result.record.gamma[k])
         assert (step.sigma, step.sigma_next) == (levels[k], levels[k + 1])
-        assert (step.index, step.proposal.ahead.steps_left, step.state.ahead.steps_left) == (k, 6 - k, 6 - k)
+        left = step.proposal.ahead.steps_left, step.state.ahead.steps_left
+        assert (step.index, *left) == (k, 6 - k, 6 - k)
         assert step.ratio == step.sigma_next / step.sigma
     assert torch.equal(steps[-1].gamma, torch.ones(7, dtype=torch.float64))
     if rule not in ("none", "constant"):

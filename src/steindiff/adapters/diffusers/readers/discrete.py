@@ -45,8 +45,9 @@ class HeunReader(EulerReader):
         calls = len(scheduler.timesteps) - index
         ahead = self.ahead(scheduler, index)
         if not first:
+            there = self.level(scheduler, sigmas[index])
             ahead = ahead._replace(steps_left=calls // 2 + 1)
-            return Place(False, True, None, self.level(scheduler, sigmas[index]), ahead, self.predicts)
+            return Place(False, True, None, there, ahead, self.predicts)
         last = self.level(scheduler, sigmas[index + 1]) if calls == 1 else None
         ahead = ahead._replace(steps_left=(calls + 1) // 2)
         return Place(True, calls == 1, self.level(scheduler, sigmas[index]), last, ahead)
