@@ -25,7 +25,7 @@ LEAD = 1.25
 """The first step in units of the others, in log sigma: at the highest noise D hardly moves."""
 
 POWER = 1.5
-"""Without guidance, by which power of the steps the last level falls."""
+"""Without guidance, by which power of the steps the last level falls from 5 on; else by 2."""
 
 UNGUIDED_COEFFICIENT = Energy(law="one", steady=False, sooner=False)
 """Without guidance, which a recipe is told, the law of one level and the whole gift are safe."""
@@ -96,7 +96,8 @@ def recipe(steps: int, guidance: float = 1.0, sigma_max: float = 80.0) -> Recipe
     check_count("steps", steps, 1, MOST_STEPS)
     check_finite("guidance", guidance)
     plain = guidance != 1 and steps >= GUIDED_PLAIN
-    low = PLAIN_LOW if plain else lowest_level(steps, POWER if guidance == 1 else 2.0)
+    slow = guidance == 1 and steps > 5  # at 5 both powers are one
+    low = PLAIN_LOW if plain else lowest_level(steps, POWER if slow else 2.0)
     check_number("sigma_max", sigma_max)
     if not (math.isfinite(sigma_max) and (steps == 1 or sigma_max > 2 * low) and sigma_max > 0):
         raise ValueError(
