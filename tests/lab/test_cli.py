@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -227,6 +228,34 @@ def test_sample_does_not_overwrite(
     assert path.read_text() == "precious"
     assert steindiff(*arguments, "--overwrite").code == 0
     assert path.read_bytes()[:4] == (b"\x89PNG" if option == "--out" else b"PK\x03\x04")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("diagnose", "--out"),
+        ("generate", "--count", 1, "--out"),
+        ("bench", "--preset", "smoke", "--out"),
+        ("compare", "--out"),
+        ("tune", "--out", "tuned.json", "--folder"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_folders_that_cannot_be_made(
+    steindiff: Command,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[Any, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    link = tmp_path / "link"
+    link.symlink_to("nowhere")
+    model = () if arguments[0] == "bench" else ("--model", weights)
+    steindiff(*arguments, link, *model).refused(f"Error: {link} is not writable: ")
+    long = "a" * 300
+    outcome = steindiff(*arguments, long, *model)
+    outcome.refused(f"Error: {long}", f": {os.strerror(errno.ENAMETOOLONG)}")
 
 
 @pytest.mark.parametrize("overwrite", [[], ["--overwrite"]], ids=["plain", "overwrite"])
