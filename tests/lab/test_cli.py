@@ -279,11 +279,17 @@ def test_nowhere_to_write(steindiff: Command, weights: Path, tmp_path: Path) -> 
         steindiff("sample", "--model", weights, "--out", both, "--npz", both),
         f"--out and --npz are both {both}",
     )
-    for name in ("a.jpg", "a.JPEG", "a.npz"):
-        out = tmp_path / name
+    for option, name, kind in (
+        ("--out", "a.jpg", "png"),
+        ("--out", "a.JPEG", "png"),
+        ("--out", "a.npz", "png"),
+        ("--npz", "a.png", "npz"),
+        ("--npz", "a.npy", "npz"),
+    ):
+        path = tmp_path / name
         refused(
-            steindiff("sample", "--model", weights, "--out", out),
-            f"--out is {out}; a PNG file is written: FILE.png is needed",
+            steindiff("sample", "--model", weights, option, path),
+            f"{option} is {path}; a {kind.upper()} file is written: FILE.{kind} is needed",
         )
     assert list(tmp_path.iterdir()) == []
 
@@ -767,3 +773,14 @@ def test_compare_into_a_path_below_a_file(
     refused(outcome, "is not writable")
     assert measured == []
     assert file.read_text() == "in the way"
+
+
+@pytest.mark.parametrize("option", ["--count", "--shard-size", "--batch"])
+def test_a_run_that_could_not_be_gone_on_with(
+    steindiff: Command, tmp_path: Path, option: str
+) -> None:
+    """Numbers that the folder's own file may not hold."""
+    outcome = steindiff("generate", "--out", tmp_path / "run", option, 10**9 + 1)
+    assert outcome.code == 2
+    assert f"Invalid value for '{option}'" in outcome.err
+    assert list(tmp_path.iterdir()) == []
