@@ -92,10 +92,14 @@ def check_callable(name: str, value: object) -> None:
 
 
 def check_mapping(name: str, value: object) -> dict[str, Any]:
-    """`value` as a dict, empty for None; raises TypeError where it is no mapping."""
+    """`value` as a dict, empty for None; raises TypeError where it is no mapping of names."""
     if not isinstance(value, Mapping | None):
         raise TypeError(f"{name} is a {type(value).__name__}; a mapping is needed")
-    return dict(value or {})
+    found = dict(value or {})
+    for key in found:
+        if not isinstance(key, str):
+            raise TypeError(f"{name} has the key {shown(key)}; names of arguments are needed")
+    return found
 
 
 def check_shape(name: str, value: object) -> tuple[int, ...]:

@@ -46,6 +46,20 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, lambda file: file.write(text.encode()))
 
 
+def make_folder(path: Path) -> None:
+    """Makes the folder, if it is not there, and tries whether it can be written into.
+
+    Raises:
+        OSError: it cannot.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise OSError(f"{path} is not writable: {error.strerror or error}") from error
+
+
 def sha256(path: Path) -> str:
     """Hash of a file of any size, in hexadecimal."""
     with path.open("rb") as file:

@@ -105,7 +105,8 @@ def noise(
 ) -> Tensor:
     """Starting states at noise level `sigma`, one generator a seed.
 
-    Image k depends on seed k alone: neither on the other seeds nor on the device.
+    Image k depends on seed k alone: neither on the other seeds nor on the device, nor on what
+    dtype or device PyTorch is told to use by default.
 
     Args:
         shape: of one sample, without the batch dimension.
@@ -117,7 +118,7 @@ def noise(
 
     Raises:
         ValueError: no seeds, one that is no integer of 64 bits, or a sigma that is not positive and
-            finite.
+            finite, or too large for the dtype.
         TypeError: `dtype` is not a floating-point one of 16 bits or more.
     """
     if not isinstance(dtype, torch.dtype) or dtype not in COMPUTED:
@@ -129,19 +130,24 @@ def noise(
         each = iter(seeds)
     except TypeError:
         raise TypeError(f"seeds is {shown(seeds)}; one integer a sample is needed") from None
-    draws = [torch.randn(sizes, generator=_generator(seed)) for seed in each]
+    draws = [_drawn(sizes, seed) for seed in each]
     if not draws:
         raise ValueError("seeds is empty; one seed a sample is needed")
-    return (torch.stack(draws) * sigma).to(device=device, dtype=dtype)
+    made = (torch.stack(draws) * sigma).to(dtype)
+    if not bool(made.isfinite().all()):
+        raise ValueError(f"sigma is {sigma!r}; noise of that size is not finite in {dtype}")
+    return made.to(device)
 
 
-def _generator(seed: int) -> torch.Generator:
+def _drawn(sizes: tuple[int, ...], seed: int) -> Tensor:
+    """Standard normal numbers, the same whatever the default dtype and device are."""
     try:
-        return torch.Generator().manual_seed(operator.index(seed))
+        generator = torch.Generator().manual_seed(operator.index(seed))
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"seeds holds {seed!r}; integers from -2**63 to 2**64 - 1 are needed"
         ) from error
+    return torch.randn(sizes, generator=generator, dtype=torch.float32, device="cpu")
 
 
 def sample(
@@ -209,14 +215,14 @@ def sample(
     given = check_mapping("conditioning", conditioning)
     check_batch(x, "x")
     levels, plan = _levels(denoiser, x, sigmas, steps, guidance, sigma_max)
-    _check_reach(denoiser, levels[0])
+    _check_reach(denoiser, x, levels[0])
     method = _method(solver, coefficient, end, record, plan, levels)
     bound = Bound(denoiser, x, given)
     watch = Watch(strict)
     watch.look("x", x, 0, levels[0])
     count = len(levels) - 1
     trajectory, records = [x], []
-    with torch.set_grad_enabled(grad), _bar(progress, count) as advance:
+    with torch.set_grad_enabled(bool(grad)), _bar(progress, count) as advance:
         state = method.init(x, levels)
         for i, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
             bound.step = i
@@ -268,10 +274,13 @@ def _levels(
     return steps.sigmas, steps
 
 
-def _check_reach(denoiser: Denoiser, start: float) -> None:
-    """Refuses a start that the network was not made for, where it says so: it would answer as for
-    its own highest level.
+def _check_reach(denoiser: Denoiser, x: Tensor, start: float) -> None:
+    """Refuses a start that the dtype cannot hold, and one that the network was not made for, where
+    it says so: it would answer as for its own highest level.
     """
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    if start > torch.finfo(dtype).max:
+        raise ValueError(f"the sampling starts at sigma = {start:g}, which is infinite in {dtype}")
     known = highest_known(denoiser)
     if start > known * (1 + _ROUNDING):
         raise ValueError(
@@ -355,15 +364,15 @@ class Bound:
             )
         if self._last is not None and _version(self._last) != self._written:
             raise ValueError(
-                f"the denoiser wrote over what it had returned before step {self.step}; a new "
-                "tensor is needed"
+                f"what the denoiser had returned was written over before step {self.step}; a new "
+                "tensor is needed, into which nobody writes, a callback neither"
             )
         if not isinstance(denoised, Tensor):
             raise TypeError(
                 f"the denoiser returned a {type(denoised).__name__} at step {self.step}; "
                 "a tensor is needed"
             )
-        for what in ("shape", "dtype", "device"):
+        for what in ("shape", "dtype", "device", "layout"):
             if getattr(denoised, what) != getattr(x, what):
                 error = ValueError if what == "shape" else TypeError
                 raise error(

@@ -146,7 +146,9 @@ def test_a_denoiser_that_writes_over_its_output(solver: str) -> None:
     def careless(x: Tensor, sigma: Tensor) -> Tensor:
         return buffer.copy_(denoise(x, sigma))
 
-    with pytest.raises(ValueError, match=r"wrote over what it had returned before step [01];"):
+    with pytest.raises(
+        ValueError, match=r"what the denoiser had returned was written over before step [01];"
+    ):
         sampled(start(2, 3), careless, solver)
 
 

@@ -226,8 +226,13 @@ def test_denoiser_that_is_none(x: Tensor) -> None:
         (lambda d: d.double(), TypeError, r"dtype torch\.float64; torch\.float32, that of x"),
         (lambda d: d.half(), TypeError, r"dtype torch\.float16; torch\.float32, that of x"),
         (lambda d: d.to("meta"), TypeError, r"device meta; cpu, that of x, is needed"),
+        (
+            lambda d: d.to_sparse(),
+            TypeError,
+            r"layout torch\.sparse_coo; torch\.strided, that of x",
+        ),
     ],
-    ids=["shape", "batch", "float64", "float16", "device"],
+    ids=["shape", "batch", "float64", "float16", "device", "sparse"],
 )
 def test_output_that_is_not_like_x(
     x: Tensor, spoil: Any, error: type[Exception], message: str, step: int
@@ -380,6 +385,19 @@ def test_samples_of_another_shape(net: UNetDenoiser) -> None:
         sd.sample(net, x, SIGMAS, conditioning={"class_labels": torch.tensor([0, 2])})
 
 
+def test_conditioning_by_something_else_than_names(x: Tensor) -> None:
+    with pytest.raises(TypeError, match="conditioning has the key 3; names of arguments are need"):
+        sd.sample(denoiser, x, SIGMAS, conditioning={3: x})  # type: ignore[dict-item]
+
+
+def test_levels_that_are_too_large_for_the_dtype(x: Tensor) -> None:
+    with pytest.raises(
+        ValueError, match=r"starts at sigma = 1e\+39, which is infinite in torch.fl"
+    ):
+        sd.sample(denoiser, x, [1e39, 1.0])
+    assert sd.sample(denoiser, x.double(), [1e39, 1.0]).x.isfinite().all()
+
+
 # -- noise ----------------------------------------------------------------------------------------
 
 
@@ -387,6 +405,12 @@ def test_samples_of_another_shape(net: UNetDenoiser) -> None:
 def test_noise_of_a_bad_level(sigma: float) -> None:
     with pytest.raises(ValueError, match=f"sigma is {sigma}; a positive number is needed"):
         sd.noise((2, 2), sigma)
+
+
+def test_noise_that_is_too_large_for_its_dtype() -> None:
+    message = r"sigma is 1000000\.0; noise of that size is not finite in torch\.float16"
+    with pytest.raises(ValueError, match=message):
+        sd.noise((2, 2), 1e6, dtype=torch.float16)
 
 
 @pytest.mark.parametrize("seeds", [[], (), range(0), torch.zeros(0, dtype=torch.int64)], ids=repr)

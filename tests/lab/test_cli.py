@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -229,6 +230,34 @@ def test_sample_does_not_overwrite(
     assert path.read_bytes()[:4] == (b"\x89PNG" if option == "--out" else b"PK\x03\x04")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("diagnose", "--out"),
+        ("generate", "--count", 1, "--out"),
+        ("bench", "--preset", "smoke", "--out"),
+        ("compare", "--out"),
+        ("tune", "--out", "tuned.json", "--folder"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_folders_that_cannot_be_made(
+    steindiff: Command,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[Any, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    link = tmp_path / "link"
+    link.symlink_to("nowhere")
+    model = () if arguments[0] == "bench" else ("--model", weights)
+    steindiff(*arguments, link, *model).refused(f"Error: {link} is not writable: ")
+    long = "a" * 300
+    outcome = steindiff(*arguments, long, *model)
+    outcome.refused(f"Error: {long}", f": {os.strerror(errno.ENAMETOOLONG)}")
+
+
 @pytest.mark.parametrize("overwrite", [[], ["--overwrite"]], ids=["plain", "overwrite"])
 def test_unwritable_output(
     steindiff: Command, weights: Path, tmp_path: Path, overwrite: list[str]
@@ -250,11 +279,17 @@ def test_nowhere_to_write(steindiff: Command, weights: Path, tmp_path: Path) -> 
         steindiff("sample", "--model", weights, "--out", both, "--npz", both),
         f"--out and --npz are both {both}",
     )
-    for name in ("a.jpg", "a.JPEG", "a.npz"):
-        out = tmp_path / name
+    for option, name, kind in (
+        ("--out", "a.jpg", "png"),
+        ("--out", "a.JPEG", "png"),
+        ("--out", "a.npz", "png"),
+        ("--npz", "a.png", "npz"),
+        ("--npz", "a.npy", "npz"),
+    ):
+        path = tmp_path / name
         refused(
-            steindiff("sample", "--model", weights, "--out", out),
-            f"--out is {out}; a PNG file is written: FILE.png is needed",
+            steindiff("sample", "--model", weights, option, path),
+            f"{option} is {path}; a {kind.upper()} file is written: FILE.{kind} is needed",
         )
     assert list(tmp_path.iterdir()) == []
 
@@ -738,3 +773,14 @@ def test_compare_into_a_path_below_a_file(
     refused(outcome, "is not writable")
     assert measured == []
     assert file.read_text() == "in the way"
+
+
+@pytest.mark.parametrize("option", ["--count", "--shard-size", "--batch"])
+def test_a_run_that_could_not_be_gone_on_with(
+    steindiff: Command, tmp_path: Path, option: str
+) -> None:
+    """Numbers that the folder's own file may not hold."""
+    outcome = steindiff("generate", "--out", tmp_path / "run", option, 10**9 + 1)
+    assert outcome.code == 2
+    assert f"Invalid value for '{option}'" in outcome.err
+    assert list(tmp_path.iterdir()) == []

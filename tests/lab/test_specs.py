@@ -80,6 +80,8 @@ def test_ranges() -> None:
             parse_range(text, "seeds")
     with pytest.raises(ValueError, match="seeds is '5,9-3': 9-3 is an empty range"):
         parse_range("5,9-3", "seeds")
+    with pytest.raises(ValueError, match="seeds is '0-99999999999', which is more than 1,000,000"):
+        parse_range("0-99999999999", "seeds")
 
 
 def test_schedules() -> None:

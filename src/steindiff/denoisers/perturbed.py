@@ -54,8 +54,8 @@ class Perturbed:
             raise ValueError(f"error is {error!r}; a finite number >= 0 is needed")
         self.denoiser, self.error, self.sigma_data = denoiser, error, sigma_data
         generator = torch.Generator().manual_seed(seed)
-        self.inner = torch.randn(size, hidden, generator=generator) / math.sqrt(size)
-        outer = torch.randn(hidden, size, generator=generator)
+        self.inner = _normal(size, hidden, generator) / math.sqrt(size)
+        outer = _normal(hidden, size, generator)
         # tanh of a standard normal has a mean square of 0.394.
         self.outer = outer / math.sqrt(0.394 * hidden)
 
@@ -72,3 +72,8 @@ class Perturbed:
         g = torch.tanh(z @ self.inner.to(x)) @ self.outer.to(x)
         shift = self.error * level * self.sigma_data / total * g
         return self.denoiser(x, sigma, **conditioning) + shift.reshape(x.shape)
+
+
+def _normal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
+    """(rows, columns), the same whatever the default dtype and device are."""
+    return torch.randn(rows, columns, generator=generator, dtype=torch.float32, device="cpu")

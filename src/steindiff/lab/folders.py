@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from .._errors import unknown_name
-from .._files import write_text
+from .._files import make_folder, write_text
 
 MARKER = ".steindiff"
 
@@ -82,7 +82,7 @@ def claim(folder: Path, kind: str, overwrite: bool) -> None:
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():
             raise NotADirectoryError(f"{place} is a file; the path of a folder is needed")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     found = _kind_of(folder)
     if found is not None and found != kind:
         command = KINDS[found].command if found in KINDS else found

@@ -102,7 +102,7 @@ def spec_of(thing: Solver | Coefficient | None) -> str:
     return ":".join(part for part in (known[type(thing)], ",".join(options)) if part)
 
 
-def parse_range(text: str, name: str, most: int | None = None) -> list[int]:
+def parse_range(text: str, name: str, most: int = 1_000_000) -> list[int]:
     """ "0-3,7" -> [0, 1, 2, 3, 7]; more than `most` numbers are refused before they are listed."""
     numbers: list[int] = []
     for part in text.split(","):
@@ -112,7 +112,7 @@ def parse_range(text: str, name: str, most: int | None = None) -> list[int]:
         if dash and int(high) < int(low):
             raise ValueError(f"{name} is {text!r}: {part.strip()} is an empty range")
         found = range(int(low), int(high or low) + 1)
-        if most is not None and len(numbers) + (found.stop - found.start) > most:
+        if len(numbers) + (found.stop - found.start) > most:
             raise ValueError(f"{name} is {text!r}, which is more than {most:,} numbers")
         numbers += found
     return numbers

@@ -83,7 +83,7 @@ def _load(name_or_path: str | Path, kind: str, build: Callable[[dict[str, Any]],
         config = json.loads(metadata["config"])
         with torch.device("meta"), _ShapesOnly():  # what it would be, before that is allocated
             _check_fit(build(config), tensors, path)
-        model = build(config)
+        model = build(config).float()  # whatever the default dtype is
     except _MisfitError:
         raise
     except (LookupError, TypeError, ValueError, RuntimeError) as error:

@@ -186,7 +186,8 @@ class UNetDenoiser(nn.Module):
         self.config = config
         self.null_label = config.num_classes
         self.unet = _UNet(config)
-        frequencies = torch.exp(torch.linspace(math.log(0.5), math.log(64.0), 16))
+        logs = torch.linspace(math.log(0.5), math.log(64.0), 16, dtype=torch.float32)
+        frequencies = torch.exp(logs)
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.noise_embedding = nn.Linear(2 * len(frequencies), config.embedding)
         self.class_embedding = nn.Embedding(config.num_classes + 1, config.embedding)

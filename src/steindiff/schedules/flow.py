@@ -137,7 +137,7 @@ def linear_quadratic(
     if not half:
         return _between(steps, sigma_min, sigma_max, final, _even(steps))
     # a parabola over the other steps: slope threshold/half at their start, 1 at their end
-    index = torch.arange(steps + 1, dtype=torch.float64)
+    index = torch.arange(steps + 1, dtype=torch.float64, device="cpu")
     rest, slope = steps - half, threshold / half
     bend = (1 - threshold - slope * rest) / rest**2
     gone = slope * index + bend * (index - half).clamp_min(0) ** 2
@@ -160,8 +160,8 @@ def bong_tangent(
     if pivot < 2:
         return _between(steps, sigma_min, sigma_max, final, _even(steps))
     slope = 8 / (steps + 2)
-    upper = _arctangent(torch.arange(-pivot, 0, dtype=torch.float64), slope)
-    lower = _arctangent(torch.arange(steps + 2 - pivot, dtype=torch.float64), slope)
+    index = torch.arange(-pivot, steps + 2 - pivot, dtype=torch.float64, device="cpu")
+    upper, lower = _arctangent(index[:pivot], slope), _arctangent(index[pivot:], slope)
     return _between(
         steps, sigma_min, sigma_max, final, torch.cat([0.5 + upper[:-1] / 2, lower / 2])
     )
@@ -186,7 +186,7 @@ def beta_quantiles(steps: int, alpha: float = 0.6, beta: float = 0.6) -> Tensor:
 def _even(steps: int) -> Tensor:
     """1 to 0 in equal steps."""
     check_steps(steps)
-    return 1 - torch.arange(steps + 1, dtype=torch.float64) / steps
+    return 1 - torch.arange(steps + 1, dtype=torch.float64, device="cpu") / steps
 
 
 def _arctangent(steps: Tensor, slope: float) -> Tensor:

@@ -103,7 +103,7 @@ def without_penultimate(sigmas: Tensor | Sequence[float]) -> Tensor:
     levels = check_sigmas(sigmas)
     if len(levels) < 3:
         raise ValueError(f"sigmas has {len(levels)} levels; three or more are needed to leave one")
-    return torch.tensor([*levels[:-2], levels[-1]], dtype=torch.float64)
+    return torch.tensor([*levels[:-2], levels[-1]], dtype=torch.float64, device="cpu")
 
 
 def warped(
@@ -117,7 +117,7 @@ def warped(
     """Levels uniform in forward(sigma), with the ends exactly as asked for."""
     check_range(steps, sigma_min, sigma_max, final)
     count = steps if final == "zero" else steps + 1
-    grid = torch.linspace(0, 1, count, dtype=torch.float64)
+    grid = torch.linspace(0, 1, count, dtype=torch.float64, device="cpu")
     low, high = forward(sigma_min), forward(sigma_max)
     levels = backward(high + grid * (low - high))
     levels[-1], levels[0] = sigma_min, sigma_max  # in this order: a single level is sigma_max

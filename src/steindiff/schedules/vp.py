@@ -149,7 +149,7 @@ def _ending(total: int, count: int, spacing: str) -> Sequence[float]:
 
 def _levels_at(table: Tensor, times: Sequence[float]) -> Tensor:
     """The levels of time steps; between two of the table's, ln sigma is linear."""
-    wanted = torch.tensor(times, dtype=torch.float64)
+    wanted = torch.tensor(times, dtype=torch.float64, device="cpu")
     low = wanted.floor().long()
     logs, share = table.log(), wanted - low
     between = ((1 - share) * logs[low] + share * logs[wanted.ceil().long()]).exp()
@@ -158,7 +158,7 @@ def _levels_at(table: Tensor, times: Sequence[float]) -> Tensor:
 
 def _check_alphas(alphas_cumprod: Tensor) -> Tensor:
     try:
-        alphas = torch.as_tensor(alphas_cumprod).detach().to("cpu", torch.float64)
+        alphas = torch.as_tensor(alphas_cumprod, device="cpu").detach().double()
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise TypeError(
             f"alphas_cumprod is {shown(alphas_cumprod)}; a tensor of numbers is needed"

@@ -203,9 +203,9 @@ def _probes(
         raise ValueError(f"generator is on {generator.device}; probes are drawn on the CPU")
     shape = (probes, 1 if shared else len(x), *x.shape[1:])
     if kind == "gaussian":
-        drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
+        drawn = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
     else:
-        drawn = torch.randint(0, 2, shape, generator=generator).double() * 2 - 1
+        drawn = torch.randint(0, 2, shape, generator=generator, device="cpu").double() * 2 - 1
     return drawn.to(x.dtype).to(x.device)
 
 

@@ -10,6 +10,7 @@ import copy
 import importlib
 import json
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -600,6 +601,36 @@ def test_network_in_training_is_left_in_it(failing: bool) -> None:
         assert not found.requires_grad
     assert [part.training for part in pipe.unet.modules()] == modes
     assert [weight.requires_grad for weight in pipe.unet.parameters()] == trained
+
+
+def test_calls_that_overlap_are_all_in_evaluation_mode() -> None:
+    """The call that began first ends while the other is under way; the last puts things back."""
+    pipe = ddpm()
+    unet, model = pipe.unet.train(), denoiser_of(pipe)
+    begun, first_is_over = threading.Event(), threading.Event()
+    inside, modes = threading.Barrier(2, timeout=60), []
+
+    def wait(*ignored: Any) -> None:
+        inside.wait()
+        if threading.current_thread() is not first:
+            assert first_is_over.wait(60)
+            modes.append((unet.training, unet.conv_in.weight.requires_grad))
+
+    def call() -> None:
+        model.denoiser(torch.randn(1, 3, 8, 8), torch.tensor([1.0]))
+
+    unet.register_forward_pre_hook(lambda *ignored: begun.set())
+    unet.register_forward_hook(wait)
+    first, second = threading.Thread(target=call), threading.Thread(target=call)
+    first.start()
+    assert begun.wait(60)
+    second.start()
+    first.join()
+    first_is_over.set()
+    second.join()
+    assert modes == [(False, False)]
+    assert unet.training
+    assert unet.conv_in.weight.requires_grad
 
 
 def test_weights_of_a_folder_need_no_gradients(tmp_path: Path) -> None:

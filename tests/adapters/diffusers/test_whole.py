@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from tiny_pipelines import diffusers, generator
 from tiny_whole import PIPELINES, embedded
+from torch import Tensor
 
 import steindiff as sd
 from steindiff.adapters.diffusers.folder import denoiser_of, takes_prompt
@@ -53,6 +55,33 @@ def test_a_denoiser_is_one_euler_step_of_the_pipeline(name: str) -> None:
     others = model.denoiser(x, torch.full((3,), 3.0), class_labels=torch.tensor([0, 0, 2]))
     assert float((others[0] - found[0]).abs().max()) > 1e-3
     assert torch.equal(others[1:], found[1:])
+
+
+@every
+def test_calls_that_overlap_do_not_mix(name: str) -> None:
+    """Another thread's call, at another level and of another prompt, is made within this one."""
+    pipe, meanwhile = PIPELINES[name](), []
+    encode = pipe.encode_prompt
+
+    def encode_prompt(*args: Any, **options: Any) -> Any:
+        if meanwhile:
+            meanwhile.pop()()
+        return encode(*args, **options)
+
+    pipe.encode_prompt = encode_prompt
+    model = denoiser_of(pipe, prompts=PROMPTS)
+    x = torch.randn(1, *model.sample_shape, generator=generator(5))
+
+    def call(sigma: float, label: int) -> Tensor:
+        return model.denoiser(x, torch.tensor([sigma]), class_labels=torch.tensor([label]))
+
+    expected = [call(3.0, 0), call(0.5, 1)]
+    with ThreadPoolExecutor(1) as pool:
+        found: list[Tensor] = []
+        meanwhile.append(lambda: found.append(pool.submit(call, 0.5, 1).result()))
+        found.insert(0, call(3.0, 0))
+    assert all(map(torch.equal, found, expected))
+    assert len(found) == 2
 
 
 @every

@@ -68,5 +68,5 @@ def _coordinates(declared: Coordinates) -> list[Coordinates]:
 
 def _scaled_linear() -> Tensor:
     """The table of Stable Diffusion, for a network whose own is not known."""
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64, device="cpu") ** 2
     return torch.cumprod(1 - betas, 0)

@@ -98,7 +98,7 @@ class ModelCalls(ABC):
             )
 
     def _check_level(self, sigma: Any) -> None:
-        found = torch.as_tensor(sigma)
+        found = sigma if isinstance(sigma, Tensor) else torch.as_tensor(sigma)
         tolerance = 4 * torch.finfo(found.dtype).eps if found.dtype.is_floating_point else 0.0
         due = self.levels[self.calls]
         strayed = ((found - due).abs() > tolerance * due).any()

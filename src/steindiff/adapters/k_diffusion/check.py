@@ -158,7 +158,7 @@ class _Probe(ModelCalls):
 
     def expected(self) -> Tensor:
         """(steps + 1, steps + 1): the states on arrival at every level, of all samples."""
-        levels = torch.tensor(self.levels, dtype=torch.float64)
+        levels = torch.tensor(self.levels, dtype=torch.float64, device="cpu")
         ratios = levels[:, None] / levels[None, :-1]
         moved = (torch.ones_like(ratios) if self.noise else ratios).tril(-1)
         moved[:, 0] = 0

@@ -24,8 +24,11 @@ def main() -> None:
         if (error.name or "").partition(".")[0] not in LAB_PACKAGES:
             raise
         _fail(f"{error.name} is missing, which the commands need: pip install 'steindiff[lab]'")
-    except (ValueError, TypeError, OSError) as error:
-        _fail(" ".join(str(error).split()))
+    except OSError as error:
+        own = error.filename is None or not error.strerror  # our sentence, not Python's
+        _fail(str(error) if own else f"{error.filename}: {error.strerror}")
+    except (ValueError, TypeError) as error:
+        _fail(str(error))
     except KeyboardInterrupt:
         _interrupted()
     except SystemExit as end:
@@ -35,7 +38,7 @@ def main() -> None:
 
 
 def _fail(sentence: str) -> None:
-    print(f"Error: {sentence}", file=sys.stderr)
+    print(f"Error: {' '.join(sentence.split())}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -8,12 +8,13 @@ where a step is one call, with a hint, and refuses it where a step is more, as H
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import typer
+
+from ..._files import make_folder
 
 MODEL = "fashion-mnist"
 STEPS = 5
@@ -144,10 +145,4 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise IsADirectoryError(f"{path} is a folder; the path of a file is needed")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; choose another path or pass --overwrite")
-    folder = path.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(f"{folder} is not writable: {error.strerror or error}") from error
+    make_folder(path.parent)

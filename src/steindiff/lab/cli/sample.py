@@ -60,7 +60,7 @@ def _outputs(pictures: Pictures) -> list[Path]:
     """The files to write.
 
     Raises:
-        ValueError: none, the same twice, or a picture that is no PNG.
+        ValueError: none, the same twice, or a name of another kind of file.
         OSError: one that cannot be written.
     """
     outputs = [path for path in (pictures.out, pictures.npz) if path is not None]
@@ -68,8 +68,11 @@ def _outputs(pictures: Pictures) -> list[Path]:
         raise ValueError("nowhere to write to: pass --out FILE.png, --npz FILE.npz, or both")
     if pictures.out == pictures.npz:
         raise ValueError(f"--out and --npz are both {pictures.out}; two paths are needed")
-    if pictures.out is not None and pictures.out.suffix.lower() not in ("", ".png"):
-        raise ValueError(f"--out is {pictures.out}; a PNG file is written: FILE.png is needed")
+    for option, path, kind in (("out", pictures.out, "png"), ("npz", pictures.npz, "npz")):
+        if path is not None and path.suffix.lower() not in ("", f".{kind}"):
+            raise ValueError(
+                f"--{option} is {path}; a {kind.upper()} file is written: FILE.{kind} is needed"
+            )
     for path in outputs:
         check_output(path, pictures.overwrite)
     return outputs

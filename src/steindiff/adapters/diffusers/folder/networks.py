@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .whole import WHOLE, WholePipeline, evaluating
+from .evaluation import evaluating
+from .whole import WHOLE, WholePipeline
 
 _UNET = ("UNet2DModel",)
 _CONDITIONED = ("UNet2DConditionModel",)

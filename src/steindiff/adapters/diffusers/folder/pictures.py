@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +12,9 @@ from torch import Tensor
 
 _AT_ONCE = 4
 """Images that a decoder, which takes more memory than the denoiser, sees at a time."""
+
+_LOCK = threading.Lock()
+"""Held while a decoder may be in a dtype that is not its own."""
 
 
 def decoder_of(pipeline: Any) -> Callable[[Tensor], Tensor] | None:
@@ -21,21 +26,26 @@ def decoder_of(pipeline: Any) -> Callable[[Tensor], Tensor] | None:
     @torch.no_grad()
     def decode(latents: Tensor) -> Tensor:
         given = _raw(latents, vae.config)
-        # As StableDiffusionXLPipeline does: it overflows in 16 bits.
-        overflows = vae.dtype == torch.float16 and vae.config.get("force_upcast")
-        if overflows:
-            vae.to(torch.float32)
-        try:
-            parts = [
+        with _LOCK, _wide_enough(vae):
+            return torch.cat([
                 vae.decode(part.to(vae.device, vae.dtype), return_dict=False)[0].float()
                 for part in given.split(_AT_ONCE)
-            ]
-        finally:
-            if overflows:
-                vae.to(torch.float16)
-        return torch.cat(parts)
+            ])  # fmt: skip
 
     return decode
+
+
+@contextmanager
+def _wide_enough(vae: Any) -> Iterator[None]:
+    """As StableDiffusionXLPipeline does: it overflows in 16 bits."""
+    overflows = vae.dtype == torch.float16 and vae.config.get("force_upcast")
+    if overflows:
+        vae.to(torch.float32)
+    try:
+        yield
+    finally:
+        if overflows:
+            vae.to(torch.float16)
 
 
 def _raw(latents: Tensor, config: Any) -> Tensor:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler  # pyright: ignore[reportPrivateImportUsage]
-from torch import Tensor, nn
+from torch import Tensor
+
+from .evaluation import evaluating
 
 WHOLE: dict[str, Mapping[str, Any]] = {
     "FluxPipeline": MappingProxyType({}),  # a distilled guidance is an input, left as it is
@@ -23,14 +24,18 @@ WHOLE: dict[str, Mapping[str, Any]] = {
 class _Asked(FlowMatchEulerDiscreteScheduler):
     """One "step" at the level that is asked for, whatever the pipeline sets; keeps what it saw.
 
-    Attributes:
+    Args:
+        steps: the training timesteps.
         level: a flow's time.
         result: what the step gives in place of the state, if anything.
+
+    Attributes:
         seen: the network's output, and the state that it was given.
     """
 
-    level: float = 1.0
-    result: Tensor | None = None
+    def __init__(self, steps: int, level: float, result: Tensor | None) -> None:
+        super().__init__(num_train_timesteps=steps)
+        self.level, self.result = level, result
 
     def set_timesteps(
         self, num_inference_steps: Any = None, device: Any = None, sigmas: Any = None,
@@ -73,9 +78,7 @@ class WholePipeline:
                 f"text_encoder of the {type(pipeline).__name__} is None; the prompt needs it"
             )
         self._pipe = copy.copy(pipeline)
-        steps = pipeline.scheduler.config["num_train_timesteps"]
-        self._steps, self._asked = steps, _Asked(num_train_timesteps=steps)
-        self._pipe.scheduler = self._asked
+        self._steps = pipeline.scheduler.config["num_train_timesteps"]
         self._pipe.encode_prompt = _remembered(pipeline.encode_prompt)
         self._pipe.set_progress_bar_config(disable=True)
         names = {cls.__name__ for cls in type(pipeline).__mro__}
@@ -84,8 +87,8 @@ class WholePipeline:
         self._prompts = [prompt] if isinstance(prompt, str) else [*prompt, ""]
         self.classes = len(self._prompts) - 1
         self.null_label = self.classes or None
-        self._call(None, self._prompts[:1], 1.0)
-        self.sample_shape = tuple(self._asked.seen[1].shape[1:])
+        _, (_, state) = self._call(None, self._prompts[:1], 1.0)
+        self.sample_shape = tuple(state.shape[1:])
         self.decode = self._decode if getattr(pipeline, "vae", None) is not None else None
 
     def __call__(self, x: Tensor, time: Tensor, class_labels: Tensor | None = None) -> Tensor:
@@ -94,8 +97,8 @@ class WholePipeline:
         if len(levels) != 1:
             raise ValueError(f"time is {sorted(levels)}; a pipeline takes one for the whole batch")
         labels = [0] * len(x) if class_labels is None else class_labels.tolist()
-        self._call(x, [self._prompts[label] for label in labels], levels.pop() / self._steps)
-        velocity, seen = self._asked.seen
+        prompts = [self._prompts[label] for label in labels]
+        _, (velocity, seen) = self._call(x, prompts, levels.pop() / self._steps)
         if seen.shape != x.shape:
             raise ValueError(
                 f"latents of shape {tuple(x.shape)} became {tuple(seen.shape)} in the "
@@ -103,56 +106,45 @@ class WholePipeline:
             )
         return velocity.to(x)
 
-    def _call(self, x: Tensor | None, prompts: list[str], level: float, out: str = "latent") -> Any:
-        self._asked.level = level
+    def _call(
+        self,
+        x: Tensor | None,
+        prompts: list[str],
+        level: float,
+        result: Tensor | None = None,
+        out: str = "latent",
+    ) -> tuple[Any, tuple[Tensor, Tensor]]:
+        """What the pipeline makes of it, and what its one step saw.
+
+        Calls in several threads share nothing that they write: each has a copy of its own.
+        """
+        pipe = copy.copy(self._pipe)
+        pipe.scheduler = asked = _Asked(self._steps, level, result)
         with evaluating(self.module):
-            return self._pipe(
+            made = pipe(
                 prompt=prompts, latents=x, num_inference_steps=1, output_type=out,
                 return_dict=False, **self._arguments,
             )[0]  # fmt: skip
+        return made, asked.seen
 
     def _decode(self, latents: Tensor) -> Tensor:
         """By the pipeline's own last lines, after an evaluation that nothing is made of."""
         images = []
-        try:
-            for one in latents.split(1):
-                self._asked.result = one
-                found = self._call(one, self._prompts[:1], 1.0, "pt")
-                images.append(found[:, 0] if found.ndim == 5 else found)
-        finally:
-            self._asked.result = None
+        for one in latents.split(1):
+            found, _ = self._call(one, self._prompts[:1], 1.0, one, "pt")
+            images.append(found[:, 0] if found.ndim == 5 else found)
         return torch.cat(images).float() * 2 - 1
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """The module in evaluation mode and its weights without gradients; then as they were.
-
-    It belongs to whoever made the pipeline, and may be in training.
-    """
-    training = [part for part in module.modules() if part.training]
-    trained = [weight for weight in module.parameters() if weight.requires_grad]
-    try:
-        for part in training:
-            part.training = False
-        for weight in trained:
-            weight.requires_grad_(False)
-        yield
-    finally:
-        for part in training:
-            part.training = True
-        for weight in trained:
-            weight.requires_grad_()
 
 
 def _remembered(encode: Callable[..., Any]) -> Callable[..., Any]:
     """Encodes each list of prompts once in a row: the steps of a sampling all ask for the same."""
-    kept: list[Any] = [None, None]
+    kept: tuple[str, Any] = "", None
 
     def encode_prompt(*args: Any, **options: Any) -> Any:
-        asked = repr((args, sorted(options.items())))
-        if kept[0] != asked:
-            kept[:] = asked, encode(*args, **options)
-        return kept[1]
+        nonlocal kept
+        asked, last = repr((args, sorted(options.items()))), kept  # read once: there may be threads
+        if last[0] != asked:
+            kept = last = asked, encode(*args, **options)
+        return last[1]
 
     return encode_prompt

@@ -154,7 +154,7 @@ def plan(model: ModelKind, solver: Solver, levels: Levels) -> tuple[ModelCall, .
         asked.append(sigma)
         return x
 
-    x, calls = torch.zeros(1, 1), []
+    x, calls = torch.zeros(1, 1, device="cpu"), []
     state = solver.init(x, levels.sigmas)
     for step, (sigma, sigma_next) in enumerate(pairwise(levels.sigmas)):
         asked.clear()

@@ -36,7 +36,9 @@ class VP(ModelKind):
         self.lowest, self.highest = self.sigma(0), self.sigma(self.table.last)
 
     def timestep(self, sigma: float) -> float:
-        return round(self.table.time(torch.tensor(sigma, dtype=torch.float64)).item(), 9)
+        return round(
+            self.table.time(torch.tensor(sigma, dtype=torch.float64, device="cpu")).item(), 9
+        )
 
     def sigma(self, timestep: float) -> float:
         return self.table.sigma(timestep)
@@ -139,7 +141,9 @@ class Flow(ModelKind):
         if schedule is not None:
             return super().scheduled(steps, schedule, options, final, mu)
         count = steps + (final == "sigma_min")
-        even = torch.linspace(1, self.held(self.lowest), count, dtype=torch.float64).tolist()
+        even = torch.linspace(
+            1, self.held(self.lowest), count, dtype=torch.float64, device="cpu"
+        ).tolist()
         times = self.shifted(even, mu)
         return self.at_times(times if final == "sigma_min" else [*times, 0.0])
 
@@ -259,13 +263,13 @@ def _betas(config: Mapping[str, Any]) -> Tensor:
     low, high, count = (config[k] for k in ("beta_start", "beta_end", "num_train_timesteps"))
     name = config["beta_schedule"]
     if config["trained_betas"] is not None:
-        return torch.as_tensor(config["trained_betas"], dtype=torch.float32)
+        return torch.as_tensor(config["trained_betas"], dtype=torch.float32, device="cpu")
     if name == "linear":
-        return torch.linspace(low, high, count, dtype=torch.float32)
+        return torch.linspace(low, high, count, dtype=torch.float32, device="cpu")
     if name == "scaled_linear":
-        return torch.linspace(low**0.5, high**0.5, count, dtype=torch.float32) ** 2
+        return torch.linspace(low**0.5, high**0.5, count, dtype=torch.float32, device="cpu") ** 2
     if name == "squaredcos_cap_v2":  # Nichol & Dhariwal 2021, equation 17
-        angle = (torch.arange(count + 1, dtype=torch.float64) / count + 0.008) / 1.008
+        angle = (torch.arange(count + 1, dtype=torch.float64, device="cpu") / count + 0.008) / 1.008
         kept = (angle * math.pi / 2).cos() ** 2
         return (1 - kept[1:] / kept[:-1]).clamp_max(0.999).float()
     raise unknown_name("beta_schedule", name, ("linear", "scaled_linear", "squaredcos_cap_v2"))

@@ -335,8 +335,9 @@ class SteinScheduler(SchedulerMixin, ConfigMixin):
         self._calls = plan(self._model, solver, levels)
         self._replay = Replay(self._method, levels.sigmas)
         self._held = [*(call.held for call in self._calls), levels.held[-1]]
-        self.sigmas = torch.tensor(self._held, dtype=torch.float32)
-        told = torch.tensor([call.timestep for call in self._calls], dtype=torch.float32)
+        self.sigmas = torch.tensor(self._held, dtype=torch.float32, device="cpu")
+        times = [call.timestep for call in self._calls]
+        told = torch.tensor(times, dtype=torch.float32, device="cpu")
         self.timesteps, self._told = told.to(device), told.tolist()
         self._step_index: int | None = None
         self._begin_index: int | None = None

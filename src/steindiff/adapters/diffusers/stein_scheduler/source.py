@@ -62,7 +62,7 @@ def _vp(scheduler: Any) -> dict[str, Any]:
     keys = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
     found = {key: config[key] for key in keys if key in config}
     if found.get("trained_betas") is not None:
-        found["trained_betas"] = torch.as_tensor(found["trained_betas"]).tolist()
+        found["trained_betas"] = torch.as_tensor(found["trained_betas"], device="cpu").tolist()
     found["rescale_betas_zero_snr"] = bool(config.get("rescale_betas_zero_snr", False))
     products = scheduler.alphas_cumprod.detach().cpu()
     if not _describe(found, products):

@@ -8,6 +8,9 @@ from typing import Annotated, ClassVar
 
 from ..options import Device, FirstSeedOption, Labelled, Sampling, option
 
+MOST = 10**9
+"""Of one number in a run's setting, as `lab.generate.folder` reads it again."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSet:
@@ -15,10 +18,10 @@ class ImageSet:
 
     panel: ClassVar[str] = "Images"
     out: Annotated[Path, option("Folder for the images; new, or of an earlier run.")]
-    count: Annotated[int, option("Images.", min=1)] = 50_000
+    count: Annotated[int, option("Images.", min=1, max=MOST)] = 50_000
     first_seed: FirstSeedOption = 0
     format: Annotated[str, option("png (folders), npz (shards) or wds (WebDataset tars).")] = "png"
-    shard_size: Annotated[int, option("Images a shard.", min=1)] = 1000
+    shard_size: Annotated[int, option("Images a shard.", min=1, max=MOST)] = 1000
     verify: Annotated[
         bool, option("Read the shards that are there, or only look at their sizes.")
     ] = True
@@ -28,7 +31,9 @@ class ImageSet:
 class Batches(Device):
     """Where, how many at a time, and whether compiled."""
 
-    batch: Annotated[int, option("Images at a time; at least 16 are computed.", min=1)] = 100
+    batch: Annotated[
+        int, option("Images at a time; at least 16 are computed.", min=1, max=MOST)
+    ] = 100
     compile: Annotated[
         bool, option("Compile the network; may change the last bits.", name="--compile")
     ] = False
