@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	@echo "installing into $(VENV) (PyTorch is about 200 MB) ..."
+	@echo "installing into $(VENV): some minutes, 2 GB, more where PyTorch brings CUDA ..."
 	$(PIP) install -c constraints.txt torch
 	$(PIP) install -c constraints.txt -e ".[dev]"
 	$(PIP) install -c constraints.txt --no-deps torch-fidelity  # it asks for torchvision, unused here

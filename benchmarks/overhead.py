@@ -36,7 +36,7 @@ from steindiff._files import write_text
 from steindiff._provenance import machine, versions
 from steindiff.denoisers import Denoiser
 from steindiff.lab.bench.titles import solver_title
-from steindiff.lab.cli.options import ModelOption, SolversOption, check_output
+from steindiff.lab.cli.options import SOLVER_HELP, ModelOption, check_output
 from steindiff.lab.devices import check_device
 from steindiff.lab.specs import parse_solver
 from steindiff.lab.tables import Column, Entry, Table, render
@@ -302,7 +302,7 @@ def _measure_model(setup: Setup) -> dict[str, Any]:
 def overhead(
     out: Annotated[Path | None, typer.Option(help="JSON file for all figures.")] = None,
     model: ModelOption = "fashion-mnist",
-    solver: SolversOption = None,
+    solver: Annotated[list[str] | None, typer.Option(help=f"Repeatable. {SOLVER_HELP}")] = None,
     coefficient: Annotated[str, typer.Option(help="Coefficient of the relaxation.")] = "energy",
     batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
     steps: Annotated[int, typer.Option(min=2, help="Solver steps of a sampling.")] = 5,

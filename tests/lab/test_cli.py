@@ -530,15 +530,6 @@ def test_started_again_it_computes_nothing(
     assert "Euler / DDIM" in outcome.out  # the table is shown again
 
 
-def test_a_lost_picture_is_drawn_again(
-    steindiff: Command, tiny: str, finished: Path, undisturbed: Path, measured: list[str]
-) -> None:
-    (finished / "compare.png").unlink()
-    assert steindiff("compare", "--model", tiny, "--out", finished, *SMALL).code == 0
-    assert measured == []
-    assert contents(finished) == contents(undisturbed)
-
-
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -594,11 +585,19 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[picture.Row], list
     return taken
 
 
-def test_the_picture_shows_what_was_sampled(
-    steindiff: Command, tiny: str, finished: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_lost_picture_is_drawn_again_and_shows_what_was_sampled(
+    steindiff: Command,
+    tiny: str,
+    finished: Path,
+    undisturbed: Path,
+    measured: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     taken = drawn(monkeypatch)
+    (finished / "compare.png").unlink()
     assert steindiff("compare", "--model", tiny, "--out", finished, *SMALL).code == 0
+    assert measured == []
+    assert contents(finished) == contents(undisturbed)
     ((rows, columns),) = taken
     assert columns == [f"class {k}" for k in range(10)]
     titles = [row.title for row in rows]

@@ -1,18 +1,21 @@
-"""Pictures: a plain grid, and solvers alone and relaxed beside the fine solution."""
+"""Pictures: a plain grid, labelled rows, and solvers beside the fine solution."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
+
+ZOOM = 2
+"""How many times larger images are drawn, without smoothing."""
 
 
-def image_grid(images: np.ndarray, columns: int, gap: int = 2, zoom: int = 2) -> Image.Image:
-    """uint8 images (N, H, W, C) side by side on white, enlarged without smoothing."""
+def image_grid(images: np.ndarray, columns: int, gap: int = 2) -> Image.Image:
+    """uint8 images (N, H, W, C) side by side on white, enlarged."""
     count, height, width, channels = images.shape
     columns = min(columns, count)
     rows = math.ceil(count / columns)
@@ -23,9 +26,47 @@ def image_grid(images: np.ndarray, columns: int, gap: int = 2, zoom: int = 2) ->
         top = gap + (k // columns) * (height + gap)
         left = gap + (k % columns) * (width + gap)
         sheet[top : top + height, left : left + width] = image
-    picture = Image.fromarray(sheet.squeeze(-1) if channels == 1 else sheet)
-    size = (picture.width * zoom, picture.height * zoom)
-    return picture.resize(size, Image.Resampling.NEAREST)
+    return _scaled(sheet, ZOOM)
+
+
+def labelled_rows(
+    rows: Mapping[str, np.ndarray],
+    names: Sequence[str] = (),
+    *,
+    scale: float = ZOOM,
+    left: int = 150,
+) -> Image.Image:
+    """Rows of images on white, each with its label before it.
+
+    Args:
+        rows: uint8 images (N, H, W, C) of one size by label, N >= 1.
+        names: of the columns, written above them; none where left out.
+        scale: how many times larger; without smoothing from 1 on.
+        left: pixels that labels have.
+    """
+    pictures = {label: [_scaled(image, scale) for image in row] for label, row in rows.items()}
+    width, height = next(iter(pictures.values()))[0].size
+    top, gap = 20 if names else 4, 4
+    columns = max(map(len, pictures.values()))
+    size = left + columns * (width + gap), top + len(rows) * (height + gap)
+    sheet = Image.new("RGB", size, "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for c, name in enumerate(names):
+        draw.text((left + c * (width + gap), 3), name[: width // 8], "black", font)
+    for r, (label, row) in enumerate(pictures.items()):
+        y = top + r * (height + gap)
+        draw.text((6, y + height / 2), label, "black", font, anchor="lm")
+        for c, picture in enumerate(row):
+            sheet.paste(picture, (left + c * (width + gap), y))
+    return sheet
+
+
+def _scaled(image: np.ndarray, scale: float) -> Image.Image:
+    """A uint8 image (H, W, C)."""
+    picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+    size = round(picture.width * scale), round(picture.height * scale)
+    method = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS
+    return picture.resize(size, method)
 
 
 class Row(NamedTuple):

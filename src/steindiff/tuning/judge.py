@@ -113,7 +113,9 @@ class Judge:
 
     def figures(self, look: Look | None) -> Figures:
         """The figures of what was looked at."""
-        return DIVERGED if look is None else self._figures(look, slice(None))
+        if look is None:
+            return DIVERGED
+        return self._figures(look, slice(None), self._distances(look, slice(None)))
 
     def score(self, figures: Figures) -> float:
         """error^a frechet^b: the less the better. Rounding errors are all the same."""
@@ -147,19 +149,21 @@ class Judge:
         low, high = torch.quantile(drawn, ends, dim=0).exp().tolist()
         return tuple(map(Ratio, logs(slice(None)).exp().tolist(), low, high))
 
-    def _figures(self, look: Look, rows: Tensor | slice) -> Figures:
-        """With the geometric mean of the distances in all sets of features."""
-        logs = self._distances(look, rows)
-        return Figures(float(look.squares[rows].mean().sqrt()), math.exp(sum(logs) / len(logs)))
-
     def _logs(self, look: Look, rows: Tensor | slice) -> Tensor:
         """Logarithms of the score and of what is in it."""
-        figures = self._figures(look, rows)
+        distances = self._distances(look, rows)
+        figures = self._figures(look, rows, distances)
         parts = self.score(figures), max(figures.error, ROUNDING)
-        found = [*map(math.log, parts), *self._distances(look, rows)]
-        return torch.tensor(found, dtype=torch.float64)
+        return torch.tensor([*map(math.log, parts), *distances], dtype=torch.float64)
+
+    @staticmethod
+    def _figures(look: Look, rows: Tensor | slice, distances: list[float]) -> Figures:
+        """With the geometric mean of the distances in all sets of features."""
+        error = float(look.squares[rows].mean().sqrt())
+        return Figures(error, math.exp(sum(distances) / len(distances)))
 
     def _distances(self, look: Look, rows: Tensor | slice) -> list[float]:
+        """Logarithms of the distances, one for each set of features."""
         sides = zip(look.features, self.targets, self.least, strict=True)
         return [_log_distance(a[rows], b[rows], least) for a, b, least in sides]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -84,7 +85,8 @@ def hooked(parts: Sequence[nn.Module], note: Callable[..., object]) -> Iterator[
             note(*given)
 
     handles = [part.register_forward_hook(own) for part in parts]
-    stance = getattr(torch.compiler, "set_stance", None)
+    # Whoever compiled a network has imported the compiler, which takes seconds.
+    stance = getattr(torch.compiler, "set_stance", None) if "torch._dynamo" in sys.modules else None
     try:
         with nullcontext() if stance is None else stance("force_eager"):
             yield

@@ -15,6 +15,7 @@ from small import MIXTURE, Breaking
 from typer.testing import CliRunner
 
 from steindiff.lab import locks
+from steindiff.lab.bench import report
 from steindiff.lab.bench import run as bench_run
 from steindiff.lab.bench.cell_sampling import measure_cell
 from steindiff.lab.bench.grid import presets
@@ -40,6 +41,12 @@ def grid(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.toml"
     path.write_text(GRID)
     return path
+
+
+@pytest.fixture
+def unreported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out the report, which takes longer than a bench so small, where nobody looks at it."""
+    monkeypatch.setattr(report, "write_report", lambda folder: folder / "report.html")
 
 
 @pytest.fixture(scope="module")
@@ -70,26 +77,10 @@ def test_help() -> None:
     check_help(["bench"], ["--preset", *presets(), "--grid", "--compare", "--out"])
 
 
-def test_a_grid_is_measured_and_shown(steindiff: Command, grid: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    outcome = steindiff("bench", "--grid", grid, "--out", out)
-    assert outcome.code == 0, outcome.err
-    results = read_results(out)
-    assert results.complete is True
-    assert results.preset is None
-    assert results.command == f"steindiff bench --grid {grid} --out {out}"
-    assert [cell.solver for cell in results.cells] == ["euler", "heun"]
-    assert (out / "report.html").is_file()
-    for part in ("Euler / DDIM", "Heun", "SteinDiff", "Best against best", str(out)):
-        assert part in outcome.out
-    assert "100%" in outcome.out  # the progress bar came to its end
-    (last,) = [line for line in outcome.out.splitlines() if line.startswith("report: ")]
-    assert last == f"report: {out / 'report.html'}   figures: {out / 'results.json'}"
-
-
-def test_progress_names_what_it_is_at(
+def test_a_grid_is_measured_and_shown(
     steindiff: Command, grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And the progress names what it is at."""
     told: list[str] = []
     original = bench_run.run_bench
 
@@ -101,9 +92,22 @@ def test_progress_names_what_it_is_at(
         return original(*args, tell=both, **kwargs)
 
     monkeypatch.setattr(bench_run, "run_bench", watched)
-    assert steindiff("bench", "--grid", grid, "--out", tmp_path / "out").code == 0
+    out = tmp_path / "out"
+    outcome = steindiff("bench", "--grid", grid, "--out", out)
+    assert outcome.code == 0, outcome.err
     assert told[0] == f"fine solution of {MIXTURE}, guidance 1"
     assert told[1:] == [f"{MIXTURE}-g1/karras/4/{name}/s0-31" for name in ("euler", "heun")]
+    results = read_results(out)
+    assert results.complete is True
+    assert results.preset is None
+    assert results.command == f"steindiff bench --grid {grid} --out {out}"
+    assert [cell.solver for cell in results.cells] == ["euler", "heun"]
+    assert (out / "report.html").is_file()
+    for part in ("Euler / DDIM", "Heun", "SteinDiff", "Best against best", str(out)):
+        assert part in outcome.out
+    assert "100%" in outcome.out  # the progress bar came to its end
+    (last,) = [line for line in outcome.out.splitlines() if line.startswith("report: ")]
+    assert last == f"report: {out / 'report.html'}   figures: {out / 'results.json'}"
 
 
 def test_a_preset(steindiff: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +125,7 @@ def test_a_preset(steindiff: Command, tmp_path: Path, monkeypatch: pytest.Monkey
     assert (folder, preset, device, overwrite) == (Path("out/bench-smoke"), "smoke", "cpu", False)
 
 
+@pytest.mark.usefixtures("unreported")
 def test_started_again_it_goes_on(
     steindiff: Command, grid: Path, undisturbed: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -138,6 +143,7 @@ def test_started_again_it_goes_on(
     assert "Euler / DDIM" in outcome.out
 
 
+@pytest.mark.usefixtures("unreported")
 def test_results_of_another_grid(
     steindiff: Command, grid: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
@@ -165,6 +171,7 @@ def test_a_folder_in_use(
     assert not (out / "results.json").exists()
 
 
+@pytest.mark.usefixtures("unreported")
 def test_an_interruption(
     steindiff: Command, grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

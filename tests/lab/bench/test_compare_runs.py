@@ -12,6 +12,7 @@ from fake_results import broken, fake_results
 from rich.console import Console
 
 from steindiff.lab.bench.compare_runs import Comparison, Trend, compare_results
+from steindiff.lab.tables import render
 
 
 class Pair:
@@ -95,9 +96,11 @@ def test_what_is_printed(pair: Pair) -> None:
     pair.results["versions"]["torch"] = "9.9"
     found = pair.compare()
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(found.terminal())
-    for text in (console.export_text(), found.markdown()):
+    for table in found.tables():
+        console.print(render(table, "terminal"))
+    plain = "\n".join(render(table, "markdown") for table in found.tables())
+    for text in (console.export_text(), plain):
         assert "diverged at step 3" in text
         assert "diverges now" in text
         assert "versions.torch" in text
-        assert "1 regressions" in text
+    assert "1 regressions" in found.sentences()[-1]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from command import Command
 from msgspec.structs import replace
 from small import block, measured, small
 from waiting import BOUND
@@ -631,13 +633,12 @@ def test_partial_files_of_killed_benches_are_swept_up(finished: Path) -> None:
     assert not [path for path in finished.rglob(".*") if path.name not in (".locks", MARKER)]
 
 
-LIMITED = """
-import resource, sys
-from steindiff.lab.cli import main
-limit, *sys.argv = sys.argv[1:]
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
-main()
-"""
+@pytest.fixture
+def room() -> Iterator[Callable[[int], None]]:
+    """Limits how large the files may be that this process writes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize(
@@ -648,13 +649,18 @@ main()
         pytest.param(20000, id="results"),
     ],
 )
-def test_a_full_disk(tmp_path: Path, grid_file: Path, limit: int) -> None:
+def test_a_full_disk(
+    steindiff: Command, room: Callable[..., None], tmp_path: Path, grid_file: Path, limit: int
+) -> None:
     """A limit on the size of files, met by one kind of file after the other."""
     out = tmp_path / "out"
-    ended = python(limit, "steindiff", "bench", "--grid", grid_file, "--out", out, code=LIMITED)
-    assert ended.returncode == 2
-    assert "Traceback" not in ended.stderr
-    (line,) = ended.stderr.strip().splitlines()
+    unlimited, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    room(limit)
+    ended = steindiff("bench", "--grid", grid_file, "--out", out)
+    room(unlimited)
+    assert ended.code == 2
+    assert "Traceback" not in ended.err
+    (line,) = ended.err.strip().splitlines()
     assert line.startswith("Error: ")
     assert "File too large" in line
     assert str(out) in line  # says where there is no room

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from steindiff.lab.metrics import mode_coverage, nearest_mode, predicted_class
+from steindiff.lab.metrics import mode_coverage, nearest_mode
 
 
 def test_counts_and_divergence() -> None:
@@ -34,11 +34,10 @@ def test_modes_of_probability_zero() -> None:
     assert (stray.modes, stray.covered, stray.kl) == (1, 1, math.inf)
 
 
-def test_nearest_mode_and_class() -> None:
+def test_nearest_mode() -> None:
     means = torch.tensor([[[0.0, 0.0]], [[4.0, 0.0]], [[0.0, 4.0]]])
     samples = torch.tensor([[[0.1, 3.0]], [[-5.0, 1.0]], [[2.1, 0.0]], [[2.0, 0.0]]])
     assert nearest_mode(samples, means).tolist() == [2, 0, 1, 0]
-    assert predicted_class(torch.tensor([[0.1, 0.3], [2.0, -1.0]])).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +63,3 @@ def test_what_belongs_to_no_mode_is_refused() -> None:
         nearest_mode(torch.full((2, 2), math.nan), torch.zeros(3, 2))
     with pytest.raises(ValueError, match=r"samples have shape \(2,\) and means \(3,\)"):
         nearest_mode(torch.zeros(2, 2), torch.zeros(3, 3))
-    with pytest.raises(ValueError, match="logits holds NaN"):
-        predicted_class(torch.full((2, 2), math.nan))
-    with pytest.raises(ValueError, match=r"logits has shape"):
-        predicted_class(torch.zeros(2, 2, 2))

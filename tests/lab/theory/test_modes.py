@@ -183,12 +183,12 @@ def test_modes_of_a_mixture() -> None:
     modes = MixtureModes(GaussianMixture(means, 0.25, torch.tensor([0.75, 0.25])))
     assert modes.what == "2 modes in 2 dimensions"
     samples = means[[0, 0, 0, 1]]
-    found = modes.collapse(samples, samples, range(4))
+    found = modes.collapse(samples, samples)
     assert (found.within, found.coverage.covered) == (0.0, 2)
     assert found.coverage.kl == pytest.approx(0, abs=1e-12)
     spread = samples + torch.tensor([[0.5, 0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]])
-    assert modes.collapse(spread, samples, range(4)).within == pytest.approx(1)
-    one = modes.collapse(means[[0, 0]], samples, range(2))
+    assert modes.collapse(spread, samples).within == pytest.approx(1)
+    one = modes.collapse(means[[0, 0]], samples)
     assert (one.coverage.covered, one.coverage.modes) == (1, 2)
 
 
@@ -197,11 +197,11 @@ def test_modes_of_classes() -> None:
     modes = ClassModes("fashion-mnist")
     images = torch.randn(60, 1, 28, 28, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
     assert "shipped classifier" in modes.what
-    same = modes.collapse(images, images, range(60))
+    same = modes.collapse(images, images)
     assert same.within == pytest.approx(1)
     assert same.coverage.kl == pytest.approx(0, abs=1e-12)
     centre = images.mean(dim=0)
-    assert modes.collapse(centre + (images - centre) / 10, images, range(60)).within < 0.5
+    assert modes.collapse(centre + (images - centre) / 10, images).within < 0.5
 
 
 def test_modes_of_a_subject() -> None:

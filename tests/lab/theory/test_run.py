@@ -170,7 +170,7 @@ class Missed:
 
     what = "two classes"
 
-    def collapse(self, samples: Tensor, reference: Tensor, seeds: Sequence[int]) -> Collapse:
+    def collapse(self, samples: Tensor, reference: Tensor) -> Collapse:
         both = torch.arange(len(samples)) % 2
         labels = both * (samples is not reference)
         return class_collapse(samples, labels, reference, torch.zeros_like(both))

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from rich.console import Group, RenderableType
-from rich.text import Text
 
-from ..tables import Column, Entry, Table, render
+from ..tables import Column, Entry, Table
 from .judging import Effect, compare_intervals, distance, result_of
 from .results import CellResult, CoefficientResult, Diverged, Results, read_results
 from .tables import mean_text, result_text
@@ -114,29 +112,19 @@ class Comparison:
         ]
         return [table for table in tables if table.rows]
 
-    def summary(self) -> str:
-        """One sentence with the counts."""
+    def sentences(self) -> list[str]:
+        """What only one of the runs has, and the counts."""
+        both = (("A", self.only_a), ("B", self.only_b))
+        alone = [f"Only in {name}: {', '.join(only)}" for name, only in both if only]
+        return [*alone, self._summary()]
+
+    def _summary(self) -> str:
         counts = Counter(change.trend for change in self.changes)
         parts = [f"{counts[trend]} {trend.value}" for trend in Trend if trend in counts]
         alone = [f"{len(only)} only in {n}" for only, n in ((self.only_a, "A"), (self.only_b, "B"))]
         return f"{len(self.changes)} shared figures: {', '.join(parts) or 'none'}; " + "; ".join(
             [*alone, f"{len(self.regressions)} regressions"]
         )
-
-    def alone(self) -> list[str]:
-        """Sentences that name what only one of the runs has."""
-        both = (("A", self.only_a), ("B", self.only_b))
-        return [f"Only in {name}: {', '.join(only)}" for name, only in both if only]
-
-    def terminal(self) -> RenderableType:
-        """Everything, for rich."""
-        tables = [render(table, "terminal") for table in self.tables()]
-        return Group(*tables, *map(Text, [*self.alone(), self.summary()]))
-
-    def markdown(self) -> str:
-        """Everything, for a file."""
-        tables = [render(table, "markdown") for table in self.tables()]
-        return "\n\n".join([*tables, *self.alone(), self.summary()]) + "\n"
 
 
 def _row(change: Change) -> Iterator[Entry]:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
+from ..picture import labelled_rows
 from ..report.look import BLACK, FAINT
 from .plots import colour_of
 from .results import BASE, PRODUCT
@@ -41,36 +42,23 @@ def image_strip(images: np.ndarray, gap: int = 2) -> Image.Image:
 
 
 def sample_grid(
-    arrays: Mapping[str, np.ndarray], coefficients: Sequence[str] = SHOWN, zoom: int = 2
+    arrays: Mapping[str, np.ndarray], coefficients: Sequence[str] = SHOWN
 ) -> Image.Image:
     """Labelled rows of images, one a coefficient; a column started from the same noise.
 
     Args:
         arrays: uint8 images (K, H, W, C) by coefficient.
         coefficients: the rows; those without images are left out.
-        zoom: how many times larger, without smoothing.
 
     Raises:
         ValueError: none of the coefficients has images.
     """
-    strips = {name: image_strip(arrays[name]) for name in coefficients if name in arrays}
-    if not strips:
+    rows = {picture_title(name): arrays[name] for name in coefficients if name in arrays}
+    if not rows:
         raise ValueError(
             f"there are no images of {', '.join(coefficients)}; known: {', '.join(arrays)}"
         )
-    font = ImageFont.load_default(15)
-    label, gap = 150, 6
-    height = max(strip.height for strip in strips.values()) * zoom
-    width = label + max(strip.width for strip in strips.values()) * zoom + gap
-    sheet = Image.new("RGB", (width, (height + gap) * len(strips) + gap), "white")
-    draw = ImageDraw.Draw(sheet)
-    for row, (coefficient, strip) in enumerate(strips.items()):
-        top = gap + row * (height + gap)
-        draw.text((gap, top + height / 2), picture_title(coefficient), "black", font, anchor="lm")
-        size = (strip.width * zoom, strip.height * zoom)
-        large = strip.resize(size, Image.Resampling.NEAREST)
-        sheet.paste(large, (label, top), large)
-    return sheet
+    return labelled_rows(rows)
 
 
 def sample_points(arrays: Mapping[str, np.ndarray], coefficients: Sequence[str] = SHOWN) -> Figure:

@@ -108,11 +108,8 @@ def _compare(a: Path, b: Path, format: str) -> None:
     from ..bench.compare_runs import compare_results
 
     comparison = compare_results(a, b)
-    if format == "table":
-        Console().print(comparison.terminal())
-        Console().print("  ".join(f"{sign} {text}" for sign, text in SIGNS.items()), style="dim")
-    else:
-        show(comparison.tables(), format)
-        remark(comparison.summary(), format)
+    show(comparison.tables(), format, SIGNS)
+    for sentence in comparison.sentences():
+        remark(sentence, format)
     if comparison.exit_status:
         raise typer.Exit(comparison.exit_status)

@@ -38,7 +38,6 @@ EdmOption = Annotated[
 TrustOption = Annotated[
     bool, option("Let the file of --edm run its code; official ones do.", name="--trust")
 ]
-SolversOption = Annotated[list[str] | None, option(f"Repeatable. {SOLVER_HELP}")]
 StepsOption = Annotated[
     int | None,
     option("Solver steps. --nfe N is the same where a step is one model call.", str(STEPS)),

@@ -5,7 +5,7 @@ from .error import Rmse, rmse
 from .features import ClassifierFeatures, Features, Inception, Pixels, resolve_features, to_unit
 from .frechet import Extrapolation, fd_infinity, frechet_distance, frechet_from_statistics
 from .kernel import KernelDistance, kernel_distance
-from .modes import ModeCoverage, mode_coverage, nearest_mode, predicted_class
+from .modes import ModeCoverage, mode_coverage, nearest_mode
 from .moments import Moments
 from .prdc import PRDC, prdc
 from .statistics import Statistics, load_statistics, save_statistics
@@ -38,7 +38,6 @@ __all__ = [
     "nearest_mode",
     "paired_bootstrap",
     "prdc",
-    "predicted_class",
     "resolve_features",
     "rmse",
     "save_statistics",

@@ -88,20 +88,6 @@ def nearest_mode(samples: Tensor, means: Tensor) -> Tensor:
     return distances.argmin(dim=1)
 
 
-def predicted_class(logits: Tensor) -> Tensor:
-    """(N,) int64: the class with the largest of the (N, K) logits; an assignment to classes.
-
-    Raises:
-        TypeError, ValueError: not (N, K) floating-point, or NaN.
-    """
-    check_batch(logits, "logits")
-    if logits.ndim != 2:
-        raise ValueError(f"logits has shape {tuple(logits.shape)}; (N, K) is needed")
-    if logits.isnan().any():
-        raise ValueError("logits holds NaN, which is no class")
-    return logits.argmax(dim=1)
-
-
 def _check_target(target: Tensor) -> None:
     if target.ndim != 1 or len(target) == 0 or not target.dtype.is_floating_point:
         raise ValueError(

@@ -19,9 +19,6 @@ cancels however large the mean is beside the spread: what is lost is the roundin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -85,6 +82,7 @@ class Moments:
         self.count += len(features)
 
     def __iadd__(self, other: Moments) -> Moments:
+        """Takes in the rows of `other`, which stays as it is. Raises as `add` does."""
         if other.dim != self.dim:
             raise ValueError(f"other has {other.dim} features; {self.dim} are needed")
         self._check_rows(other.count)
@@ -92,13 +90,6 @@ class Moments:
         self._products += other._products.to(self._sums.device)
         self.count += other.count
         return self
-
-    def merge(self, other: Moments) -> Moments:
-        """The moments of the rows of both; neither changes. Raises as `add` does."""
-        merged = Moments(self.dim, self._sums.device)
-        merged += self
-        merged += other
-        return merged
 
     def all_reduce(self, group: dist.ProcessGroup | None = None) -> None:
         """Every process of an initialised `torch.distributed` group gets the sum over all of them.
@@ -152,37 +143,6 @@ class Moments:
         offset = _value(self._sums - self.count * centre)  # N times what rounding the mean left
         covariance = _value(centred) - offset[:, None] * offset / self.count
         return covariance / (self.count - 1)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What `from_state` needs: `count`, and the int64 tensors `sums` and `products`, copied."""
-        return {
-            "count": self.count,
-            "sums": self._sums.clone(),
-            "products": self._products.clone(),
-        }
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Moments:
-        """The moments that `state_dict` was called on.
-
-        Raises:
-            ValueError: something is missing, or shapes or dtypes do not fit.
-        """
-        if missing := [key for key in ("count", "sums", "products") if key not in state]:
-            raise ValueError(f"state lacks {', '.join(missing)}; state_dict gives it")
-        sums, products, count = state["sums"], state["products"], int(state["count"])
-        dim = sums.shape[-1]
-        if sums.shape != (DIGITS, dim) or products.shape != (2 * DIGITS - 1, dim, dim):
-            raise ValueError(
-                f"state has sums of shape {tuple(sums.shape)} and products of shape "
-                f"{tuple(products.shape)}; ({DIGITS}, D) and ({2 * DIGITS - 1}, D, D) are needed"
-            )
-        if sums.dtype != torch.int64 or products.dtype != torch.int64:
-            raise ValueError(f"state has dtypes {sums.dtype}, {products.dtype}; int64 is needed")
-        moments = cls(dim, sums.device)
-        moments._check_rows(count)
-        moments.count, moments._sums, moments._products = count, sums.clone(), products.clone()
-        return moments
 
     def _check(self, features: object) -> None:
         if not isinstance(features, Tensor):

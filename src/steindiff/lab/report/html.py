@@ -48,12 +48,14 @@ def make_template(package: str, name: str) -> Any:
 def saved(path: Path, figure: Figure, alt: str) -> Picture:
     """Writes a figure as a PNG file, and returns it for the page."""
     stream = io.BytesIO()
-    figure.savefig(stream, format="png")
-    picture = Image.open(stream)
+    figure.savefig(stream, format="rgba")
+    size = figure.canvas.get_width_height()
+    picture = Image.frombytes("RGBA", size, stream.getvalue()).convert("RGB")
     # A palette: a quarter of the size, and no colour of a plot is lost that matters.
-    picture = picture.convert("RGB").quantize(128, dither=Image.Dither.NONE)
-    written(path, picture)
-    return inline(picture, alt)
+    picture = picture.quantize(128, dither=Image.Dither.NONE)
+    content = _encoded(picture)
+    write_whole(path, lambda file: file.write(content))
+    return _inline(content, picture, alt)
 
 
 def written(path: Path, picture: Image.Image) -> None:
@@ -69,7 +71,16 @@ def inline_file(path: Path) -> str:
 
 def inline(picture: Image.Image, alt: str, scale: int = 1) -> Picture:
     """A picture for the page, shown `scale` times as large."""
+    return _inline(_encoded(picture), picture, alt, scale)
+
+
+def _encoded(picture: Image.Image) -> bytes:
+    """As PNG."""
     stream = io.BytesIO()
     picture.save(stream, format="png", optimize=True)
-    uri = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    return stream.getvalue()
+
+
+def _inline(content: bytes, picture: Image.Image, alt: str, scale: int = 1) -> Picture:
+    uri = "data:image/png;base64," + base64.b64encode(content).decode()
     return Picture(uri, alt, picture.width * scale, picture.height * scale)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -91,7 +90,7 @@ class Modes(Protocol):
 
     what: str
 
-    def collapse(self, samples: Tensor, reference: Tensor, seeds: Sequence[int]) -> Collapse:
+    def collapse(self, samples: Tensor, reference: Tensor) -> Collapse:
         """How `samples` are spread over and within modes, beside the reference's."""
         ...
 
@@ -103,7 +102,7 @@ class MixtureModes:
         self.mixture = mixture
         self.what = f"{len(mixture.means)} modes in {mixture.means[0].numel()} dimensions"
 
-    def collapse(self, samples: Tensor, reference: Tensor, seeds: Sequence[int]) -> Collapse:
+    def collapse(self, samples: Tensor, reference: Tensor) -> Collapse:
         mixture = self.mixture
         return mixture_collapse(samples, mixture.means, mixture.variances, mixture.weights)
 
@@ -115,7 +114,7 @@ class ClassModes:
         self.classifier = ClassifierFeatures(name)
         self.what = "classes seen by the shipped classifier, variance in its features"
 
-    def collapse(self, samples: Tensor, reference: Tensor, seeds: Sequence[int]) -> Collapse:
+    def collapse(self, samples: Tensor, reference: Tensor) -> Collapse:
         pairs = []
         for x in (samples, reference):
             features = self.classifier.features(x)

@@ -87,6 +87,6 @@ def percent(share: float) -> str:
     return "0.0%" if text == "-0.0%" else text
 
 
-def listed(values: list[float], form: str = ".3g") -> str:
+def listed(values: list[float]) -> str:
     """Numbers, one after the other."""
-    return ", ".join(f"{value:{form}}" for value in values)
+    return ", ".join(f"{value:.3g}" for value in values)

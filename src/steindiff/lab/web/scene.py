@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from ...composition import AUTO
@@ -19,6 +19,7 @@ from ...stein import Ended
 from ...trajectory import FineSolution
 from ..images import to_uint8
 from ..metrics import rmse
+from ..picture import labelled_rows
 from ..report.look import BLUE, ORANGE, tidy
 from ..specs import make_schedule, spec_of
 from ..subjects import Subject
@@ -29,8 +30,8 @@ MakeSubject = Callable[[str, float], Subject]
 """A prompt and a guidance scale -> the model."""
 
 FINE_STEPS = 20
-WIDTH = 112
-"""Pixels that an image of the sheet has at least; larger ones are shown as they are up to 256."""
+WIDTH, WIDEST = 112, 256
+"""Pixels that an image of the sheet has: small ones are enlarged, wide ones made smaller."""
 
 
 @dataclass(frozen=True)
@@ -151,27 +152,10 @@ def _pictures(subject: Subject, x: Tensor) -> np.ndarray:
 
 
 def _sheet(rows: dict[str, np.ndarray], names: list[str]) -> Image.Image:
-    """Labelled rows of images on white, enlarged without smoothing."""
-    height, width = next(iter(rows.values())).shape[1:3]
-    scale = max(1, round(WIDTH / width))
-    if width > 256:
-        scale = 256 / width
-    cell = round(width * scale), round(height * scale)
-    left, top, gap = 74, 20, 4
-    columns = len(names)
-    size = left + columns * (cell[0] + gap), top + len(rows) * (cell[1] + gap)
-    sheet = Image.new("RGB", size, "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    for c, name in enumerate(names):
-        draw.text((left + c * (cell[0] + gap), 3), name[: cell[0] // 8], "black", font)
-    for r, (label, images) in enumerate(rows.items()):
-        y = top + r * (cell[1] + gap)
-        draw.text((6, y + cell[1] / 2), label, "black", font, anchor="lm")
-        for c, image in enumerate(images):
-            part = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
-            method = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS
-            sheet.paste(part.resize(cell, method), (left + c * (cell[0] + gap), y))
-    return sheet
+    """Labelled rows, images of at least `WIDTH` pixels and at most `WIDEST`."""
+    width = next(iter(rows.values())).shape[2]
+    scale = WIDEST / width if width > WIDEST else max(1, round(WIDTH / width))
+    return labelled_rows(rows, names, scale=scale, left=74)
 
 
 def _words(result: SampleResult) -> str:

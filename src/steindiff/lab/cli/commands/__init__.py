@@ -43,7 +43,9 @@ def _show_version(asked: bool) -> None:
 def _steindiff(
     version: Annotated[
         bool,
-        typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version),
+        typer.Option(
+            "--version", help="Show the version.", is_eager=True, callback=_show_version, metavar=""
+        ),
     ] = False,
 ) -> None:
     pass

@@ -57,4 +57,6 @@ def _in_panel(hint: Any, panel: str | None) -> Any:
     kind, option = get_args(hint)
     option = copy.copy(option)  # one declaration may stand in several groups
     option.rich_help_panel = panel
+    if bool in (kind, *get_args(kind)):
+        option.metavar = ""  # a flag takes no value, and typer would show <bool>
     return Annotated[kind, option]

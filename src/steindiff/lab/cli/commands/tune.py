@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import typer
-
-from ..options import AnyModel, Device, FirstSeedOption, FormatOption, OverwriteOption
+from ..options import AnyModel, Device, FirstSeedOption, FormatOption, OverwriteOption, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,18 +14,17 @@ class TunedFile:
     """Where the tuning goes."""
 
     panel: ClassVar[str] = "Output"
-    out: Annotated[Path, typer.Option(help="JSON file of the tuning: numbers only.")]
-    report: Annotated[
-        Path | None,
-        typer.Option(help="HTML file: figures, candidates, pictures.", show_default="none"),
-    ] = None
+    out: Annotated[Path, option("JSON file of the tuning: numbers only.")]
+    report: Annotated[Path | None, option("HTML file: figures, candidates, pictures.", "none")] = (
+        None
+    )
     overwrite: OverwriteOption = False
     fit: Annotated[
         bool | None,
-        typer.Option(
-            "--fit/--no-fit",
-            help="Fit scalars and levels too, not only choose.",
-            show_default="fit without guidance, choose with it",
+        option(
+            "Fit scalars and levels too, not only choose.",
+            "fit without guidance, choose with it",
+            name="--fit/--no-fit",
         ),
     ] = None
 
@@ -37,42 +34,26 @@ class Trials:
     """What is tuned for, on what, and at what cost."""
 
     panel: ClassVar[str] = "Trials"
-    steps: Annotated[
-        list[int] | None, typer.Option(help="Solver steps, repeatable.", show_default="5 6 8")
-    ] = None
-    noises: Annotated[int, typer.Option(min=4, help="Noises that scalars are fitted on.")] = 32
-    held_out: Annotated[
-        int, typer.Option(min=16, help="More noises, that candidates are ranked on.")
-    ] = 48
-    fresh: Annotated[int, typer.Option(min=16, help="More noises, that the figures are of.")] = 64
+    steps: Annotated[list[int] | None, option("Solver steps, repeatable.", "5 6 8")] = None
+    noises: Annotated[int, option("Noises that scalars are fitted on.", min=4)] = 32
+    held_out: Annotated[int, option("More noises, that candidates are ranked on.", min=16)] = 48
+    fresh: Annotated[int, option("More noises, that the figures are of.", min=16)] = 64
     first_seed: FirstSeedOption = 2_000_000_000
-    fine_steps: Annotated[int, typer.Option(min=4, help="Heun steps of the fine solution.")] = 30
+    fine_steps: Annotated[int, option("Heun steps of the fine solution.", min=4)] = 30
     sigma_max: Annotated[
         float | None,
-        typer.Option(
-            help="Noise level of the start.",
-            show_default="80, or the model's highest; pure noise of a flow",
-        ),
+        option("Noise level of the start.", "80, or the model's highest; pure noise of a flow"),
     ] = None
     batch: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Noises at a time.", show_default="as many as there is room for, up to 64"
-        ),
+        int | None, option("Noises at a time.", "as many as there is room for, up to 64", min=1)
     ] = None
     calls: Annotated[
-        int | None,
-        typer.Option(help="The most samples to evaluate the model for.", show_default="no bound"),
+        int | None, option("The most samples to evaluate the model for.", "no bound")
     ] = None
-    minutes: Annotated[
-        float | None, typer.Option(help="The most time to take.", show_default="no bound")
-    ] = None
+    minutes: Annotated[float | None, option("The most time to take.", "no bound")] = None
     folder: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder to go on from after an interruption; holds the fine solutions.",
-            show_default="none",
-        ),
+        option("Folder to go on from after an interruption; holds the fine solutions.", "none"),
     ] = None
 
 
@@ -81,7 +62,7 @@ class Shown:
     """How the table is shown."""
 
     panel: ClassVar[str] = "Output"
-    top: Annotated[int, typer.Option(min=1, help="Rows for each number of steps.")] = 10
+    top: Annotated[int, option("Rows for each number of steps.", min=1)] = 10
     format: FormatOption = "table"
 
 

@@ -57,14 +57,13 @@ def measure(diagnosis: Diagnosis, tell: Tell) -> Counted:
     modes, sizes = diagnosis.modes, diagnosis.sizes
     if modes is None:
         return Counted(what=None, rows=[])
-    seeds = range(diagnosis.first_seed, diagnosis.first_seed + sizes.modes)
     tell("fine solution of the modes")
     reference = _fine(diagnosis)
     rows = []
     for steps in sorted({*sizes.counts, diagnosis.sampling.steps}):
         tell(f"modes at {steps} steps")
         base, relaxed = (
-            _shares(modes.collapse(_ends(diagnosis, steps, rule), reference, seeds))
+            _shares(modes.collapse(_ends(diagnosis, steps, rule), reference))
             for rule in diagnosis.sampling.ways.values()
         )
         rows.append(Row(steps=steps, base=base, relaxed=relaxed))
@@ -72,7 +71,7 @@ def measure(diagnosis: Diagnosis, tell: Tell) -> Counted:
         what=modes.what,
         solver=diagnosis.sampling.solver_text,
         samples=sizes.modes,
-        fine=_shares(modes.collapse(reference, reference, seeds)),
+        fine=_shares(modes.collapse(reference, reference)),
         rows=rows,
     )
 
