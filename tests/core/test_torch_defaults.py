@@ -13,6 +13,7 @@ import steindiff as sd
 from steindiff.denoisers import Perturbed
 from steindiff.schedules import SCHEDULES
 from steindiff.stein.divergence import PROBES, hutchinson
+from steindiff.tuning.features import random_layer
 
 DTYPES = [torch.float64, torch.float16, torch.bfloat16]
 
@@ -38,12 +39,13 @@ def made() -> list[Tensor]:
         hutchinson(lambda z: z**2, x, generator=torch.Generator().manual_seed(3), kind=kind)
         for kind in PROBES
     ]
+    layer = random_layer((4, 3, 3), torch.Generator().manual_seed(3))
     perturbed = Perturbed(denoise, 6, 0.1)
     levels = [schedule(6) for schedule in SCHEDULES.values()]
     sampled = sd.sample(denoise, x, steps=5, record=True)
     assert sampled.record is not None
     gamma = sampled.record.gamma
-    return [x, *traces, perturbed.inner, perturbed.outer, *levels, sampled.x, gamma]
+    return [x, *traces, *layer, perturbed.inner, perturbed.outer, *levels, sampled.x, gamma]
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -35,8 +35,13 @@ PROBED = 3
 
 def random_layer(shape: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Weights (out, in, ...) of N(0, 2/fan_in) (He et al. 2015), and biases (out,) of N(0, .01)."""
-    weight = torch.randn(*shape, generator=generator) * math.sqrt(2 / math.prod(shape[1:]))
-    return weight, BIAS * torch.randn(shape[0], generator=generator)
+    weight = _normal(shape, generator) * math.sqrt(2 / math.prod(shape[1:]))
+    return weight, BIAS * _normal(shape[:1], generator)
+
+
+def _normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """The same numbers whatever PyTorch's default dtype and device."""
+    return torch.randn(tuple(shape), generator=generator, dtype=torch.float32, device="cpu")
 
 
 class RandomFeatures:
@@ -136,7 +141,7 @@ class Inner:
         seen = bare.each(x, seen_by)
         if self.directions is None:
             generator = torch.Generator().manual_seed(SEED)
-            drawn = torch.randn(seen.shape[1], 64, generator=generator) / math.sqrt(seen.shape[1])
+            drawn = _normal((seen.shape[1], 64), generator) / math.sqrt(seen.shape[1])
             self.directions = drawn.to(seen.device)
         return seen @ self.directions
 

@@ -143,7 +143,10 @@ class Judge:
             return self._logs(a, rows) - self._logs(b, rows)
 
         drawn = torch.stack(
-            [logs(torch.randint(count, (count,), generator=generator)) for _ in range(resamples)]
+            [
+                logs(torch.randint(count, (count,), generator=generator, device="cpu"))
+                for _ in range(resamples)
+            ]
         )
         ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
         low, high = torch.quantile(drawn, ends, dim=0).exp().tolist()
