@@ -27,7 +27,7 @@ LEAD = 1.25
 POWER = 1.5
 """Without guidance, by which power of the steps the last level falls from 5 on; else by 2."""
 
-UNGUIDED_COEFFICIENT = Energy(law="one", steady=False, sooner=False)
+UNGUIDED_COEFFICIENT = Energy(law="one", steady=False)
 """Without guidance, which a recipe is told, the law of one level and the whole gift are safe."""
 
 GUIDED_COEFFICIENT = replace(UNGUIDED_COEFFICIENT, last=False)
