@@ -19,7 +19,7 @@ LAWS = ("lesser", "one", "two")
 """How many levels the energy law is read from; "lesser" is what both grant."""
 
 _HARDLY = 0.1
-"""Noise that is at most this share of the state before the last step counts as none left."""
+"""Noise that is at most this share of the state before the last step, or of D, counts as none."""
 
 
 _LONG = 0.2
@@ -345,10 +345,13 @@ def _due(gift: _Gift, proposal: Proposal, products: _Products, corrected: Tensor
     """(B,): the share of a gift that is due, from what the candidate and its correction are."""
     assert products.tt is not None
     least = (gift.level / _HARDLY) ** 2 * proposal.x[0].numel()
-    hardly = products.tt + corrected >= least
-    if gift.sooner:
-        return _first_order(products, proposal.ratio).masked_fill_(~hardly, 0.0)
-    return hardly.to(corrected.dtype)
+    if not gift.sooner:
+        return (products.tt + corrected >= least).to(corrected.dtype)
+    # The candidate holds noise of its own level yet: what counts is |D|^2, for Euler's candidate
+    # |T|^2 - 2r <D, x - D> - r^2 |x - D|^2.
+    r, noise = proposal.ratio, products.xn - products.dn
+    data = torch.add(torch.add(products.tt, products.dn, alpha=-2 * r), noise, alpha=-(r**2))
+    return _first_order(products, r).masked_fill_(data < least, 0.0)
 
 
 def _first_order(products: _Products, ratio: float) -> Tensor:

@@ -237,10 +237,11 @@ AHEAD = Ahead(3, 0.0, 0.02)
 
 
 def step_before_a_long_one(
-    put_back: float = 0.0, scale: float = 1.0
+    put_back: float = 0.0, scale: float = 1.0, data: float = 1.0
 ) -> tuple[Proposal, EnergyState]:
     """From sigma 2 to 0.5, next to 0.02: Euler's candidate, and a share of what it loses back."""
-    x, denoised = scale * (2 * normal(3, 64) + 1.5), torch.full((3, 64), scale, dtype=torch.float64)
+    denoised = torch.full((3, 64), scale * data, dtype=torch.float64)
+    x = scale * 2 * normal(3, 64) + 1.5 * denoised
     levels = (2 * scale, 0.5 * scale)
     euler = euler_candidate(x, denoised, *levels)
     lost = 0.75**2 * inner(denoised, x - denoised)
@@ -276,20 +277,15 @@ def test_without_a_long_step_to_come_nothing_is_given_sooner(ahead: Ahead) -> No
 
 
 def test_what_is_given_sooner_depends_on_the_unit_of_the_data_in_nothing() -> None:
-    """Nor is it given where the last level holds noise that counts."""
+    """It is given where the last level is a tenth of D or less: .02, in a state with noise of .5."""
     what, state = step_before_a_long_one()
     expected = SOONER(what, state).gamma
     for scale in (1e-3, 40.0):
         torch.testing.assert_close(SOONER(*step_before_a_long_one(scale=scale)).gamma, expected)
-    small = what._replace(
-        x=what.x - 0.98 * what.denoised,
-        denoised=0.02 * what.denoised,
-        candidate=what.candidate - 0.98 * what.denoised,
-    )
-    noisy = small._replace(ahead=AHEAD._replace(last=0.09))
-    plain = replace(SOONER, sooner=False)(noisy, state).gamma
-    assert torch.equal(SOONER(noisy, state).gamma, plain)
-    assert not torch.equal(SOONER(small, state).gamma, plain)
+    for data, gives in [(0.21, True), (0.19, False)]:
+        what, state = step_before_a_long_one(data=data)
+        plain = replace(SOONER, sooner=False)(what, state).gamma
+        assert torch.equal(SOONER(what, state).gamma, plain) is not gives
 
 
 def test_a_predictor_gives_nothing_sooner() -> None:
