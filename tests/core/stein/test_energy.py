@@ -277,7 +277,7 @@ def test_without_a_long_step_to_come_nothing_is_given_sooner(ahead: Ahead) -> No
 
 
 def test_what_is_given_sooner_depends_on_the_unit_of_the_data_in_nothing() -> None:
-    """It is given where the last level is a tenth of D or less: .02, in a state with noise of .5."""
+    """It is given where the last level, .02, is a tenth of D or less, whatever noise T holds."""
     what, state = step_before_a_long_one()
     expected = SOONER(what, state).gamma
     for scale in (1e-3, 40.0):
