@@ -100,7 +100,7 @@ FIGURE = r"choices\[0\]\.(figures\..+|\w*against_\w+)\[0\]"
 RIGHT = {
     "null": rf"weights|choices\[0\]\.(recipe|plain)\.coefficient(\.gift)?|{FIGURE}",
     "true": r"choices\[0\]\.(recipe|plain)\.(solver|coefficient)"
-    r"\.(lower_order_final|memory|shrink|last|corrector|steady)",
+    r"\.(lower_order_final|memory|shrink|last|corrector|steady|sooner)",
     "text": r"(about\.)?(model|model_hash|schedule|conditioning_hash)|command|prior|versions\..+"
     r"|choices\[0\]\.((recipe|plain)\.why|tried\[0\]\[1\]|passed\[\d+\])",
     "negative": r"seed|(about\.)?guidance|((choices\[0\]\.recipe\.solver\.)?scalars|second|later)"
