@@ -88,6 +88,15 @@ class _Products(NamedTuple):
         """|x|^2 - |T|^2."""
         return self.xu + self.tu
 
+    @property
+    def noise(self) -> Tensor:
+        """|x - D|^2."""
+        return self.xn - self.dn
+
+    def lack(self, ratio: float) -> Tensor:
+        """What T lacks by the law of one level, in a step of this ratio."""
+        return torch.add(self.fall, self.xn, alpha=ratio**2 - 1)
+
 
 class _Gap(NamedTuple):
     """Of one step, (B,) each, in units of energy above |T|^2.
@@ -263,8 +272,7 @@ class Energy(Coefficient):
     def _gap(
         self, proposal: Proposal, state: EnergyState, products: _Products, steady: Tensor | None
     ) -> _Gap:
-        sigma, ratio, fall = proposal.sigma, proposal.ratio, products.fall
-        lack = torch.add(fall, products.xn, alpha=ratio**2 - 1)  # the law of one level
+        sigma, ratio, lack = proposal.sigma, proposal.ratio, products.lack(proposal.ratio)
         known = state.sigma < math.inf
         if self.law == "lesser" and known:  # that of two lacks (1 - r)^2 b sigma less
             share = sigma / state.sigma
@@ -276,7 +284,7 @@ class Energy(Coefficient):
         laws = None
         if self.law == "two" and known:
             q, to = products.xn, proposal.sigma_next
-            simple, lack = lack, fall - law.two_levels(q, sigma, state.q, state.sigma, to)
+            simple, lack = lack, products.fall - law.two_levels(q, sigma, state.q, state.sigma, to)
             laws = lack - simple
         if state.kept:  # the state still carries what the last step had too much
             lack = torch.add(lack, state.gap.clamp_max(0), alpha=state.kept)
@@ -349,8 +357,9 @@ def _due(gift: _Gift, proposal: Proposal, products: _Products, corrected: Tensor
         return (products.tt + corrected >= least).to(corrected.dtype)
     # The candidate holds noise of its own level yet: what counts is |D|^2, for Euler's candidate
     # |T|^2 - 2r <D, x - D> - r^2 |x - D|^2.
-    r, noise = proposal.ratio, products.xn - products.dn
-    data = torch.add(torch.add(products.tt, products.dn, alpha=-2 * r), noise, alpha=-(r**2))
+    r = proposal.ratio
+    data = torch.add(products.tt, products.dn, alpha=-2 * r)
+    data = torch.add(data, products.noise, alpha=-(r**2))
     return _first_order(products, r).masked_fill_(data < least, 0.0)
 
 
@@ -360,8 +369,7 @@ def _first_order(products: _Products, ratio: float) -> Tensor:
     Euler's T1 loses (1 - r)^2 <D, x - D> by the law of one level; |T|^2 - |T1|^2 was put back.
     """
     lost = (1 - ratio) ** 2 * products.dn
-    lack = torch.add(products.fall, products.xn, alpha=ratio**2 - 1)
-    share = (lost - lack).abs() / (_PUT_BACK * lost.clamp_min(smallest(lost.dtype)))
+    share = (lost - products.lack(ratio)).abs() / (_PUT_BACK * lost.clamp_min(smallest(lost.dtype)))
     return (1 - share).clamp_min(0)
 
 
@@ -379,8 +387,7 @@ def _keep_of_corrector(products: _Products, lack: Tensor, ratio: float) -> tuple
     # No room even for the predictor: keep nothing of a corrector that adds to it.
     keep = ((root - t1v) / size).masked_fill_(room <= 0, 0.0).clamp(0, 1)
     keep = keep.masked_fill_(lack >= 0, 1.0)
-    noise = products.xn - products.dn  # |x - D|^2, of which r^2 is left at the next level
-    drop = _distrust(vv, ratio**2 * noise) * (1 - keep)
+    drop = _distrust(vv, ratio**2 * products.noise) * (1 - keep)  # r^2 is left at the next level
     return 1 - drop, lack + drop * (2 * products.tv - drop * vv)
 
 

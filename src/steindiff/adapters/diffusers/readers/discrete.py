@@ -42,15 +42,12 @@ class HeunReader(EulerReader):
     def place(self, scheduler: Any, call: StepCall) -> Place:
         index, first = scheduler._step_index - 1, call.before
         sigmas = numbers(scheduler, "sigmas")
-        calls = len(scheduler.timesteps) - index
-        ahead = self.ahead(scheduler, index)
+        level = self.level(scheduler, sigmas[index])
         if not first:
-            there = self.level(scheduler, sigmas[index])
-            ahead = ahead._replace(steps_left=calls // 2 + 1)
-            return Place(False, True, None, there, ahead, self.predicts)
-        last = self.level(scheduler, sigmas[index + 1]) if calls == 1 else None
-        ahead = ahead._replace(steps_left=(calls + 1) // 2)
-        return Place(True, calls == 1, self.level(scheduler, sigmas[index]), last, ahead)
+            return Place(False, True, None, level, self.ahead(scheduler, index - 1), self.predicts)
+        alone = index + 1 == len(scheduler.timesteps)  # no second call follows
+        last = self.level(scheduler, sigmas[index + 1]) if alone else None
+        return Place(True, alone, level, last, self.ahead(scheduler, index))
 
 
 class DPM2Reader(HeunReader):
